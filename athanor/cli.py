@@ -1,0 +1,293 @@
+"""The command line: each command is a thin verb over the packages left of it.
+
+Exit statuses: 0 done, 1 the job failed, 2 wrong usage or input, 130 interrupted.
+"""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from athanor import __version__
+from athanor.console import make_console
+from athanor.places import Places
+from athanor.progress import Progress
+from athanor.searching import (
+    SearchOptions,
+    export,
+    resume_search,
+    run_search,
+)
+from athanor.searching import submit as submit_job
+from athanor.tables import (
+    job_json,
+    jobs_table,
+    leaderboard_json,
+    leaderboard_table,
+    print_statement,
+    status_json,
+)
+from search.job import JobSpec
+from spaces.errors import AthanorError, InputError, JobError
+
+app = typer.Typer(
+    name="athanor",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Search for convolutional networks with little compute, and get a verified model.",
+)
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="URL or path of the study store. [env: ATHANOR_STORE]"),
+]
+ArtifactsOption = Annotated[
+    Path | None,
+    typer.Option("--artifacts", help="Folder of checkpoints and models. [env: ATHANOR_ARTIFACTS]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder to write the model to.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the model folder that is there.")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Search for convolutional networks with little compute, and get a verified model."""
+    if debug:
+        os.environ["ATHANOR_DEBUG"] = "1"
+
+
+@app.command()
+def search(
+    job_file: Annotated[
+        Path | None, typer.Argument(metavar="[JOB.yaml]", help="A job file; options override it.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="fashion-mnist, digits or a path to an .npz file.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 1h30m.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes. [cores]")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Folds for finalists. [5]")] = None,
+    finalists: Annotated[
+        int | None, typer.Option("--finalists", help="Trials trained on every fold. [by budget]")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="tpe or random.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
+    ] = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Search, train the finalists on every fold, ensemble, test once, export: in one command."""
+    options = SearchOptions(
+        places=Places.of(store, artifacts),
+        out=out,
+        overwrite=overwrite,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    given = {
+        "data": data,
+        "budget": budget,
+        "trials": trials,
+        "seed": seed,
+        "workers": workers,
+        "folds": folds,
+        "finalists": finalists,
+        "strategy": strategy,
+        "name": name,
+    }
+    if resume is not None:
+        _refuse_with_resume(job_file, given)
+        raise typer.Exit(resume_search(resume, options))
+    raise typer.Exit(run_search(read_spec(job_file, given), options))
+
+
+@app.command()
+def submit(
+    job_file: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="A job file.")],
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue a job for `athanor worker`."""
+    spec = JobSpec.read(job_file)
+    job = submit_job(spec, Places.of(store, artifacts), make_console(stderr=True), seconds_used=0.0)
+    print(json.dumps(job_json(job)) if as_json else job.id)
+
+
+@app.command()
+def worker(
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes. [cores]")] = None,
+    job: Annotated[str | None, typer.Option("--job", help="Work on this job, then end.")] = None,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Work on queued jobs until Ctrl-C or SIGTERM."""
+    from athanor.working import run_workers
+
+    raise typer.Exit(run_workers(Places.of(store, artifacts), size=workers, job_id=job))
+
+
+@app.command()
+def jobs(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the jobs of the store, the newest first."""
+    listed = Places.of(store, None).open().jobs.list()
+    if as_json:
+        print(json.dumps([job_json(job) for job in listed]))
+    else:
+        make_console().print(jobs_table(listed))
+
+
+@app.command()
+def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Say how far a job is."""
+    progress = Progress.read(Places.of(store, None).open(), job)
+    if as_json:
+        print(json.dumps(status_json(progress)))
+        return
+    console = make_console()
+    console.print(progress.line(), highlight=False, soft_wrap=True)
+    if progress.job.error:
+        console.print(f"error: {progress.job.error}", highlight=False, soft_wrap=True)
+    if progress.job.state == "done":
+        print_statement(console, progress)
+
+
+@app.command()
+def cancel(job: JobArgument, store: StoreOption = None) -> None:
+    """End a job; its workers stop within a second or two."""
+    opened = Places.of(store, None).open()
+    if not opened.jobs.stop(job, state="cancelled"):
+        raise JobError(
+            f"only a job that has not ended can be cancelled, "
+            f"but {job} is {opened.jobs.get(job).state}"
+        )
+    print(f"{job} cancelled")
+
+
+@app.command()
+def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Rank a job's trials, the best first."""
+    opened = Places.of(store, None).open()
+    progress = Progress.read(opened, job)
+    planned = progress.job.plan is not None
+    board = opened.trials(progress.job).leaderboard() if planned else []
+    if as_json:
+        print(json.dumps(leaderboard_json(progress.job, board, progress.folds)))
+    else:
+        make_console().print(leaderboard_table(board, progress.folds))
+
+
+@app.command("export")
+def export_command(
+    job: JobArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the model to.")],
+    overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Copy a finished job's verified model folder."""
+    places = Places.of(store, artifacts)
+    export(places, places.open().jobs.get(job), out, overwrite=overwrite)
+    print(out)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="PNG or JPEG files, an .npz, or fashion-mnist."),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write to.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict classes and probabilities, as CSV or JSON; with labels, the accuracy as well."""
+    from athanor.predicting import run_predict
+
+    run_predict(model, inputs, out=out, as_json=as_json, cache=Places.of(None, None).cache)
+
+
+@app.command()
+def dashboard(
+    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1.")] = 8080,
+    store: StoreOption = None,
+) -> None:
+    """Serve the Optuna dashboard to this machine."""
+    from athanor.dashboard import serve_dashboard
+
+    serve_dashboard(Places.of(store, None).open(), port=port, console=make_console())
+
+
+def read_spec(job_file: Path | None, given: dict[str, Any]) -> JobSpec:
+    """Combine a job file and options; a limit given on the command line replaces the file's."""
+    options = {key: value for key, value in given.items() if value is not None}
+    if job_file is None:
+        if "data" not in options:
+            raise InputError("a search needs --data or a job file, but got neither")
+        return JobSpec.parse(options)
+    return JobSpec.read(job_file, overrides=options)
+
+
+def _refuse_with_resume(job_file: Path | None, given: dict[str, Any]) -> None:
+    extra = [f"--{key}" for key, value in given.items() if value is not None]
+    if job_file is not None:
+        extra.insert(0, str(job_file))
+    if extra:
+        raise InputError(f"--resume goes on with a job as it is, but got {', '.join(extra)} too")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except AthanorError as failure:
+        if os.environ.get("ATHANOR_DEBUG"):
+            traceback.print_exc()
+        print(f"error: {failure}", file=sys.stderr)
+        return 2 if isinstance(failure, InputError) else 1
+    except TyperException as failure:
+        print(f"error: {failure.format_message()}", file=sys.stderr)
+        return failure.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

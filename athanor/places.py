@@ -1,0 +1,56 @@
+"""Where things are kept: the study store, the artifacts, the cache."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.store import StudyStore
+from search.store.engine import SCHEME
+from spaces.errors import InputError
+from workers.files import JobFiles
+
+RUNS = Path("athanor-runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The study store's URL, the folder of artifacts and the folder of downloads and probes."""
+
+    store_url: str
+    artifacts: Path
+    cache: Path
+
+    @classmethod
+    def of(cls, store: str | None, artifacts: Path | None) -> "Places":
+        """Fill in what was not given from the environment, else `./athanor-runs`."""
+        url = store or os.environ.get("ATHANOR_STORE") or f"{SCHEME}{RUNS.absolute()}/athanor.db"
+        if "://" not in url:
+            url = f"{SCHEME}{Path(url).expanduser().absolute()}"
+        chosen = artifacts or Path(os.environ.get("ATHANOR_ARTIFACTS") or RUNS / "artifacts")
+        cache = Path(os.environ.get("ATHANOR_CACHE") or Path.home() / ".cache" / "athanor")
+        return cls(store_url=url, artifacts=chosen.expanduser().absolute(), cache=cache)
+
+    def open(self, *, create: bool = False) -> StudyStore:
+        """Open the study store."""
+        return StudyStore(self.store_url, create=create)
+
+    def files(self, job_id: str) -> JobFiles:
+        """Return the files of a job."""
+        return JobFiles(self.artifacts, job_id)
+
+
+def check_new_folder(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before any work is done, a place where no folder can be made.
+
+    Raises:
+        InputError: it exists and is not to be overwritten, or its parent is not writable.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"--out must not exist yet, but {path} does; --overwrite replaces it")
+    if path.exists() and not (path / "model.json").is_file():
+        raise InputError(f"--overwrite replaces model folders only, but {path} is none")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"--out must be in a folder that can be written to, but {parent} cannot")

@@ -1,0 +1,153 @@
+"""Live progress of a job: one small panel on a terminal, one line now and then elsewhere."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.job import Job
+from search.store import FoldTask, StudyStore, TrialRecord
+
+LINE_SECONDS = 10.0  # between two lines where there is no terminal
+PHASES = {
+    "queued": "starting the workers",
+    "preparing": "looking at data and host",
+    "searching": "searching",
+    "landing": "training the finalists on every fold",
+    "assembling": "building and verifying the ensemble",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, read from the store at one moment."""
+
+    job: Job
+    trials: list[TrialRecord]
+    folds: list[FoldTask]
+    workers: int | None = None
+
+    @classmethod
+    def read(cls, store: StudyStore, job_id: str, *, workers: int | None = None) -> "Progress":
+        """Read a job's progress; a job that is not planned yet has no trials."""
+        job = store.jobs.get(job_id)
+        trials = store.trials(job).records() if job.plan is not None else []
+        return cls(job=job, trials=trials, folds=store.folds.all(job_id), workers=workers)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The finished trial with the highest score, else the best of those still running."""
+        scored = [record for record in self.trials if record.score is not None]
+        return max(scored, key=lambda r: (r.finished, r.score or 0.0), default=None)
+
+    @property
+    def work_done(self) -> float:
+        """A number that grows with every epoch and every fold."""
+        return sum(len(record.curve) for record in self.trials) + 1e6 * self.folds_done
+
+    @property
+    def folds_done(self) -> int:
+        """How many finalists' folds have a result."""
+        return sum(task.done for task in self.folds)
+
+    def states(self) -> str:
+        """Count the trials by state, in words."""
+        counts = Counter(record.state for record in self.trials)
+        parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+        total = len(self.trials) - counts["infeasible"]
+        return f"{total} trials ({parts})" if parts else "no trials yet"
+
+    def folds_line(self) -> str:
+        """Say how many folds are trained."""
+        return f"{self.folds_done} of {len(self.folds)} folds" if self.folds else ""
+
+    def budget_line(self) -> str:
+        """Say how much of the budget is used."""
+        used, budget = clock_text(self.job.seconds_used), self.job.spec.budget
+        return used if budget is None else f"{used} of {clock_text(budget)}"
+
+    def best_line(self) -> str:
+        """Describe the best trial so far."""
+        best = self.best
+        if best is None or best.score is None or best.candidate is None:
+            return ""
+        size = f", {(best.parameters or 0) / 1e3:.0f} k parameters"
+        return f"{best.score:.4f} (trial {best.number}: {best.candidate.architecture}{size})"
+
+    def line(self) -> str:
+        """Say everything on one line, for logs."""
+        folds, best = self.folds_line(), self.best_line()
+        parts = [self.budget_line(), PHASES[self.job.state], self.states(), folds]
+        return " · ".join(part for part in [*parts, f"best {best}" if best else ""] if part)
+
+
+def clock_text(seconds: float) -> str:
+    """Write seconds as 9:05 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class ProgressView:
+    """Shows progress as it changes; silent if asked to be."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._said: tuple[str, float] = ("", float("-inf"))
+
+    def __enter__(self) -> "ProgressView":
+        if self._console.is_terminal and not self._quiet:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Show the job as it is now."""
+        if self._quiet:
+            return
+        if self._live.is_started:
+            self._live.update(panel(progress))
+            return
+        state, when = self._said
+        now = time.monotonic()
+        if progress.job.state != state or now - when >= LINE_SECONDS:
+            self._said = (progress.job.state, now)
+            self._console.print(progress.line(), highlight=False, soft_wrap=True)
+
+
+def panel(progress: Progress) -> Group:
+    """Draw the panel of a live terminal."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="bold")
+    rows.add_column()
+    rows.add_row("phase", PHASES[progress.job.state])
+    rows.add_row("budget", progress.budget_line())
+    budget = progress.job.spec.budget
+    if budget is not None:
+        used = min(progress.job.seconds_used, budget)
+        rows.add_row("", ProgressBar(total=budget, completed=used, width=40))
+    rows.add_row("trials", progress.states())
+    if progress.folds:
+        rows.add_row("folds", progress.folds_line())
+    rows.add_row("best", progress.best_line() or "nothing yet")
+    if progress.workers is not None:
+        rows.add_row("workers", str(progress.workers))
+    return Group(Text(f"athanor · {progress.job.id}", style="bold"), rows)

@@ -1,0 +1,192 @@
+"""`athanor search`: submit a job, work on it here, show its progress, leave a model folder."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import psutil
+from rich.console import Console
+
+from athanor.console import make_console
+from athanor.places import Places, check_new_folder
+from athanor.progress import Progress, ProgressView
+from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_statement
+from search.folds import check_classes
+from search.job import Job, JobSpec
+from search.store import StudyStore
+from spaces.errors import InputError, JobError, JobFailed
+from workers.data import load_data
+from workers.files import new_folder
+from workers.pool import LocalPool, WorkerCommand
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What a person wants besides the job itself."""
+
+    places: Places
+    out: Path | None
+    overwrite: bool
+    as_json: bool
+    quiet: bool
+
+
+def check_data(spec: JobSpec, places: Places, console: Console) -> None:
+    """Load the data once, so that whatever is wrong with them is said before a job exists."""
+    data = load_data(
+        spec.data, cache=places.cache, progress=lambda text: console.print(text, highlight=False)
+    )
+    check_classes(data.train_labels, k=spec.folds)
+
+
+def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:
+    """Check the data, then queue a job."""
+    check_data(spec, places, console)
+    _check_artifacts(places)
+    store = places.open(create=True)
+    job = store.jobs.create(spec, seconds_used=seconds_used)
+    store.close()
+    return job
+
+
+def seconds_since_start() -> float:
+    """Return how long this process has been running: a budget starts with the command."""
+    return time.time() - psutil.Process().create_time()
+
+
+def run_search(spec: JobSpec, options: SearchOptions) -> int:
+    """Submit a job and bring it to its end; return the exit status."""
+    console = _console(options)
+    _check_out(options)
+    check_data(spec, options.places, console)
+    _check_artifacts(options.places)
+    store = options.places.open(create=True)
+    job = store.jobs.create(spec, seconds_used=seconds_since_start())
+    console.print(f"job {job.id} in {options.places.store_url}", highlight=False, soft_wrap=True)
+    return _finish(store, job, options)
+
+
+def resume_search(job_id: str, options: SearchOptions) -> int:
+    """Go on with a job that was interrupted; return the exit status."""
+    store = options.places.open()
+    job = store.jobs.get(job_id)
+    if job.ended and job.state != "done":
+        raise JobError(f"only a job that has not ended can be resumed, but {job.id} is {job.state}")
+    _check_out(options)
+    return _finish(store, job, options)
+
+
+def _console(options: SearchOptions) -> Console:
+    return make_console(stderr=options.as_json, quiet=options.quiet)
+
+
+def _check_out(options: SearchOptions) -> None:
+    if options.out is not None:
+        check_new_folder(options.out, overwrite=options.overwrite)
+
+
+def _check_artifacts(places: Places) -> None:
+    try:
+        places.artifacts.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise InputError(f"the artifacts' folder must be writable: {failure}") from None
+    if not os.access(places.artifacts, os.W_OK):
+        raise InputError(f"the artifacts' folder must be writable, but {places.artifacts} is not")
+
+
+def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
+    console = _console(options)
+    try:
+        if not job.ended:
+            signal.signal(signal.SIGTERM, _interrupt)
+            _work(store, job, options, console)
+        progress = Progress.read(store, job.id)
+        if progress.job.state != "done":
+            raise JobFailed(f"job {job.id} is {progress.job.state}: {progress.job.error or ''}")
+        if options.out is not None:
+            export(options.places, progress.job, options.out, overwrite=options.overwrite)
+        _state(store, progress, options, console)
+        return 0
+    except KeyboardInterrupt:
+        out = "" if options.out is None else f" --out {options.out}"
+        print(
+            f"interrupted; nothing is lost: athanor search --resume {job.id}{out}",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        store.close()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console) -> None:
+    """Run workers until the job has ended; Ctrl-C stops them between two training steps."""
+    workers = job.spec.worker_count
+    cores = len(os.sched_getaffinity(0))
+    command = WorkerCommand(
+        store_url=options.places.store_url,
+        artifacts=options.places.artifacts,
+        cache=options.places.cache,
+        threads=max(1, cores // workers),
+        job_id=job.id,
+    )
+
+    def work_done() -> float:
+        return Progress.read(store, job.id).work_done
+
+    with (
+        ProgressView(console, quiet=options.quiet) as view,
+        LocalPool(command, size=workers, progress=work_done) as pool,
+    ):
+        while True:
+            store.jobs.tick(job.id)
+            progress = Progress.read(store, job.id, workers=pool.running)
+            view.show(progress)
+            if progress.job.ended:
+                return
+            try:
+                pool.watch()
+            except JobFailed as failure:
+                store.jobs.stop(job.id, state="failed", error=str(failure))
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def export(places: Places, job: Job, out: Path, *, overwrite: bool) -> None:
+    """Copy a job's verified model folder to `out`, whole or not at all.
+
+    Raises:
+        JobError: the job has no model folder.
+    """
+    source = places.files(job.id).model
+    if job.state != "done" or not source.is_dir():
+        raise JobError(f"only a job that is done has a model, but {job.id} is {job.state}")
+    check_new_folder(out, overwrite=overwrite)
+    with new_folder(out.absolute(), replace=overwrite) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+
+
+def _state(store: StudyStore, progress: Progress, options: SearchOptions, console: Console) -> None:
+    """Print the leaderboard and the final statement."""
+    board = store.trials(progress.job).leaderboard()
+    if options.as_json:
+        out = None if options.out is None else str(options.out)
+        ranking = leaderboard_json(progress.job, board, progress.folds)
+        print(json.dumps({**job_json(progress.job), "leaderboard": ranking["trials"], "out": out}))
+        return
+    console.print(leaderboard_table(board, progress.folds))
+    print_statement(console, progress)
+    if options.out is not None:
+        console.print(f"model folder: {options.out}", highlight=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""Leaderboards, lists of jobs and final statements, for people and as JSON."""
+
+import itertools
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from athanor.progress import PHASES, Progress, clock_text
+from search.job import Job
+from search.store import FoldTask, TrialRecord
+
+SHOWN = 15  # rows of a leaderboard on a terminal
+
+
+def trial_json(record: TrialRecord, folds: list[FoldTask]) -> dict[str, Any]:
+    """Return everything that is known of a trial."""
+    mine = [task for task in folds if task.trial == record.number]
+    return {
+        "trial": record.number,
+        "state": record.state,
+        "score": record.score,
+        "curve": {str(epoch): value for epoch, value in record.curve.items()},
+        "parameters": record.parameters,
+        "macs": record.macs,
+        "seconds": record.seconds,
+        "note": record.note,
+        "folds": {str(task.fold): task.accuracy for task in mine if task.done},
+        "candidate": None if record.candidate is None else record.candidate.to_json(),
+    }
+
+
+def leaderboard_json(job: Job, board: list[TrialRecord], folds: list[FoldTask]) -> dict[str, Any]:
+    """Return the leaderboard of a job, the best trial first."""
+    return {
+        "job": job.id,
+        "state": job.state,
+        "best_trial": board[0].number if board else None,
+        "trials": [trial_json(record, folds) for record in board],
+    }
+
+
+def leaderboard_table(board: list[TrialRecord], folds: list[FoldTask]) -> Table:
+    """Draw the best trials; the score is the validation accuracy on fold 0's sample."""
+    table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
+    for name in ("", "trial", "state", "score", "folds", "params", "MMACs"):
+        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+    table.add_column("network", no_wrap=True, overflow="ellipsis")
+    for place, record in enumerate(board[:SHOWN], start=1):
+        scores = [t.accuracy for t in folds if t.trial == record.number and t.accuracy is not None]
+        table.add_row(
+            str(place),
+            str(record.number),
+            record.state,
+            "" if record.score is None else f"{record.score:.4f}",
+            f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else "",
+            f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
+            f"{record.macs / 1e6:.2f}" if record.macs is not None else "",
+            str(record.candidate.architecture) if record.candidate else "",
+        )
+    return table
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """Return a job's row."""
+    return {
+        "job": job.id,
+        "state": job.state,
+        "data": job.spec.data,
+        "priority": job.priority,
+        "budget": job.spec.budget,
+        "seconds_used": job.seconds_used,
+        "phases": job.phases,
+        "error": job.error,
+        "result": job.result,
+    }
+
+
+def jobs_table(jobs: list[Job]) -> Table:
+    """Draw a list of jobs."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    for name in ("job", "state", "data", "used", "budget", "test accuracy"):
+        table.add_column(name, no_wrap=name != "data")
+    for job in jobs:
+        accuracy = (job.result or {}).get("test_accuracy")
+        table.add_row(
+            job.id,
+            job.state,
+            job.spec.data,
+            clock_text(job.seconds_used),
+            "" if job.spec.budget is None else clock_text(job.spec.budget),
+            "" if accuracy is None else f"{accuracy:.4f}",
+        )
+    return table
+
+
+def status_json(progress: Progress) -> dict[str, Any]:
+    """Return how far a job is."""
+    best = progress.best
+    states: dict[str, int] = {}
+    for record in progress.trials:
+        states[record.state] = states.get(record.state, 0) + 1
+    return {
+        **job_json(progress.job),
+        "trials": states,
+        "folds_done": progress.folds_done,
+        "folds": len(progress.folds),
+        "best_trial": None if best is None else best.number,
+        "best_score": None if best is None else best.score,
+    }
+
+
+def print_statement(console: Console, progress: Progress) -> None:
+    """Print the final statement: what each phase took, members, test accuracy with interval."""
+    job, result = progress.job, progress.job.result or {}
+    console.print(f"\n{progress.states()}")
+    console.print(f"time: {phases_line(job)}")
+    members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
+    console.print(
+        f"ensemble: {members}; {result['networks']} networks of {result['folds']} folds each; "
+        f"out-of-fold accuracy {result['out_of_fold_accuracy']:.4f}"
+    )
+    low, high = result["test_interval"]
+    console.print(
+        f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "
+        f"(95 % interval {low:.4f} to {high:.4f}, {result['test_rows']:,} images, opened once)"
+    )
+
+
+def phases_line(job: Job) -> str:
+    """Say what each phase took of the budget."""
+    order = [name for name in PHASES if name in job.phases]
+    starts = [job.phases[name] for name in order]
+    spans = [after - before for before, after in itertools.pairwise(starts)]
+    parts = [
+        f"{name} {clock_text(span)}" for name, span in zip(order, spans, strict=False) if span >= 1
+    ]
+    total = clock_text(job.seconds_used)
+    budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
+    return f"{', '.join(parts)}; {total}{budget}"

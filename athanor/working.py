@@ -1,0 +1,51 @@
+"""`athanor worker`: processes that wait for jobs and work on them."""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import NoReturn
+
+from athanor.places import Places
+from search.store import StudyStore
+from workers.pool import LocalPool, WorkerCommand
+
+POLL_SECONDS = 0.5
+
+
+def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
+    """Run workers until interrupted, or until the job has ended; return the exit status."""
+    store = places.open(create=job_id is None)
+    if job_id is not None:
+        store.jobs.get(job_id)
+    cores = len(os.sched_getaffinity(0))
+    count = size or cores
+    command = WorkerCommand(
+        store_url=places.store_url,
+        artifacts=places.artifacts,
+        cache=places.cache,
+        threads=max(1, cores // count),
+        job_id=job_id,
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    print(f"{count} workers on {places.store_url}", file=sys.stderr)
+    try:
+        with LocalPool(command, size=count, progress=lambda: _work_done(store)) as pool:
+            while not pool.finished:
+                time.sleep(POLL_SECONDS)
+                pool.watch()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        store.close()
+
+
+def _work_done(store: StudyStore) -> float:
+    """Return a number that grows as long as any job gets forward."""
+    return sum(job.seconds_used for job in store.jobs.list())
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

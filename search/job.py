@@ -1,0 +1,186 @@
+"""What was asked (`JobSpec`, validated once) and how far it is (`Job`, a row of the store)."""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from search.plan import Plan
+from spaces.cnn import CnnSpace
+from spaces.errors import JobError
+from spaces.values import Value, validated
+
+JobState = Literal[
+    "queued", "preparing", "searching", "landing", "assembling", "done", "failed", "cancelled"
+]
+ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
+
+DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
+MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the budget
+MAX_FOLDS = 50
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+NAMED_SOURCES = ("fashion-mnist", "digits")
+
+
+def parse_duration(value: Any) -> float | None:
+    """Return seconds for 600, "90s", "10m", "1h30m"; raise `ValueError` for anything else."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    text = str(value).strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * UNITS[unit] for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    raise ValueError(f"a duration must look like 90s, 10m or 1h30m, but got {value!r}")
+
+
+Duration = Annotated[float | None, pydantic.BeforeValidator(parse_duration)]
+Count = Annotated[int, pydantic.Field(ge=1)]
+
+
+class JobSpec(Value):
+    """One search job as a person states it.
+
+    Attributes:
+        data: "fashion-mnist", "digits" or the path of an .npz file.
+        budget: wall-clock seconds for everything, training of the finalists included.
+        trials: how many trials to run; without a budget, the only limit.
+        space: what may be built and how it may be trained.
+        strategy: "tpe" learns from finished trials; "random" does not.
+        seed: with equal seeds and one worker, a search limited by trials repeats exactly.
+        workers: processes on this machine; None stands for one per core.
+        folds: into how many parts the training rows are split; fold 0 judges the trials.
+        finalists: how many of the best trials are trained on every fold; None: by budget.
+        search_rows, search_epochs: training rows and epochs of a trial; None: by budget.
+        discard_after: epochs after which only the best go on; 0 turns pruning off.
+        keep: how many of the best so far go on.
+        max_macs, max_parameters: limits on a network; None: by budget, and no limit.
+    """
+
+    data: Annotated[str, pydantic.Field(min_length=1)]
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$")] | None = None
+    budget: Duration = None
+    trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None
+    space: CnnSpace = CnnSpace()
+    strategy: Literal["tpe", "random"] = "tpe"
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
+    workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
+    folds: Annotated[int, pydantic.Field(ge=2, le=MAX_FOLDS)] = 5
+    finalists: Annotated[int, pydantic.Field(ge=1, le=100)] | None = None
+    search_rows: Count | None = None
+    search_epochs: Count | None = None
+    discard_after: Annotated[int, pydantic.Field(ge=0)] = 1
+    keep: Count = 3
+    max_macs: Count | None = None
+    max_parameters: Count | None = None
+    priority: int = 0
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _default_budget(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("budget") is None and data.get("trials") is None:
+            return {**data, "budget": DEFAULT_BUDGET}
+        return data
+
+    @pydantic.field_validator("budget")
+    @classmethod
+    def _check_budget(cls, budget: float | None) -> float | None:
+        if budget is not None and not (math.isfinite(budget) and budget >= MIN_BUDGET):
+            raise ValueError(
+                f"a budget must be at least {MIN_BUDGET:g} seconds, but got {budget:g}"
+            )
+        return budget
+
+    @property
+    def title(self) -> str:
+        """The job's name, by default that of its data."""
+        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.data).stem)[:40] or "job"
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes share this machine's cores."""
+        return self.workers or max(1, len(os.sched_getaffinity(0)))
+
+    @classmethod
+    def parse(cls, data: Any, *, where: str = "") -> "JobSpec":
+        """Validate plain data; `JobError` states the first rule that is broken."""
+        spec = validated(cls, data, error=JobError, where=where)
+        if spec.data in NAMED_SOURCES:
+            return spec
+        return spec.model_copy(update={"data": str(Path(spec.data).expanduser().absolute())})
+
+    @classmethod
+    def read(cls, path: Path, *, overrides: Mapping[str, Any] | None = None) -> "JobSpec":
+        """Read a YAML job file; a relative data path is relative to the file's folder.
+
+        Args:
+            overrides: keys that replace the file's.
+        """
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as failure:
+            raise JobError(f"a job file must be readable: {path}: {failure}") from None
+        except yaml.YAMLError as failure:
+            line = str(failure).replace("\n", " ")
+            raise JobError(f"a job file must be YAML: {path}: {line}") from None
+        if not isinstance(data, dict):
+            raise JobError(f"a job file must hold keys and values: {path} holds {data!r}")
+        source = data.get("data")
+        if isinstance(source, str) and source not in NAMED_SOURCES:
+            data["data"] = str(path.parent / Path(source).expanduser())
+        return cls.parse({**data, **(overrides or {})}, where=str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job's row: what was asked, what was planned, how far it is.
+
+    Attributes:
+        seconds_used: wall-clock seconds in which at least one process worked on the job.
+        phases: for each state that the job entered, `seconds_used` at that moment.
+        result: test score and where the model folder is, once the job is done.
+    """
+
+    id: str
+    state: JobState
+    priority: int
+    spec: JobSpec
+    plan: Plan | None
+    error: str | None
+    created_at: float
+    seconds_used: float
+    phases: dict[str, float]
+    result: dict[str, Any] | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self.state in ENDED
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds of the budget that are left; infinite without a budget."""
+        return math.inf if self.spec.budget is None else self.spec.budget - self.seconds_used
+
+    @classmethod
+    def from_row(cls, row: Any) -> "Job":
+        """Build from a row of the table `jobs`."""
+        return cls(
+            id=row.id,
+            state=row.state,
+            priority=row.priority,
+            spec=JobSpec.from_json(row.spec),
+            plan=None if row.plan is None else Plan.from_json(row.plan),
+            error=row.error,
+            created_at=row.created_at,
+            seconds_used=row.seconds_used,
+            phases=dict(row.phases),
+            result=row.result,
+        )

@@ -1,0 +1,125 @@
+"""What a job will do, decided once when it starts and then written into the job.
+
+A time budget buys a number of training steps on this host. The plan shares them out: many
+short trials on a sample of the rows, then the finalists on every fold, then the end of the
+landing (ensemble, verification, test), for which a part is reserved from the start.
+"""
+
+import math
+from typing import Any
+
+from spaces.cnn import CnnSpace
+from spaces.limits import Limits
+from spaces.values import Value
+
+SEARCH_SHARE = 0.38  # of the budget; beyond 40 % the finalists gain more from it
+START_SECONDS = 6.0  # to start processes and load the data
+TRIAL_OVERHEAD = 0.35  # seconds a trial besides training: sampling, building, files, rows
+SEARCH_EPOCHS = 4
+COMPLETED_SHARE = 0.35  # of the trials that outlive early discard, about
+MIN_TRIALS, MAX_TRIALS = 12, 48
+MIN_ROWS = 512
+MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
+UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
+TWO_FINALISTS_FROM = 45.0  # seconds of budget; below it one finalist's folds are all there is
+THREE_FINALISTS_FROM = 2700.0
+FINALIST_EPOCHS = 4.0  # that the largest network allowed can still afford on every fold
+TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes
+FIXED_COST = 0.55  # of the probe's time per image is independent of its MACs
+MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
+
+
+class HostSpeed(Value):
+    """What one worker's probe measured: whole training steps of a network of `macs`."""
+
+    images_per_second: float
+    macs: int
+
+    def seconds_per_image(self, macs: float) -> float:
+        """Estimate a training step's time per image for a network of other cost."""
+        share = FIXED_COST + (1.0 - FIXED_COST) * macs / self.macs
+        return share / self.images_per_second
+
+    def macs_within(self, seconds_per_image: float) -> int:
+        """Return the MACs of the largest network that trains at this pace."""
+        share = (seconds_per_image * self.images_per_second - FIXED_COST) / (1.0 - FIXED_COST)
+        return round(self.macs * max(share, MIN_MACS_SHARE))
+
+
+class Plan(Value):
+    """Every decision that workers share, so that a noisy probe cannot make two of them differ.
+
+    Attributes:
+        device: where and how to compute, as `workers.device.DevicePlan` in JSON.
+        search_rows, validation_rows: sampled from fold 0 for each trial.
+        search_epochs: of a trial that is not discarded.
+        search_seconds: of the job's clock at which no further trial starts; None: no limit.
+        space: what was asked for, less the widths that are far beyond the limits.
+        finalists, finalist_epochs: how many are trained on each fold, and how long without
+            a time budget.
+        data_fingerprint, folds_hash: what every worker must find before it starts.
+    """
+
+    device: dict[str, Any]
+    search_rows: int
+    validation_rows: int
+    search_epochs: int
+    search_seconds: float | None
+    space: CnnSpace
+    limits: Limits
+    finalists: int
+    finalist_epochs: int
+    classes: int
+    image_shape: tuple[int, int, int]
+    data_fingerprint: str
+    folds_hash: str
+
+
+class Shape(Value):
+    """The sizes on which a plan depends: training rows of all folds together, and folds."""
+
+    rows: int
+    folds: int
+    workers: int
+
+    @property
+    def fold_rows(self) -> int:
+        """Training rows within one fold."""
+        return self.rows - self.rows // self.folds
+
+
+def search_seconds(budget: float | None) -> float | None:
+    """Return the job's second at which the search ends, its start included."""
+    return None if budget is None else START_SECONDS + SEARCH_SHARE * (budget - START_SECONDS)
+
+
+def rows_for_trials(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int:
+    """Return how many rows each trial may train on so that enough trials fit into the search."""
+    if budget is None:
+        return min(UNLIMITED_ROWS, shape.fold_rows)
+    end = search_seconds(budget)
+    assert end is not None
+    worker_seconds = max(1.0, shape.workers * (end - START_SECONDS))
+    trials = min(max(3.0 * math.sqrt(worker_seconds), MIN_TRIALS), MAX_TRIALS)
+    epochs = 1.0 + COMPLETED_SHARE * (SEARCH_EPOCHS - 1)
+    per_trial = max(worker_seconds / trials - TRIAL_OVERHEAD, 0.2)
+    rows = per_trial / (epochs * speed.seconds_per_image(speed.macs))
+    return int(min(max(rows, MIN_ROWS), shape.fold_rows))
+
+
+def finalists_for(budget: float | None) -> int:
+    """Return how many trials are worth training on every fold."""
+    if budget is None:
+        return 2
+    return 1 + (budget >= TWO_FINALISTS_FROM) + (budget >= THREE_FINALISTS_FROM)
+
+
+def macs_for(budget: float | None, *, finalists: int, shape: Shape, speed: HostSpeed) -> int | None:
+    """Return the MACs of the largest network that the finalists' part of the budget affords."""
+    if budget is None:
+        return None
+    end = search_seconds(budget)
+    assert end is not None
+    worker_seconds = shape.workers * 0.8 * (budget - end)
+    images = finalists * shape.folds * shape.fold_rows * FINALIST_EPOCHS
+    return speed.macs_within(worker_seconds / images)

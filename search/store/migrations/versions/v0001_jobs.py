@@ -1,0 +1,60 @@
+"""Jobs, leases, results of folds and openings of test sets."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create the first tables."""
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("spec", sa.JSON, nullable=False),
+        sa.Column("plan", sa.JSON),
+        sa.Column("error", sa.Text),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("seconds_used", sa.Float, nullable=False),
+        sa.Column("ticked_at", sa.Float, nullable=False),
+        sa.Column("trials_asked", sa.Integer, nullable=False),
+        sa.Column("phases", sa.JSON, nullable=False),
+        sa.Column("result", sa.JSON),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("key", sa.String(128), primary_key=True),
+        sa.Column("owner", sa.String(128), nullable=False),
+        sa.Column("fence", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("expires_at", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "fold_results",
+        sa.Column(
+            "job_id",
+            sa.String(64),
+            sa.ForeignKey("jobs.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("trial", sa.Integer, primary_key=True),
+        sa.Column("fold", sa.Integer, primary_key=True),
+        sa.Column("place", sa.Integer, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("files", sa.Text),
+        sa.Column("accuracy", sa.Float),
+        sa.Column("report", sa.JSON),
+    )
+    op.create_table(
+        "test_openings",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("test_fingerprint", sa.String(64), nullable=False, index=True),
+        sa.Column("job_id", sa.String(64), nullable=False),
+        sa.Column("opened_by", sa.String(128), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("opened_at", sa.Float, nullable=False),
+        sa.Column("accuracy", sa.Float),
+    )

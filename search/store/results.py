@@ -1,0 +1,166 @@
+"""What the landing has produced: results of folds, and openings of test sets."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from search.store.engine import clock
+from search.store.tables import fold_results, test_openings
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTask:
+    """One finalist on one fold; `files` names the folder that counts, once it is done.
+
+    Attributes:
+        place: the finalist's rank in the search, from 0.
+        report: how long it trained and how it was measured, once it is done.
+    """
+
+    job_id: str
+    trial: int
+    fold: int
+    place: int
+    state: Literal["planned", "done", "given up"]
+    files: str | None
+    accuracy: float | None
+    report: dict[str, Any] | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the fold has a result."""
+        return self.state == "done"
+
+    @property
+    def pending(self) -> bool:
+        """Whether the fold is still to be trained."""
+        return self.state == "planned"
+
+    @classmethod
+    def from_row(cls, row: Any) -> "FoldTask":
+        """Build from a row of the table `fold_results`."""
+        return cls(
+            job_id=row.job_id,
+            trial=row.trial,
+            fold=row.fold,
+            place=row.place,
+            state=row.state,
+            files=row.files,
+            accuracy=row.accuracy,
+            report=row.report,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TestOpening:
+    """One look at a test set; `accuracy` is None between the opening and the score."""
+
+    __test__ = False  # not a test class, whatever its name
+
+    id: int
+    test_fingerprint: str
+    job_id: str
+    opened_by: str
+    reason: str
+    opened_at: float
+    accuracy: float | None
+
+
+class FoldResults:
+    """Finalists on folds, in the order in which they should be trained."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def plan(self, job_id: str, *, trials: list[int], folds: int) -> None:
+        """Plan every fold of each finalist, the best finalist first; a no-op if it is planned."""
+        with self._engine.begin() as connection:
+            mine = fold_results.c.job_id == job_id
+            if connection.scalar(sa.select(sa.func.count()).where(mine)):
+                return
+            rows = [
+                {"job_id": job_id, "trial": trial, "fold": fold, "place": place, "state": "planned"}
+                for place, trial in enumerate(trials)
+                for fold in range(folds)
+            ]
+            connection.execute(sa.insert(fold_results), rows)
+
+    def all(self, job_id: str) -> list[FoldTask]:
+        """Return a job's folds by finalist, then by fold."""
+        query = (
+            sa.select(fold_results)
+            .where(fold_results.c.job_id == job_id)
+            .order_by(fold_results.c.place, fold_results.c.fold)
+        )
+        with self._engine.connect() as connection:
+            return [FoldTask.from_row(row) for row in connection.execute(query)]
+
+    def record(
+        self, task: FoldTask, *, files: str, accuracy: float, report: dict[str, Any]
+    ) -> None:
+        """Record a trained fold whose files are written."""
+        self._end(task, state="done", files=files, accuracy=accuracy, report=report)
+
+    def give_up(self, task: FoldTask, *, reason: str) -> None:
+        """Record that a fold will have no result, and why."""
+        self._end(task, state="given up", report={"reason": reason})
+
+    def _end(self, task: FoldTask, **values: Any) -> None:
+        change = sa.update(fold_results).where(
+            fold_results.c.job_id == task.job_id,
+            fold_results.c.trial == task.trial,
+            fold_results.c.fold == task.fold,
+            fold_results.c.state == "planned",
+        )
+        with self._engine.begin() as connection:
+            connection.execute(change.values(**values))
+
+
+class TestOpenings:
+    """The seal on test sets: every opening is a row, made before the first label is read."""
+
+    __test__ = False
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def open(self, job_id: str, *, test_fingerprint: str, by: str, reason: str) -> TestOpening:
+        """Record that a job opens its test set; a job that did so already goes on with that."""
+        table = test_openings
+        query = sa.select(table).where(
+            table.c.job_id == job_id, table.c.test_fingerprint == test_fingerprint
+        )
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                connection.execute(
+                    sa.insert(table).values(
+                        test_fingerprint=test_fingerprint,
+                        job_id=job_id,
+                        opened_by=by,
+                        reason=reason,
+                        opened_at=clock(),
+                    )
+                )
+                row = connection.execute(query).one()
+            return TestOpening(**row._mapping)
+
+    def score(self, opening: TestOpening, *, accuracy: float) -> None:
+        """Write down what an opening showed, once and for all."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(test_openings)
+                .where(test_openings.c.id == opening.id, test_openings.c.accuracy.is_(None))
+                .values(accuracy=accuracy)
+            )
+
+    def all(self, test_fingerprint: str) -> list[TestOpening]:
+        """Return every opening of a test set by any job of this store, the first one first."""
+        query = (
+            sa.select(test_openings)
+            .where(test_openings.c.test_fingerprint == test_fingerprint)
+            .order_by(test_openings.c.id)
+        )
+        with self._engine.connect() as connection:
+            return [TestOpening(**row._mapping) for row in connection.execute(query)]

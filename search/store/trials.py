@@ -1,0 +1,189 @@
+"""A job's Optuna study: ask for trials, report epochs, tell ends, read the leaderboard."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from search.job import Job
+from search.pruning import EarlyDiscardPruner
+from search.sampling import make_sampler
+from spaces.limits import Complexity
+from spaces.recipe import Candidate
+
+Ending = Literal[
+    "complete",
+    "copied",
+    "pruned",
+    "infeasible",
+    "diverged",
+    "out of memory",
+    "out of time",
+    "failed",
+]
+CANDIDATE = "athanor:candidate"
+COSTS = "athanor:costs"
+ENDED = "athanor:ended"
+FILES = "athanor:files"
+NOTE = "athanor:note"
+PACE = "athanor:pace"
+SECONDS = "athanor:seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial as people see it.
+
+    Attributes:
+        score: the last validation accuracy, as a share.
+        curve: validation accuracy by epoch, from 1.
+        train_pace, predict_pace: measured seconds for one image.
+    """
+
+    number: int
+    state: str
+    score: float | None
+    curve: dict[int, float]
+    candidate: Candidate | None
+    parameters: int | None
+    macs: int | None
+    seconds: float
+    train_pace: float | None
+    predict_pace: float | None
+    note: str
+    files: str | None
+
+    @classmethod
+    def from_frozen(cls, trial: FrozenTrial) -> "TrialRecord":
+        """Read what Athanor wrote into a trial's attributes."""
+        attributes = trial.user_attrs
+        candidate = attributes.get(CANDIDATE)
+        costs = attributes.get(COSTS, {})
+        last = trial.intermediate_values.get(trial.last_step) if trial.last_step else None
+        running = "running" if trial.state == TrialState.RUNNING else "waiting"
+        return cls(
+            number=trial.number,
+            state=attributes.get(ENDED, running),
+            score=trial.value if trial.state == TrialState.COMPLETE else last,
+            curve=dict(sorted(trial.intermediate_values.items())),
+            candidate=None if candidate is None else Candidate.from_json(candidate),
+            parameters=costs.get("parameters"),
+            macs=costs.get("macs"),
+            seconds=float(attributes.get(SECONDS, 0.0)),
+            train_pace=attributes.get(PACE, {}).get("train"),
+            predict_pace=attributes.get(PACE, {}).get("predict"),
+            note=attributes.get(NOTE, ""),
+            files=attributes.get(FILES),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial trained to its end, so that it can be a finalist."""
+        return self.state in ("complete", "copied")
+
+
+class Trials:
+    """The trials of one job; the only reader and writer of study and trial attributes."""
+
+    def __init__(self, storage: BaseStorage, job: Job) -> None:
+        self._job = job
+        spec = job.spec
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if spec.discard_after:
+            pruner = EarlyDiscardPruner(after=spec.discard_after, keep=spec.keep)
+        self.study = optuna.create_study(
+            study_name=job.id,
+            storage=storage,
+            sampler=make_sampler(spec.strategy, seed=spec.seed),
+            pruner=pruner,
+            direction="maximize",
+            load_if_exists=True,
+        )
+
+    def enqueue(self, parameters: dict[str, Any]) -> None:
+        """Queue a trial with given parameters; a no-op if the same are queued already."""
+        self.study.enqueue_trial(parameters, skip_if_exists=True)
+
+    def ask(self) -> Trial:
+        """Start a new trial, a queued one first."""
+        return self.study.ask()
+
+    def running(self) -> list[Trial]:
+        """Return handles of the trials that have not ended, the oldest first."""
+        states = (TrialState.RUNNING,)
+        return [self.reopen(frozen) for frozen in self.study.get_trials(False, states)]
+
+    def reopen(self, frozen: FrozenTrial) -> Trial:
+        """Return a live handle on a running trial: same number, parameters and curve."""
+        return Trial(self.study, frozen._trial_id)
+
+    def describe(
+        self, trial: Trial, candidate: Candidate, complexity: Complexity | None = None
+    ) -> None:
+        """Write what a trial trains, and what it costs unless that is written already."""
+        trial.set_user_attr(CANDIDATE, candidate.to_json())
+        if complexity is not None:
+            costs = {"parameters": complexity.parameters, "macs": complexity.macs}
+            trial.set_user_attr(COSTS, costs)
+
+    def describe_pace(self, trial: Trial, *, train: float, predict: float) -> None:
+        """Write how long training on and predicting one image took, in seconds."""
+        trial.set_user_attr(PACE, {"train": train, "predict": predict})
+
+    def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
+        """Record an epoch's validation accuracy; return whether the trial should stop."""
+        if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(score, epoch)
+        return trial.should_prune()
+
+    def tell(
+        self,
+        trial: Trial,
+        ending: Ending,
+        *,
+        score: float | None = None,
+        seconds: float = 0.0,
+        files: str | None = None,
+        note: str = "",
+    ) -> None:
+        """End a trial; its files, if it has any, must have been written before.
+
+        Raises:
+            ValueError: the trial has ended already, or a complete one has no score.
+        """
+        values = {ENDED: ending, SECONDS: round(seconds, 3), FILES: files, NOTE: note}
+        for key, value in values.items():
+            if value not in (None, ""):
+                trial.set_user_attr(key, value)
+        if ending in ("complete", "copied"):
+            self.study.tell(trial, score, state=TrialState.COMPLETE)
+        elif ending == "failed":
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+    def records(self) -> list[TrialRecord]:
+        """Return all trials by number."""
+        return [TrialRecord.from_frozen(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def leaderboard(self) -> list[TrialRecord]:
+        """Return trials that have a score, the best first; finished ones before stopped ones.
+
+        Equal scores go to the smaller network.
+        """
+        scored = [record for record in self.records() if record.score is not None]
+        return sorted(scored, key=_rank)
+
+    def equal(self, candidate: Candidate) -> TrialRecord | None:
+        """Return a finished trial of an equal candidate, if there is one."""
+        for record in self.records():
+            if record.state == "complete" and record.candidate == candidate:
+                return record
+        return None
+
+
+def _rank(record: TrialRecord) -> tuple[bool, float, int, int]:
+    assert record.score is not None
+    return (not record.finished, -record.score, record.macs or 0, record.number)

@@ -1,0 +1,29 @@
+"""What a network costs, measured on the built module rather than on a formula beside it."""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spaces.architecture import Architecture
+from spaces.limits import Complexity
+from spaces.network import build_network
+
+
+def measure_complexity(
+    architecture: Architecture, *, image_shape: tuple[int, int, int], classes: int
+) -> Complexity:
+    """Measure a network for images of (height, width, channels), without allocating weights."""
+    height, width, channels = image_shape
+    with torch.device("meta"):
+        network = build_network(architecture, channels=channels, classes=classes)
+        image = torch.empty(1, channels, height, width)
+    return count(network.eval(), image)
+
+
+def count(network: nn.Module, image: torch.Tensor) -> Complexity:
+    """Count parameters and MACs of `network` on a batch of one image."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(image)
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return Complexity(parameters=parameters, macs=counter.get_total_flops() // 2)

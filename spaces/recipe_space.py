@@ -1,0 +1,82 @@
+"""`RecipeSpace`: the recipes that a search may try."""
+
+from typing import Annotated, Any
+
+import pydantic
+
+from spaces.recipe import Augmentation, Optimizer, Recipe, Schedule
+from spaces.space import Choices, Suggester, check_span
+from spaces.values import Value
+
+PositiveSpan = Annotated[
+    tuple[float, float], pydantic.AfterValidator(lambda span: check_span(span, minimum=1e-9))
+]
+ShareSpan = Annotated[
+    tuple[float, float], pydantic.AfterValidator(lambda span: check_span(span, minimum=0.0))
+]
+
+
+class RecipeSpace(Value):
+    """Choices and ranges (low, high) of each part of a recipe; rates are sampled in logarithm.
+
+    Each optimizer has a learning-rate parameter of its own, since their scales differ by
+    two orders of magnitude; both are sampled always and one is used.
+    """
+
+    optimizers: Choices[Optimizer] = ("sgd", "adamw")
+    sgd_learning_rate: PositiveSpan = (0.03, 0.8)
+    adamw_learning_rate: PositiveSpan = (0.0005, 0.02)
+    schedules: Choices[Schedule] = ("triangular", "cosine", "step", "constant")
+    weight_decay: PositiveSpan = (1e-5, 1e-2)
+    dropout: ShareSpan = (0.0, 0.5)
+    label_smoothing: ShareSpan = (0.0, 0.2)
+    mixup: Choices[float] = (0.0, 0.2)
+    augmentations: Choices[Augmentation] = ("flip_shift", "flip", "none", "flip_shift_erase")
+    batch_sizes: Choices[int] = (64, 128, 256, 512)
+
+    def suggest(self, trial: Suggester, *, epochs: int) -> Recipe:
+        """Sample a recipe of the given length."""
+        optimizer = trial.suggest_categorical("optimizer", self.optimizers)
+        rates = {
+            "sgd": trial.suggest_float("sgd_learning_rate", *self.sgd_learning_rate, log=True),
+            "adamw": trial.suggest_float(
+                "adamw_learning_rate", *self.adamw_learning_rate, log=True
+            ),
+        }
+        return Recipe(
+            optimizer=optimizer,
+            learning_rate=rates[optimizer],
+            schedule=trial.suggest_categorical("schedule", self.schedules),
+            weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
+            dropout=trial.suggest_float("dropout", *self.dropout),
+            label_smoothing=trial.suggest_float("label_smoothing", *self.label_smoothing),
+            mixup=trial.suggest_categorical("mixup", self.mixup),
+            augmentation=trial.suggest_categorical("augmentation", self.augmentations),
+            batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
+            epochs=epochs,
+        )
+
+    def prior(self) -> dict[str, Any]:
+        """Return the parameters of a recipe that is good on most data, as far as allowed."""
+        return {
+            "optimizer": preferred("sgd", self.optimizers),
+            "sgd_learning_rate": clipped(0.2, self.sgd_learning_rate),
+            "adamw_learning_rate": clipped(0.004, self.adamw_learning_rate),
+            "schedule": preferred("triangular", self.schedules),
+            "weight_decay": clipped(5e-4, self.weight_decay),
+            "dropout": clipped(0.0, self.dropout),
+            "label_smoothing": clipped(0.05, self.label_smoothing),
+            "mixup": preferred(0.0, self.mixup),
+            "augmentation": preferred("none", self.augmentations),
+            "batch_size": preferred(128, self.batch_sizes),
+        }
+
+
+def preferred(value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `value` if it is a choice, else the first choice."""
+    return value if value in choices else choices[0]
+
+
+def clipped(value: float, span: tuple[float, float]) -> float:
+    """Return the number of the span that is nearest to `value`."""
+    return min(max(value, span[0]), span[1])

@@ -1,0 +1,203 @@
+"""Out-of-fold predictions pool rows, average repeats, and refuse what is no distribution."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from search.folds import read_arrays, write_arrays
+from search.predictions import OutOfFoldPredictions, accuracy_interval
+from spaces.errors import StoreError
+
+TARGETS = np.array([0, 1, 2, 1, 0])
+
+
+def distributions(rows: int, *, classes: int = 3, seed: int = 0) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(seed).dirichlet(np.ones(classes), size=rows)
+    return drawn.astype(np.float32)
+
+
+def partly_covered() -> OutOfFoldPredictions:
+    """Rows 0 and 3 are right, row 4 is wrong, rows 1 and 2 are not predicted."""
+    given = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.2, 0.6]])
+    empty = OutOfFoldPredictions.empty(TARGETS, 3)
+    return empty.with_fold(np.array([0, 3]), given[:2]).with_fold(np.array([4]), given[2:])
+
+
+def test_nothing_is_covered_at_first() -> None:
+    empty = OutOfFoldPredictions.empty(TARGETS, 3)
+    assert not empty.covered.any() and np.isnan(empty.probabilities).all()
+    assert empty.probabilities.shape == (5, 3) and empty.probabilities.dtype == np.float32
+    assert math.isnan(empty.accuracy()) and math.isnan(empty.log_loss())
+
+
+def test_scores_are_pooled_over_covered_rows() -> None:
+    made = partly_covered()
+    assert made.covered.tolist() == [True, False, False, True, True]
+    # The mean of the two folds' accuracies would be 1/2.
+    assert made.accuracy() == pytest.approx(2 / 3)
+    expected = -(math.log(0.7) + math.log(0.5) + math.log(0.2)) / 3
+    assert made.log_loss() == pytest.approx(expected, rel=1e-6)
+    assert np.isnan(made.probabilities[[1, 2]]).all()
+
+
+def test_adding_a_fold_leaves_the_original_alone() -> None:
+    empty = OutOfFoldPredictions.empty(TARGETS, 3)
+    empty.with_fold(np.arange(5), distributions(5))
+    assert not empty.covered.any() and np.isnan(empty.probabilities).all()
+
+
+@given(repeats=st.integers(1, 5), seed=st.integers(0, 10_000))
+@settings(deadline=None)
+def test_repeats_are_averaged(repeats: int, seed: int) -> None:
+    draws = [distributions(2, seed=seed + each) for each in range(repeats)]
+    made = OutOfFoldPredictions.empty(TARGETS, 3)
+    for draw in draws:
+        made = made.with_fold(np.array([3, 1]), draw)
+    assert made.repeats.tolist() == [0, repeats, 0, repeats, 0]
+    assert made.probabilities[[3, 1]] == pytest.approx(np.mean(draws, axis=0), abs=1e-6)
+
+
+def test_a_certain_mistake_costs_a_finite_log_loss() -> None:
+    made = OutOfFoldPredictions.empty(np.array([1]), 2)
+    made = made.with_fold(np.array([0]), np.array([[1.0, 0.0]]))
+    assert made.accuracy() == 0.0
+    assert made.log_loss() == pytest.approx(-math.log(np.finfo(np.float32).eps))
+
+
+@pytest.mark.parametrize(
+    ("rows", "probabilities", "message"),
+    [
+        ([0, 1], [[1, 0, 0]], r"shape \(2, 3\), but got \(1, 3\)"),
+        ([0], [[1, 0]], r"shape \(1, 3\), but got \(1, 2\)"),
+        ([5], [[1, 0, 0]], "from 0 to 4, but got 5 to 5"),
+        ([-1], [[1, 0, 0]], "from 0 to 4, but got -1 to -1"),
+        ([1, 1], [[1, 0, 0], [1, 0, 0]], "come once, but got 1 among 2"),
+        ([0.5], [[1, 0, 0]], "must be a row of integers"),
+        ([0], [[math.nan, 0, 1]], "finite, but got 1 that"),
+        ([0], [[math.inf, 0, 1]], "finite, but got 1 that"),
+        ([0], [[-0.5, 0.5, 1]], "must not be negative, but got -0.5"),
+        ([0], [[0.5, 0.2, 0.2]], r"must sum to 1, but got 0\.9"),
+    ],
+)
+def test_what_is_no_fold(rows: list[float], probabilities: list[list[float]], message: str) -> None:
+    empty = OutOfFoldPredictions.empty(TARGETS, 3)
+    given_rows: NDArray[np.int64] = np.array(rows)
+    with pytest.raises(ValueError, match=message):
+        empty.with_fold(given_rows, np.array(probabilities, dtype=np.float64))
+
+
+def test_sums_off_by_half_precision_pass() -> None:
+    half = distributions(5).astype(np.float16)
+    assert OutOfFoldPredictions.empty(TARGETS, 3).with_fold(np.arange(5), half).covered.all()
+
+
+@pytest.mark.parametrize("targets", [[0, 3], [-1, 0]])
+def test_targets_have_a_column(targets: list[int]) -> None:
+    with pytest.raises(ValueError, match="targets must be from 0 to 2, but got"):
+        OutOfFoldPredictions.empty(np.array(targets), 3)
+
+
+def test_numbers_in_rows_without_repeats_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be NaN"):
+        OutOfFoldPredictions(TARGETS, distributions(5), np.zeros(5, dtype=np.int32))
+
+
+def test_what_is_saved_is_loaded_and_continued(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    made = partly_covered().with_fold(np.array([3]), distributions(1))
+    made.save(path)
+    loaded = OutOfFoldPredictions.load(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["predictions.npz"]
+    more = [each.with_fold(np.array([3]), distributions(1, seed=1)) for each in (made, loaded)]
+    for name in ("targets", "probabilities", "repeats"):
+        one, other = (getattr(each, name) for each in more)
+        assert one.dtype == other.dtype and np.array_equal(one, other, equal_nan=name[0] == "p")
+
+
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+@settings(deadline=None, max_examples=150)
+def test_a_changed_byte_is_noticed_or_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, place: float, flip: int
+) -> None:
+    path = tmp_path_factory.mktemp("predictions") / "predictions.npz"
+    made = partly_covered()
+    made.save(path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= flip
+    path.write_bytes(content)
+    try:
+        loaded = OutOfFoldPredictions.load(path)
+    except StoreError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert np.array_equal(loaded.probabilities, made.probabilities, equal_nan=True)
+        assert np.array_equal(loaded.targets, made.targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "targets",
+            np.zeros(4, dtype=np.int64),
+            r"probabilities must be float32 of shape \(4, 3\)",
+        ),
+        ("targets", np.zeros(5, dtype=np.float32), "targets must be int64"),
+        ("targets", np.array(5), "must hold predictions"),
+        ("probabilities", np.zeros((5, 3)), "probabilities must be float32"),
+        ("probabilities", np.float32(1), "must hold predictions"),
+        ("repeats", np.full(5, 1, dtype=np.int32), "finite, but got 6 that"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    tmp_path: Path, name: str, value: NDArray[np.float64], message: str
+) -> None:
+    path = tmp_path / "predictions.npz"
+    partly_covered().save(path)
+    write_arrays(path, read_arrays(path) | {name: np.asarray(value)})
+    with pytest.raises(StoreError, match=message):
+        OutOfFoldPredictions.load(path)
+
+
+def test_a_missing_file_and_a_missing_array(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    with pytest.raises(StoreError, match="FileNotFoundError"):
+        OutOfFoldPredictions.load(path)
+    write_arrays(path, {"targets": TARGETS})
+    with pytest.raises(StoreError, match=r"must hold predictions.*'probabilities'"):
+        OutOfFoldPredictions.load(path)
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "expected"),
+    [
+        (81, 263, (0.2553, 0.3662)),  # Newcombe, Statistics in Medicine 17 (1998), table I
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (29, 29, (0.8830, 1.0)),
+        (0, 0, (0.0, 1.0)),
+    ],
+)
+def test_published_intervals(correct: int, total: int, expected: tuple[float, float]) -> None:
+    assert accuracy_interval(correct, total) == pytest.approx(expected, abs=5e-5)
+
+
+@given(total=st.integers(1, 10**6), data=st.data())
+def test_an_interval_holds_its_accuracy_and_mirrors(total: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, total))
+    low, high = accuracy_interval(correct, total)
+    assert 0 <= low <= correct / total <= high <= 1 and low < high
+    mirrored = accuracy_interval(total - correct, total)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(-1, 5), (6, 5), (0, -1)])
+def test_impossible_counts(correct: int, total: int) -> None:
+    with pytest.raises(ValueError, match=f"correct={correct}, total={total}"):
+        accuracy_interval(correct, total)

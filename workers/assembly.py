@@ -1,0 +1,195 @@
+"""The landing's end: ensemble, model folder, verification, and the test set opened once."""
+
+import hashlib
+import json
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.ensemble import Ensemble, greedy_selection
+from search.predictions import OutOfFoldPredictions, accuracy_interval
+from search.store import FoldTask
+from spaces.errors import JobFailed
+from workers.files import new_folder
+from workers.finalist import FoldFiles
+from workers.landing import SAMPLE_ROWS, cores
+from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
+from workers.verification import Sample, verify_and_predict
+from workers.workbench import Workbench
+
+ROUNDS = 25  # of greedy selection, as AutoGluon does
+
+
+def assemble(bench: Workbench) -> dict[str, Any]:
+    """Build, verify, score and publish the model folder; return the job's result.
+
+    Raises:
+        JobFailed: no fold was finished, or the folder predicts otherwise than in training.
+    """
+    tasks = _counting_folds(bench)
+    predictions = _out_of_fold(bench, tasks)
+    ensemble = greedy_selection(predictions=predictions, rounds=ROUNDS, seed=bench.seed("ensemble"))
+    shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
+    members = [task for task in tasks if _name(task.trial) in shares]
+    scores = _validation_scores(predictions, ensemble)
+    with new_folder(bench.files.model, replace=True) as staging:
+        entries = _write_networks(bench, members, shares, staging)
+        write_manifest(staging, _manifest(bench, entries, scores))
+        bench.heartbeat.check_lease()
+        probabilities = verify_and_predict(
+            staging,
+            sample=_sample(bench, members),
+            test_images=bench.data.test_images,
+            threads=cores(),
+        )
+        scores |= _open_test(bench, probabilities)
+        write_manifest(staging, _manifest(bench, entries, scores))
+    return {
+        **scores,
+        "model": bench.files.relative(bench.files.model),
+        "networks": len(entries),
+        "members": [
+            {"trial": task.trial, "weight": shares[_name(task.trial)]}
+            for task in members
+            if task.fold == min(t.fold for t in members if t.trial == task.trial)
+        ],
+        "folds": min(sum(t.trial == task.trial for t in members) for task in members),
+    }
+
+
+def _name(trial: int) -> str:
+    return f"trial-{trial}"
+
+
+def _counting_folds(bench: Workbench) -> list[FoldTask]:
+    """Return the finished folds: of the finalists that have all of them, else of the fullest."""
+    done: defaultdict[int, list[FoldTask]] = defaultdict(list)
+    for task in bench.store.folds.all(bench.job.id):
+        if task.done:
+            done[task.trial].append(task)
+    if not done:
+        raise JobFailed("the landing must finish at least one fold, but the time was too short")
+    most = max(len(tasks) for tasks in done.values())
+    return [task for tasks in done.values() if len(tasks) == most for task in tasks]
+
+
+def _out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> dict[str, OutOfFoldPredictions]:
+    predictions: dict[str, OutOfFoldPredictions] = {}
+    for task in tasks:
+        name = _name(task.trial)
+        current = predictions.get(name) or OutOfFoldPredictions.empty(
+            bench.data.train_labels, bench.data.classes
+        )
+        rows = bench.folds.folds[task.fold].validation_rows
+        predictions[name] = current.with_fold(rows, _saved_predictions(bench, task))
+    return predictions
+
+
+def _fold_files(bench: Workbench, task: FoldTask) -> FoldFiles:
+    assert task.files is not None
+    return FoldFiles(bench.files.folder / task.files)
+
+
+def _saved_predictions(bench: Workbench, task: FoldTask) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = np.load(_fold_files(bench, task).predictions, allow_pickle=False)
+    return array
+
+
+def _validation_scores(
+    predictions: dict[str, OutOfFoldPredictions], ensemble: Ensemble
+) -> dict[str, Any]:
+    return {
+        "out_of_fold_accuracy": ensemble.score,
+        "out_of_fold_of_members": {
+            name: each.accuracy() for name, each in sorted(predictions.items())
+        },
+        "out_of_fold_log_loss_of_members": {
+            name: each.log_loss() for name, each in sorted(predictions.items())
+        },
+    }
+
+
+def _write_networks(
+    bench: Workbench, members: list[FoldTask], shares: dict[str, float], staging: Path
+) -> list[NetworkEntry]:
+    entries: list[NetworkEntry] = []
+    for task in members:
+        source = _fold_files(bench, task)
+        meta = json.loads(source.meta.read_text())
+        target = staging / f"{_name(task.trial)}-fold-{task.fold}.safetensors"
+        shutil.copyfile(source.weights, target)
+        folds = sum(other.trial == task.trial for other in members)
+        entries.append(
+            NetworkEntry(
+                file=target.name,
+                sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
+                trial=task.trial,
+                fold=task.fold,
+                weight=shares[_name(task.trial)] / folds,
+                architecture=meta["candidate"]["architecture"],
+                recipe=meta["candidate"]["recipe"],
+                mean=meta["normalisation"]["mean"],
+                std=meta["normalisation"]["std"],
+                report=meta["report"],
+            )
+        )
+    return entries
+
+
+def _sample(bench: Workbench, members: list[FoldTask]) -> Sample:
+    """Take a few rows that each network has not seen, with what it gave for them."""
+    count = min(SAMPLE_ROWS, *(len(bench.folds.folds[t.fold].validation_rows) for t in members))
+    images, expected = [], []
+    for task in members:
+        rows = bench.folds.folds[task.fold].validation_rows[:count]
+        images.append(bench.data.train_images[rows])
+        expected.append(_saved_predictions(bench, task)[:count])
+    return Sample(images=np.stack(images), expected=np.stack(expected))
+
+
+def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, Any]) -> Manifest:
+    spec, data = bench.job.spec, bench.data
+    return Manifest(
+        job=bench.job.id,
+        data=data.name,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        networks=tuple(entries),
+        scores=scores,
+        protocol={
+            "folds": spec.folds,
+            "folds_hash": bench.folds.hash,
+            "train_rows": len(data.train_labels),
+            "test_split": data.test_split,
+            "train_fingerprint": data.train_fingerprint,
+            "test_fingerprint": data.test_fingerprint,
+            "selected_on": "validation rows of fold 0; ensemble weights on all out-of-fold rows",
+            "predictions": "float32, loaded from this folder in a new process",
+            "training": bench.plan.device,
+            "seed": spec.seed,
+        },
+        versions=library_versions(),
+    )
+
+
+def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """Compare the predictions with the test labels: the only place where these are read."""
+    opening = bench.store.test.open(
+        bench.job.id,
+        test_fingerprint=bench.data.test_fingerprint,
+        by=bench.owner,
+        reason="landing of the search",
+    )
+    labels = bench.data.test_labels
+    correct = int((probabilities.argmax(1) == labels).sum())
+    accuracy = correct / len(labels)
+    bench.store.test.score(opening, accuracy=accuracy)
+    return {
+        "test_accuracy": accuracy,
+        "test_interval": accuracy_interval(correct, len(labels)),
+        "test_rows": len(labels),
+    }

@@ -1,0 +1,155 @@
+"""Training batches: shuffling, augmentation and normalisation, vectorised over a whole batch.
+
+Images stay in memory as uint8. Shift and flip are a single gather: every output pixel looks
+up its source row and column in the padded image, so no image is touched on its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spaces.recipe import Recipe
+
+SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
+ERASE_SHARE = 0.35  # side of the erased square as a share of the image's side
+ERASE_PROBABILITY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, in units of pixel values 0..255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> "Normalisation":
+        """Measure uint8 images of (rows, height, width, channels)."""
+        pixels = images.reshape(-1, images.shape[-1])
+        mean = pixels.mean(axis=0, dtype=np.float64)
+        squares = np.square(pixels, dtype=np.uint16).mean(axis=0, dtype=np.float64)
+        std = np.sqrt(np.maximum(squares - mean**2, 1.0))  # a constant channel is left alone
+        return cls(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Map uint8 (n, height, width, channels) to float32 (n, channels, height, width).
+
+        The result is channels-last in memory, as the images are.
+        """
+        mean = torch.tensor(self.mean, device=images.device)
+        scale = 1.0 / torch.tensor(self.std, device=images.device)
+        return images.float().sub_(mean).mul_(scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Normalised images (n, channels, height, width) and their labels (n,).
+
+    With mixup, the image's second share belongs to `other_labels`: the loss weighs the
+    labels by `share` and the other labels by 1 - `share`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    other_labels: Tensor | None = None
+    share: float = 1.0
+
+
+class Batches:
+    """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.recipe = recipe
+        self.normalisation = Normalisation.of(images)
+        self.random = np.random.default_rng(seed)
+        self.rows = len(images)
+        self.size = min(recipe.batch_size, self.rows)
+        self.side = images.shape[1:3]
+        self.shift = self._shift()
+        self.first_flip = self.random.integers(0, 2, self.rows).astype(bool)
+        pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
+        self.padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
+        self.labels = torch.from_numpy(labels).to(device)
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of batches in an epoch; the incomplete last one is left out."""
+        return max(1, self.rows // self.size)
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state between two epochs, as JSON."""
+        return dict(self.random.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue as if the epochs before `state` had been drawn here."""
+        self.random.bit_generator.state = state
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch, each row at most once."""
+        order = self.random.permutation(self.rows)
+        for index in range(self.per_epoch):
+            yield self._batch(order[index * self.size : (index + 1) * self.size], number)
+
+    def _batch(self, rows: NDArray[np.int64], epoch: int) -> Batch:
+        images = self.normalisation.apply(self._gather(rows, epoch))
+        labels = self.labels[torch.from_numpy(rows).to(self.labels.device)]
+        if self.recipe.augmentation == "flip_shift_erase":
+            images = self._erase(images)
+        if self.recipe.mixup > 0.0:
+            return self._mix(images, labels)
+        return Batch(images, labels)
+
+    def _shift(self) -> int:
+        shifting = self.recipe.augmentation in ("shift", "flip_shift", "flip_shift_erase")
+        return max(1, round(SHIFT_SHARE * min(self.side))) if shifting else 0
+
+    def _gather(self, rows: NDArray[np.int64], epoch: int) -> Tensor:
+        """Cut a shifted, possibly mirrored window out of each padded image, in one gather."""
+        height, width = self.side
+        count = len(rows)
+        top = self.random.integers(0, 2 * self.shift + 1, (count, 1))
+        left = self.random.integers(0, 2 * self.shift + 1, (count, 1))
+        from_row = top + np.arange(height)
+        from_column = left + np.arange(width)
+        if "flip" in self.recipe.augmentation:
+            # alternating flip: each image is seen mirrored in every second epoch (2404.00498)
+            flipped = self.first_flip[rows] ^ bool(epoch % 2)
+            from_column = np.where(flipped[:, None], from_column[:, ::-1], from_column)
+        _, padded_height, padded_width, channels = self.padded.shape
+        line = (rows[:, None] * padded_height + from_row) * padded_width
+        flat = torch.from_numpy(line[:, :, None] + from_column[:, None, :])
+        pixels = self.padded.view(-1, channels)
+        gathered = pixels.index_select(0, flat.view(-1).to(pixels.device))
+        return gathered.view(count, height, width, channels)
+
+    def _erase(self, images: Tensor) -> Tensor:
+        """Set a random square of half of the images to the mean (arXiv 1708.04896)."""
+        height, width = self.side
+        count = len(images)
+        square = max(1, round(ERASE_SHARE * min(height, width)))
+        top = self.random.integers(0, height - square + 1, (count, 1))
+        left = self.random.integers(0, width - square + 1, (count, 1))
+        chosen = self.random.random((count, 1)) < ERASE_PROBABILITY
+        in_rows = (np.arange(height) >= top) & (np.arange(height) < top + square) & chosen
+        in_columns = (np.arange(width) >= left) & (np.arange(width) < left + square)
+        mask = torch.from_numpy(in_rows[:, None, :, None] & in_columns[:, None, None, :])
+        return images.masked_fill(mask.to(images.device), 0.0)
+
+    def _mix(self, images: Tensor, labels: Tensor) -> Batch:
+        share = float(self.random.beta(self.recipe.mixup, self.recipe.mixup))
+        order = torch.from_numpy(self.random.permutation(len(labels))).to(images.device)
+        mixed = images * share + images[order] * (1.0 - share)
+        return Batch(mixed, labels, other_labels=labels[order], share=share)

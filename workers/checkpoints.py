@@ -1,0 +1,72 @@
+"""Checkpoints: weights as safetensors, everything else as JSON that a person can read.
+
+The JSON names the tensors' file and its SHA-256 and is written last, so a checkpoint exists
+once its JSON does, and a torn or altered one is noticed and the one before it used.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from spaces.recipe import Candidate
+from workers.files import write_atomically
+from workers.training import TrainingState
+
+KEPT = 2  # newest checkpoints of a training; the older ones are removed
+
+
+def save_checkpoint(
+    folder: Path, state: TrainingState, *, candidate: Candidate, epoch: int
+) -> None:
+    """Write the checkpoint of an epoch and remove those that are no longer needed."""
+    tensors = save_tensors(state.tensors)
+    name = f"epoch-{epoch:04d}"
+    meta = {
+        "epoch": epoch,
+        "tensors": f"{name}.safetensors",
+        "sha256": hashlib.sha256(tensors).hexdigest(),
+        "candidate": candidate.to_json(),
+        "numbers": state.numbers,
+    }
+    write_atomically(folder / f"{name}.safetensors", tensors)
+    write_atomically(folder / f"{name}.json", json.dumps(meta, indent=1).encode())
+    for old in sorted(folder.glob("epoch-*.json"))[:-KEPT]:
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+        old.unlink()
+
+
+def load_checkpoint(folder: Path) -> tuple[Candidate, TrainingState] | None:
+    """Return the newest whole checkpoint below `folder`, whichever fence wrote it."""
+    for path in sorted(folder.glob("*/epoch-*.json"), key=_newest_last, reverse=True):
+        loaded = _load(path)
+        if loaded is not None:
+            return loaded
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a training that has ended, in every fence's folder."""
+    for path in folder.glob("*/epoch-*"):
+        path.unlink(missing_ok=True)
+
+
+def _newest_last(path: Path) -> tuple[str, int]:
+    fence = path.parent.name
+    return path.name, int(fence) if fence.isdigit() else 0
+
+
+def _load(path: Path) -> tuple[Candidate, TrainingState] | None:
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text())
+        content = (path.parent / Path(meta["tensors"]).name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != meta["sha256"]:
+            return None
+        state = TrainingState(tensors=load_tensors(content), numbers=meta["numbers"])
+        return Candidate.from_json(meta["candidate"]), state
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+        return None

@@ -1,0 +1,207 @@
+"""Image data by name or path, as uint8 arrays that stay in memory."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.job import NAMED_SOURCES
+from spaces.errors import DataError
+from spaces.values import nearest
+from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
+from workers.npz import checked_images, checked_labels, read_arrays
+
+TEST_SHARE = 0.3  # of the rows, where the data bring no test split
+DERIVED = "derived: 30 % of the rows, stratified, seed 0"
+GIVEN = "given with the data"
+DIGITS_MAX = 16  # scikit-learn's digits are whole numbers from 0 to 16
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Labelled images, parted into training and test.
+
+    Attributes:
+        train_images, test_images: uint8 of (rows, height, width, channels).
+        train_labels, test_labels: int64 of (rows,), indices into `class_names`.
+        test_split: where the test rows come from.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    test_split: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def train_fingerprint(self) -> str:
+        """SHA-256 (hex) of the training rows: equal rows, equal fingerprint."""
+        return fingerprint(self.train_images, self.train_labels)
+
+    @cached_property
+    def test_fingerprint(self) -> str:
+        """SHA-256 (hex) of the test rows."""
+        return fingerprint(self.test_images, self.test_labels)
+
+
+def fingerprint(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    """Return the SHA-256 (hex) of rows: their shape, pixels and labels."""
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    return digest.hexdigest()
+
+
+def load_data(
+    source: str, *, cache: Path, progress: Callable[[str], None] = lambda _: None
+) -> ImageData:
+    """Load images by the name of a data set or the path of an `.npz` file.
+
+    Args:
+        cache: where data sets that had to be fetched are kept.
+        progress: told what is being done where it takes longer than a moment.
+
+    Raises:
+        DataError: the source is unknown, missing or breaks a rule that the message states.
+    """
+    if source == "fashion-mnist":
+        return _fashion_mnist(cache, progress)
+    if source == "digits":
+        return _digits()
+    if source.endswith(".npz"):
+        return _npz(Path(source))
+    raise DataError(
+        f"data must be a known name or the path of an .npz file, but got {source!r}; "
+        f"{nearest(source, list(NAMED_SOURCES))}"
+    )
+
+
+def _fashion_mnist(cache: Path, progress: Callable[[str], None]) -> ImageData:
+    train_images, train_labels, test_images, test_labels = load_fashion_mnist(
+        cache, progress=progress
+    )
+    return ImageData(
+        name="fashion-mnist",
+        train_images=train_images[..., None],
+        train_labels=train_labels.astype(np.int64),
+        test_images=test_images[..., None],
+        test_labels=test_labels.astype(np.int64),
+        class_names=CLASS_NAMES,
+        test_split=GIVEN,
+    )
+
+
+def _digits() -> ImageData:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / DIGITS_MAX)).astype(np.uint8)[..., None]
+    names = tuple(str(digit) for digit in range(10))
+    return _with_derived_test("digits", images, digits.target.astype(np.int64), names)
+
+
+def _npz(path: Path) -> ImageData:
+    arrays = read_arrays(path)
+    for key in ("train_images", "train_labels"):
+        if key not in arrays:
+            known = ", ".join(sorted(arrays)) or "no array of a known name"
+            raise DataError(f"{path} must have images and labels, but has {known}")
+    images = checked_images(arrays["train_images"], name="training images")
+    labels = checked_labels(arrays["train_labels"], rows=len(images), name="training labels")
+    given = arrays.get("class_names")
+    names = _class_names(labels, None if given is None else [str(name) for name in given])
+    if "test_images" not in arrays:
+        return _with_derived_test(path.stem, images, labels, names)
+    if "test_labels" not in arrays:
+        raise DataError(f"{path} must have test labels if it has test images, but has none")
+    test_images = checked_images(arrays["test_images"], name="test images")
+    test_labels = checked_labels(arrays["test_labels"], rows=len(test_images), name="test labels")
+    if test_images.shape[1:] != images.shape[1:]:
+        raise DataError(
+            f"test images must have the shape of training images {images.shape[1:]}, "
+            f"but have {test_images.shape[1:]}"
+        )
+    _check_range(test_labels, classes=len(names), name="test labels")
+    return ImageData(
+        name=path.stem,
+        train_images=images,
+        train_labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        class_names=names,
+        test_split=GIVEN,
+    )
+
+
+def _class_names(labels: NDArray[np.int64], given: list[str] | None) -> tuple[str, ...]:
+    """Return a name for each class; without given names, the classes are 0 to the largest label."""
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(f"labels must have at least 2 classes, but only {present[0]} occurs")
+    if given is not None:
+        _check_range(labels, classes=len(given), name="training labels")
+        return tuple(given)
+    if len(present) != int(present[-1]) + 1:
+        missing = np.setdiff1d(np.arange(present[-1]), present)[0]
+        raise DataError(
+            f"labels must be 0..{len(present) - 1} for {len(present)} classes without "
+            f"class_names, but reach {present[-1]} and {missing} does not occur"
+        )
+    return tuple(str(label) for label in present)
+
+
+def _check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
+    wrong = labels >= classes
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{name} must lie in 0..{classes - 1} ({classes} classes), "
+            f"but row {row} has {labels[row]}"
+        )
+
+
+def _with_derived_test(
+    name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], class_names: tuple[str, ...]
+) -> ImageData:
+    """Part rows that bring no test split: 30 % for the test, classes in equal shares."""
+    from sklearn.model_selection import train_test_split
+
+    counts = np.bincount(labels, minlength=len(class_names))
+    occurring = counts[counts > 0]
+    if occurring.min() < 2:
+        rare = int(np.flatnonzero(counts == occurring.min())[0])
+        raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
+    rows = np.arange(len(labels))
+    try:
+        train, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=0)
+    except ValueError as failure:
+        raise DataError(
+            f"{len(rows)} rows cannot be split into training and test: {failure}"
+        ) from None
+    train, test = np.sort(train), np.sort(test)
+    return ImageData(
+        name=name,
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        class_names=class_names,
+        test_split=DERIVED,
+    )

@@ -1,0 +1,84 @@
+"""Where a job's files lie, and how a file or folder comes into being all at once."""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The artifact folder of one job: `ROOT/JOB/{folds.npz,trials,finalists,model}`."""
+
+    root: Path
+    job_id: str
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this job."""
+        return self.root / self.job_id
+
+    @property
+    def folds(self) -> Path:
+        """The job's folds, computed once."""
+        return self.folder / "folds.npz"
+
+    @property
+    def model(self) -> Path:
+        """The verified model folder."""
+        return self.folder / "model"
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial, one folder a fence within."""
+        return self.folder / "trials" / str(number)
+
+    def finalist(self, trial: int, fold: int) -> Path:
+        """The folder of a finalist on one fold, one folder a fence within."""
+        return self.folder / "finalists" / f"{trial}-{fold}"
+
+    def relative(self, path: Path) -> str:
+        """Return `path` as it is written into the store: below the job's folder."""
+        return str(path.relative_to(self.folder))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write an array as `.npy`, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
+
+
+@contextmanager
+def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+        if replace and path.exists():
+            shutil.rmtree(path)
+        os.replace(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

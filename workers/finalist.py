@@ -1,0 +1,133 @@
+"""One finalist on one fold: trained on all of its rows, predicted on those left out."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save as save_tensors
+
+from search.store import FoldTask, Lease, TrialRecord
+from spaces.recipe import Candidate
+from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
+from workers.files import write_array, write_atomically
+from workers.training import EpochReport, Training
+from workers.workbench import Workbench
+
+MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
+EXACT_COST = 2.5  # predicting in float32 against the number type of the search, at most
+OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFiles:
+    """The files of a finalist on a fold."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """Weights and buffers of the network, float32."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities of the rows that were left out, float32."""
+        return self.folder / "out_of_fold.npy"
+
+    @property
+    def meta(self) -> Path:
+        """Candidate, normalisation and how it was trained."""
+        return self.folder / "meta.json"
+
+
+def run_fold(
+    bench: Workbench, task: FoldTask, lease: Lease, *, record: TrialRecord, seconds: float
+) -> None:
+    """Train and record one fold within `seconds`, resuming its last epoch if there is one.
+
+    Raises:
+        Stopped: the work must stop here; whoever claims the fold next goes on with it.
+        Diverged: the training failed; the fold has no result.
+    """
+    assert record.candidate is not None
+    end = time.monotonic() + seconds - OVERHEAD
+    rows = bench.fold_rows(task.fold)
+    left_out = len(rows.validation_labels)
+    end -= EXACT_COST * left_out * (record.predict_pace or 0.0)
+    all_fences = bench.files.finalist(task.trial, task.fold)
+    folder = all_fences / str(lease.fence)
+    resumed = load_checkpoint(all_fences)
+    candidate = (
+        resumed[0] if resumed else _lengthened(bench, record, len(rows.train_labels), seconds)
+    )
+    training = Training(
+        candidate,
+        rows,
+        plan=bench.device,
+        seed=bench.seed("finalist", task.trial, task.fold),
+        evaluation=bench.exact,
+        validate_each_epoch=False,
+    )
+    if resumed is not None:
+        training.restore(resumed[1])
+
+    def on_epoch(training: Training, report: EpochReport) -> None:
+        bench.heartbeat.check_lease()
+        if not training.finished:
+            save_checkpoint(folder, training.state(), candidate=candidate, epoch=report.epoch)
+
+    training.run(
+        on_epoch=on_epoch,
+        interrupt=bench.heartbeat.check,
+        seconds_left=None if math.isinf(seconds) else lambda: end - time.monotonic(),
+    )
+    _record(bench, task, training, FoldFiles(folder))
+    remove_checkpoints(all_fences)
+
+
+def _lengthened(bench: Workbench, record: TrialRecord, rows: int, seconds: float) -> Candidate:
+    """Return the candidate with as many epochs as fit; a deadline cuts the last one to size."""
+    assert record.candidate is not None
+    epochs = bench.plan.finalist_epochs
+    if not math.isinf(seconds):
+        pace = record.train_pace or 0.0
+        epochs = math.ceil(seconds / (pace * rows)) if pace else MAX_EPOCHS
+    recipe = record.candidate.recipe
+    recipe = recipe.model_copy(update={"epochs": min(max(epochs, 1), MAX_EPOCHS)})
+    return record.candidate.model_copy(update={"recipe": recipe})
+
+
+def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFiles) -> None:
+    """Write the files, then the row that makes them count."""
+    last = training.curve[-1]
+    assert training.validation_probabilities is not None
+    assert last.validation_accuracy is not None and last.validation_seconds is not None
+    tensors = {k: v.detach().cpu().contiguous() for k, v in training.network.state_dict().items()}
+    report = {
+        "epochs": round(training.step / training.batches.per_epoch, 2),
+        "train_loss": last.train_loss,
+        "train_accuracy": last.train_accuracy,
+        "validation_accuracy": last.validation_accuracy,
+        "train_seconds": sum(epoch.train_seconds for epoch in training.curve),
+        "predict_seconds": last.validation_seconds,
+    }
+    meta = {
+        "candidate": training.candidate.to_json(),
+        "normalisation": {
+            "mean": training.normalisation.mean,
+            "std": training.normalisation.std,
+        },
+        "report": report,
+    }
+    write_atomically(files.weights, save_tensors(tensors))
+    write_array(files.predictions, training.validation_probabilities)
+    write_atomically(files.meta, json.dumps(meta, indent=1).encode())
+    bench.heartbeat.check_lease()
+    bench.store.folds.record(
+        task,
+        files=bench.files.relative(files.folder),
+        accuracy=last.validation_accuracy,
+        report=report,
+    )

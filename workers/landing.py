@@ -1,0 +1,56 @@
+"""The landing's beginning: which trials are finalists, and how long each fold may take."""
+
+import math
+import os
+
+from search.store import FoldTask, TrialRecord
+from spaces.errors import JobFailed
+from workers.finalist import EXACT_COST
+from workers.workbench import Workbench
+
+SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
+ASSEMBLY_SECONDS = 7.0  # to start the verifying process, write files and export
+ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen
+DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
+
+
+def choose_finalists(bench: Workbench) -> list[TrialRecord]:
+    """Return the best trials that trained to their end, or the best there are; best first.
+
+    Raises:
+        JobFailed: no trial of the search has a score.
+    """
+    board = bench.trials.leaderboard()
+    if not board:
+        raise JobFailed("the search must end with a scored trial, but none finished an epoch")
+    finished = [record for record in board if record.state == "complete"]
+    return (finished or board)[: bench.plan.finalists]
+
+
+def folds_deadline(bench: Workbench, networks: int) -> float | None:
+    """Return the second of the job's clock at which the folds must be done; None: no limit."""
+    budget = bench.job.spec.budget
+    if budget is None:
+        return None
+    paces = [r.predict_pace for r in bench.trials.records() if r.finished and r.predict_pace]
+    pace = max(paces, default=DEFAULT_PACE) * EXACT_COST / cores()
+    predictions = networks * (len(bench.data.test_labels) + SAMPLE_ROWS) * pace
+    return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def seconds_for(bench: Workbench, task: FoldTask, pending: list[FoldTask]) -> float:
+    """Return the fair share of the time left for one of the pending folds; infinite if free.
+
+    Args:
+        pending: the folds that nobody has begun, `task` included.
+    """
+    networks = len(bench.store.folds.all(bench.job.id))
+    left = bench.heartbeat.seconds_until(folds_deadline(bench, networks))
+    assert task in pending
+    rounds = math.ceil(len(pending) / bench.job.spec.worker_count)
+    return left / rounds

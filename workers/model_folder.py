@@ -1,0 +1,170 @@
+"""The model folder: weights as safetensors, and `model.json` that says what they are.
+
+model.json                      architectures, ensemble weights, classes, normalisation,
+                                library versions, scores and how they were measured
+trial-7-fold-0.safetensors …    weights and buffers of every network, float32
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from spaces.architecture import Architecture
+from spaces.errors import ModelFolderError
+from spaces.network import Network, build_network
+from spaces.recipe import Recipe
+from spaces.values import Value, validated
+from workers.batches import Normalisation
+from workers.device import DevicePlan
+from workers.evaluation import predict_probabilities
+
+FORMAT = 1
+MANIFEST = "model.json"
+FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
+
+
+class NetworkEntry(Value):
+    """One trained network of the folder.
+
+    Attributes:
+        mean, std: of each channel in units of pixel values 0..255, from its training rows.
+        weight: its share of the ensemble's probabilities.
+        report: how it was trained and what it scored on the rows that it never saw.
+    """
+
+    file: FileName
+    sha256: str
+    trial: int
+    fold: int
+    weight: Annotated[float, pydantic.Field(gt=0.0, le=1.0)]
+    architecture: Architecture
+    recipe: Recipe
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    report: dict[str, Any]
+
+
+class Manifest(Value):
+    """What `model.json` holds."""
+
+    format: int = FORMAT
+    job: str
+    data: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    networks: tuple[NetworkEntry, ...]
+    scores: dict[str, Any]
+    protocol: dict[str, Any]
+    versions: dict[str, str]
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what computed a model."""
+    names = ("athanor-nas", "torch", "optuna", "numpy", "safetensors")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `model.json`; the folder is not published yet, so this need not be atomic."""
+    text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `model.json`; `ModelFolderError` says what is missing or wrong."""
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        raise ModelFolderError(f"a model folder must hold {MANIFEST}: {path}: {reason}") from None
+    except ValueError as failure:
+        raise ModelFolderError(f"{path} must be JSON: {failure}") from None
+    if isinstance(data, dict) and data.get("format") != FORMAT:
+        raise ModelFolderError(f"{path} must have format {FORMAT}, but has {data.get('format')!r}")
+    return validated(Manifest, data, error=ModelFolderError, where=str(path))
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ensemble that was loaded from its folder."""
+
+    manifest: Manifest
+    networks: tuple[Network, ...]
+    plan: DevicePlan
+
+    def predict_one(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities (rows, classes) of one network of the folder."""
+        entry = self.manifest.networks[index]
+        return predict_probabilities(
+            self.networks[index],
+            images,
+            normalisation=Normalisation(mean=entry.mean, std=entry.std),
+            plan=self.plan,
+        )
+
+    def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the ensemble's probabilities (rows, classes).
+
+        Args:
+            images: uint8 of (rows, height, width, channels), sized as the model expects.
+
+        Raises:
+            ModelFolderError: the images have another size or number of channels.
+        """
+        expected = self.manifest.image_shape
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or images.dtype != np.uint8:
+            raise ModelFolderError(
+                f"images must be uint8 of (rows, {', '.join(map(str, expected))}), "
+                f"but are {images.dtype} of {images.shape}"
+            )
+        total = np.zeros((len(images), len(self.manifest.class_names)), dtype=np.float64)
+        for index, entry in enumerate(self.manifest.networks):
+            total += entry.weight * self.predict_one(index, images).astype(np.float64)
+        return total.astype(np.float32)
+
+
+def load_model(folder: Path) -> Model:
+    """Load a model folder, on the CPU in float32.
+
+    Raises:
+        ModelFolderError: a file is missing, was altered, or does not fit `model.json`.
+    """
+    manifest = read_manifest(folder)
+    networks = tuple(_load_network(folder, manifest, entry) for entry in manifest.networks)
+    return Model(manifest=manifest, networks=networks, plan=DevicePlan())
+
+
+def _load_network(folder: Path, manifest: Manifest, entry: NetworkEntry) -> Network:
+    path = folder / entry.file
+    try:
+        content = path.read_bytes()
+    except OSError as failure:
+        raise ModelFolderError(f"{path} must be readable: {failure.strerror}") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        raise ModelFolderError(
+            f"{path} must have SHA-256 {entry.sha256[:12]}…, but has {digest[:12]}…"
+        )
+    network = build_network(
+        entry.architecture,
+        channels=manifest.image_shape[2],
+        classes=len(manifest.class_names),
+    )
+    try:
+        network.load_state_dict(load_tensors(content))
+    except (RuntimeError, SafetensorError) as failure:
+        reason = str(failure).replace("\n", " ")
+        raise ModelFolderError(f"{path} does not fit its architecture: {reason}") from None
+    return network.to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,123 @@
+"""Images and labels from an `.npz` file, checked number by number; nothing is unpickled."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.errors import DataError
+
+MAX_BYTES = 8 * 2**30  # of all arrays, uncompressed
+NAMES = {  # ours, and the names that Keras' data sets use
+    "train_images": ("train_images", "images", "x_train"),
+    "train_labels": ("train_labels", "labels", "y_train"),
+    "test_images": ("test_images", "x_test"),
+    "test_labels": ("test_labels", "y_test"),
+    "class_names": ("class_names",),
+}
+Arrays = dict[str, NDArray[Any]]
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Read the arrays that Athanor knows from an `.npz` file, by the names of `NAMES`' keys.
+
+    Raises:
+        DataError: the file is missing, broken, too large, or an array holds objects.
+    """
+    if not path.is_file():
+        raise DataError(f"data must be an .npz file, but there is none at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+        if total > MAX_BYTES:
+            raise DataError(
+                f"{path} must hold at most {MAX_BYTES:,} bytes of arrays, but holds {total:,}"
+            )
+        with np.load(path, allow_pickle=False) as archive_arrays:
+            stored = set(archive_arrays.files)
+            return {
+                key: archive_arrays[alias]
+                for key, aliases in NAMES.items()
+                for alias in aliases
+                if alias in stored
+            }
+    except zipfile.BadZipFile:
+        raise DataError(f"{path} must be a whole .npz file, but is broken or cut off") from None
+    except (ValueError, EOFError, OSError) as failure:
+        reason = str(failure).replace("\n", " ")
+        raise DataError(f"{path} must hold plain arrays: {reason}") from None
+
+
+def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Read images to predict: the test images of a file if it has any, else its images."""
+    arrays = read_arrays(path)
+    part = "test" if "test_images" in arrays else "train"
+    images = arrays.get(f"{part}_images")
+    if images is None:
+        raise DataError(f"{path} must have an array named images or test_images, but has neither")
+    labels = arrays.get(f"{part}_labels")
+    checked = checked_images(images, name=f"{part} images")
+    if labels is None:
+        return checked, None
+    return checked, checked_labels(labels, rows=len(checked), name=f"{part} labels")
+
+
+def checked_images(images: NDArray[Any], *, name: str) -> NDArray[np.uint8]:
+    """Return images as uint8 of (rows, height, width, channels).
+
+    Whole numbers must lie in 0..255. Other numbers must be finite, and either lie in 0..1,
+    which is scaled to 0..255, or be whole numbers in 0..255.
+    """
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise DataError(
+            f"{name} must have shape (rows, height, width) or (rows, height, width, 1 or 3), "
+            f"but have {images.shape}"
+        )
+    if not images.size:
+        raise DataError(f"{name} must not be empty, but have shape {images.shape}")
+    if images.dtype == np.uint8:
+        return np.ascontiguousarray(images)
+    if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
+        raise DataError(f"{name} must be numbers, but are {images.dtype}")
+    return _as_bytes(images, name)
+
+
+def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    finite = np.isfinite(images)
+    if not finite.all():
+        first = int(np.argmin(finite.reshape(len(images), -1).all(axis=1)))
+        count = int(finite.size - finite.sum())
+        raise DataError(
+            f"{name} must be finite, but {count} values are NaN or infinite, first in row {first}"
+        )
+    low, high = float(images.min()), float(images.max())
+    if low < 0.0 or high > 255.0:
+        raise DataError(f"{name} must lie in 0..255, but lie in {low:g}..{high:g}")
+    if np.issubdtype(images.dtype, np.floating):
+        if high <= 1.0:
+            images = images * 255.0
+        elif (images != np.rint(images)).any():
+            raise DataError(f"{name} must lie in 0..1 or be whole numbers, but reach {high:g}")
+        images = np.rint(images)
+    return np.ascontiguousarray(images.astype(np.uint8))
+
+
+def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.int64]:
+    """Return labels as int64 of (rows,); whole numbers from 0, one for each image."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or len(labels) != rows:
+        raise DataError(f"{name} must be one for each of {rows} images, but have {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.number) or np.iscomplexobj(labels):
+        raise DataError(f"{name} must be whole numbers, but are {labels.dtype}")
+    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
+    if whole is None or (whole != labels).any():
+        raise DataError(f"{name} must be whole numbers, but some are not")
+    if whole.min() < 0:
+        row = int(whole.argmin())
+        raise DataError(f"{name} must be at least 0, but row {row} has {whole[row]}")
+    return whole

@@ -1,0 +1,108 @@
+"""A job's first step: look at the data, split the folds, measure this host, write the plan."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.trial import FixedTrial
+
+from search.folds import Folds, stratified_folds
+from search.job import Job
+from search.plan import (
+    MAX_SEARCH_VALIDATION,
+    SEARCH_EPOCHS,
+    Plan,
+    Shape,
+    finalists_for,
+    macs_for,
+    rows_for_trials,
+    search_seconds,
+)
+from search.store import StudyStore
+from spaces.cnn import CnnSpace
+from spaces.complexity import measure_complexity
+from spaces.limits import Limits
+from workers.data import ImageData
+from workers.device import host_speed
+from workers.files import JobFiles
+
+FINALIST_EPOCHS = 8  # of a search without a time budget
+PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
+KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
+
+
+def load_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
+    """Return the job's folds, computed at the first call and read at every later one."""
+    if not files.folds.exists():
+        folds = stratified_folds(
+            data.train_labels,
+            k=job.spec.folds,
+            seed=job.spec.seed,
+            data_fingerprint=data.train_fingerprint,
+        )
+        files.folds.parent.mkdir(parents=True, exist_ok=True)
+        folds.save(files.folds)
+    return Folds.load(files.folds)
+
+
+def prepare(
+    store: StudyStore,
+    job: Job,
+    *,
+    data: ImageData,
+    files: JobFiles,
+    cache: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Write the plan and queue the prior as trial 0, so that the search can begin."""
+    folds = load_folds(files, data, job)
+    speed, device = host_speed(cache=cache, progress=progress)
+    spec = job.spec
+    shape = Shape(rows=len(data.train_labels), folds=spec.folds, workers=spec.worker_count)
+    finalists = spec.finalists or finalists_for(spec.budget)
+    limits = Limits(
+        parameters=spec.max_parameters,
+        macs=spec.max_macs or macs_for(spec.budget, finalists=finalists, shape=shape, speed=speed),
+    )
+    rows = spec.search_rows or rows_for_trials(spec.budget, shape=shape, speed=speed)
+    first = folds.folds[0]
+    space, width = space_within(spec.space, limits, data=data)
+    plan = Plan(
+        device=device.to_json(),
+        search_rows=min(rows, len(first.train_rows)),
+        validation_rows=min(MAX_SEARCH_VALIDATION, max(rows // 3, 500), len(first.validation_rows)),
+        search_epochs=spec.search_epochs or SEARCH_EPOCHS,
+        search_seconds=search_seconds(spec.budget),
+        space=space,
+        limits=limits,
+        finalists=finalists,
+        finalist_epochs=FINALIST_EPOCHS,
+        classes=data.classes,
+        image_shape=data.image_shape,
+        data_fingerprint=data.train_fingerprint,
+        folds_hash=folds.hash,
+    )
+    store.trials(job).enqueue(space.prior(width=width))
+    store.jobs.set_plan(job.id, plan)
+
+
+def space_within(space: CnnSpace, limits: Limits, *, data: ImageData) -> tuple[CnnSpace, int]:
+    """Leave out widths whose prior network is far beyond the limits; choose the prior's width.
+
+    Without this most networks that a small budget samples would be infeasible. Returns the
+    space, and the largest width whose prior network stays well within the limits.
+    """
+    widths = sorted(space.width)
+    excess = {width: _prior_excess(space, limits, width=width, data=data) for width in widths}
+    kept = tuple(width for width in space.width if excess[width] <= KEPT_EXCESS)
+    prior = [width for width in widths if excess[width] <= PRIOR_EXCESS]
+    narrowed = space.model_copy(update={"width": kept or (widths[0],)})
+    return narrowed, max(prior, default=widths[0])
+
+
+def _prior_excess(space: CnnSpace, limits: Limits, *, width: int, data: ImageData) -> float:
+    trial = FixedTrial(space.prior(width=width))
+    candidate = space.suggest(trial, side=min(data.image_shape[:2]), epochs=1)
+    complexity = measure_complexity(
+        candidate.architecture, image_shape=data.image_shape, classes=data.classes
+    )
+    return max(limits.excess(complexity).values(), default=-1.0)

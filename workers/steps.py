@@ -1,0 +1,158 @@
+"""What there is to do next in a job: one trial, one fold, or the step from a phase to the next.
+
+Every step is taken under a lease, so any worker can take any of them, and another one can
+take it over when its holder dies.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from optuna.trial import Trial
+
+from search.job import JobState
+from search.store import FoldTask, Lease
+from spaces.errors import JobFailed
+from workers.assembly import assemble
+from workers.finalist import run_fold
+from workers.landing import choose_finalists, seconds_for
+from workers.training import Diverged
+from workers.trial import run_trial
+from workers.workbench import Workbench
+
+MAX_ATTEMPTS = 5  # at one piece of work, after which it is given up
+MIN_FOLD_SECONDS = 1.5  # with less time than this a fold is not begun
+MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
+
+
+class Waiting(Exception):
+    """There is nothing to do at the moment: others hold all there is."""
+
+
+def next_step(bench: Workbench, state: JobState) -> None:
+    """Take one step of a planned job.
+
+    Raises:
+        Waiting: there is nothing to do now.
+        Stopped: the work had to stop; its lease has been released.
+        JobFailed: the job cannot be finished.
+    """
+    steps: dict[str, Callable[[Workbench], None]] = {
+        "searching": _search,
+        "landing": _land,
+        "assembling": _assemble,
+    }
+    steps[state](bench)
+
+
+@contextmanager
+def _lease(bench: Workbench, key: str) -> Iterator[Lease | None]:
+    """Hold a lease over the block; it is forgotten if the block ends well, else released."""
+    lease = bench.store.leases.claim(f"{bench.job.id}/{key}", owner=bench.owner)
+    if lease is None:
+        yield None
+        return
+    bench.heartbeat.keep(lease)
+    try:
+        yield lease
+        bench.store.leases.finish(lease)
+    finally:
+        bench.heartbeat.keep(None)
+        bench.store.leases.release(lease)
+
+
+def _search(bench: Workbench) -> None:
+    running = bench.trials.running()
+    held = bench.store.leases.held(f"{bench.job.id}/trial/")
+    for trial in running:
+        if f"{bench.job.id}/trial/{trial.number}" not in held:
+            _run(bench, trial)
+            return
+    if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0 or not _scored(bench):
+        _check_space(bench)
+        if bench.store.jobs.take_trial_slot(bench.job.id, limit=bench.job.spec.trials):
+            _run(bench, bench.trials.ask())
+            return
+    if running:
+        raise Waiting
+    _begin_landing(bench)
+
+
+def _run(bench: Workbench, trial: Trial) -> None:
+    with _lease(bench, f"trial/{trial.number}") as lease:
+        if lease is None:
+            return
+        if lease.attempts > MAX_ATTEMPTS:
+            bench.trials.tell(trial, "failed", note=f"given up after {MAX_ATTEMPTS} attempts")
+        elif run_trial(bench, trial, lease) == "infeasible":
+            bench.store.jobs.give_trial_slot_back(bench.job.id)
+
+
+def _scored(bench: Workbench) -> bool:
+    return bool(bench.trials.leaderboard())
+
+
+def _check_space(bench: Workbench) -> None:
+    last = bench.trials.records()[-MAX_INFEASIBLE:]
+    if len(last) == MAX_INFEASIBLE and all(record.state == "infeasible" for record in last):
+        raise JobFailed(
+            f"some network of the space must be within the limits {bench.plan.limits.to_json()}, "
+            f"but the last {MAX_INFEASIBLE} sampled were not"
+        )
+
+
+def _begin_landing(bench: Workbench) -> None:
+    with _lease(bench, "landing") as lease:
+        if lease is None:
+            raise Waiting
+        asked = [record for record in bench.trials.records() if record.state != "infeasible"]
+        if bench.job.spec.trials is not None and bench.store.jobs.return_trial_slots(
+            bench.job.id, asked=len(asked), limit=bench.job.spec.trials
+        ):
+            return  # a worker died between counting a trial and asking for it
+        finalists = [record.number for record in choose_finalists(bench)]
+        bench.store.folds.plan(bench.job.id, trials=finalists, folds=bench.job.spec.folds)
+        bench.store.jobs.move(bench.job.id, before="searching", after="landing")
+
+
+def _land(bench: Workbench) -> None:
+    tasks = [task for task in bench.store.folds.all(bench.job.id) if task.pending]
+    held = bench.store.leases.held(f"{bench.job.id}/fold/")
+    free = [task for task in tasks if _fold_key(bench, task) not in held]
+    for task in free:
+        seconds = seconds_for(bench, task, free)
+        if seconds < MIN_FOLD_SECONDS:
+            bench.store.folds.give_up(task, reason="no time left")
+            return
+        if _run_fold(bench, task, seconds):
+            return
+    if tasks:
+        raise Waiting
+    bench.store.jobs.move(bench.job.id, before="landing", after="assembling")
+
+
+def _fold_key(bench: Workbench, task: FoldTask) -> str:
+    return f"{bench.job.id}/fold/{task.trial}/{task.fold}"
+
+
+def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
+    """Train a fold if its lease can be had; False if another worker was faster."""
+    with _lease(bench, f"fold/{task.trial}/{task.fold}") as lease:
+        if lease is None:
+            return False
+        if lease.attempts > MAX_ATTEMPTS:
+            bench.store.folds.give_up(task, reason=f"given up after {MAX_ATTEMPTS} attempts")
+            return True
+        record = bench.trials.records()[task.trial]
+        try:
+            run_fold(bench, task, lease, record=record, seconds=seconds)
+        except Diverged as divergence:
+            bench.store.folds.give_up(task, reason=str(divergence))
+        return True
+
+
+def _assemble(bench: Workbench) -> None:
+    with _lease(bench, "assemble") as lease:
+        if lease is None:
+            raise Waiting
+        result = assemble(bench)
+        bench.store.jobs.finish(bench.job.id, result=result)

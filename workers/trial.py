@@ -1,0 +1,196 @@
+"""The life of one trial, from its parameters to one of its ends."""
+
+import time
+
+from optuna.trial import Trial
+
+from search.store import Lease
+from search.store.trials import Ending
+from spaces.complexity import measure_complexity
+from spaces.limits import Complexity
+from spaces.recipe import Candidate
+from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
+from workers.files import write_array
+from workers.training import Diverged, EpochReport, Training
+from workers.workbench import Workbench
+
+RETRY_RATE = 0.3  # of the learning rate, for the second attempt of a training that diverged
+RETRY_CLIP_NORM = 1.0
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class TrialStopped(Exception):
+    """The trial should end early, for the reason given."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending: Ending = ending
+
+
+def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
+    """Bring a trial to an end, from wherever its last holder left it.
+
+    Raises:
+        Stopped: the work must stop here; the trial stays open for whoever claims it next.
+    """
+    candidate = bench.plan.space.suggest(
+        trial, side=min(bench.data.image_shape[:2]), epochs=bench.plan.search_epochs
+    )
+    complexity = measure_complexity(
+        candidate.architecture, image_shape=bench.data.image_shape, classes=bench.data.classes
+    )
+    bench.trials.describe(trial, candidate, complexity)
+    if not _is_feasible(bench, trial, complexity):
+        bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
+        return "infeasible"
+    equal = bench.trials.equal(candidate)
+    if equal is not None:
+        note = f"an equal candidate was trained as trial {equal.number}"
+        bench.trials.tell(trial, "copied", score=equal.score, files=equal.files, note=note)
+        return "copied"
+    return _TrialRun(bench, trial, lease).run(candidate)
+
+
+def _is_feasible(bench: Workbench, trial: Trial, complexity: Complexity) -> bool:
+    excess = bench.plan.limits.excess(complexity)
+    for name, value in excess.items():
+        if name not in trial.constraints:
+            trial.set_constraint(name, value)
+    return all(value <= 0.0 for value in excess.values())
+
+
+def _excess_note(bench: Workbench, complexity: Complexity) -> str:
+    limits = bench.plan.limits
+    pairs = (
+        ("parameters", complexity.parameters, limits.parameters),
+        ("MACs", complexity.macs, limits.macs),
+    )
+    return ", ".join(
+        f"{cost:,} {name}, limit {limit:,}"
+        for name, cost, limit in pairs
+        if limit is not None and cost > limit
+    )
+
+
+class _TrialRun:
+    """The training of one trial under one lease."""
+
+    def __init__(self, bench: Workbench, trial: Trial, lease: Lease) -> None:
+        self._bench, self._trial, self._lease = bench, trial, lease
+        self._all_fences = bench.files.trial(trial.number)
+        self._folder = self._all_fences / str(lease.fence)
+        self._begin = time.monotonic()
+        self._candidate: Candidate | None = None
+
+    def run(self, candidate: Candidate) -> Ending:
+        """Train to an end; a first divergence is answered by one gentler attempt."""
+        note = ""
+        try:
+            try:
+                self._train(candidate)
+            except Diverged as divergence:
+                note = f"{divergence}; trained again with clipping and a lower rate"
+                if self._candidate != candidate or self._reported():
+                    raise
+                remove_checkpoints(self._all_fences)
+                gentler = _gentler(candidate)
+                self._bench.trials.describe(self._trial, gentler)
+                self._train(gentler)
+        except TrialStopped as stop:
+            return self._end(stop.ending, note)
+        except Diverged as divergence:
+            return self._end("diverged", f"{note or divergence}")
+        except (MemoryError, RuntimeError) as failure:
+            if not _is_out_of_memory(failure):
+                raise
+            self._trial.set_constraint("memory", 1.0)
+            return self._end("out of memory", str(failure).splitlines()[0])
+        return "complete"
+
+    def _train(self, candidate: Candidate) -> None:
+        bench = self._bench
+        resumed = load_checkpoint(self._all_fences)
+        if resumed is not None:
+            candidate = resumed[0]
+        self._candidate = candidate
+        seed = bench.seed("trial", self._trial.number)
+        training = Training(candidate, bench.search_rows, plan=bench.device, seed=seed)
+        if resumed is not None:
+            training.restore(resumed[1])
+            self._report(training.curve[-1])
+        training.run(on_epoch=self._on_epoch, interrupt=self._interrupt)
+        self._complete(training)
+
+    def _on_epoch(self, training: Training, report: EpochReport) -> None:
+        """Checkpoint first, then report, then let the pruner decide."""
+        assert self._candidate is not None
+        save_checkpoint(
+            self._folder, training.state(), candidate=self._candidate, epoch=report.epoch
+        )
+        self._report(report)
+
+    def _report(self, report: EpochReport) -> None:
+        self._bench.heartbeat.check_lease()
+        assert report.validation_accuracy is not None
+        if self._bench.trials.report(
+            self._trial, epoch=report.epoch, score=report.validation_accuracy
+        ):
+            raise TrialStopped("pruned")
+
+    def _interrupt(self) -> None:
+        self._bench.heartbeat.check()
+        left = self._bench.heartbeat.seconds_until(self._bench.plan.search_seconds)
+        if left <= 0.0 and self._bench.trials.leaderboard():
+            raise TrialStopped("out of time")
+
+    def _complete(self, training: Training) -> None:
+        """Write predictions beside the last checkpoint, then tell: never the other way."""
+        probabilities = training.validation_probabilities
+        if probabilities is None:  # restored after its last epoch
+            probabilities = training.predict(training.rows.validation_images, training.plan)
+        write_array(self._folder / "validation.npy", probabilities)
+        last = training.curve[-1]
+        self._bench.heartbeat.check_lease()
+        assert last.validation_accuracy is not None and last.validation_seconds is not None
+        self._bench.trials.describe_pace(
+            self._trial,
+            train=last.train_seconds / last.images,
+            predict=last.validation_seconds / len(probabilities),
+        )
+        self._bench.trials.tell(
+            self._trial,
+            "complete",
+            score=last.validation_accuracy,
+            seconds=time.monotonic() - self._begin,
+            files=self._bench.files.relative(self._folder),
+            note="" if self._candidate is None else _attempt_note(self._candidate),
+        )
+
+    def _end(self, ending: Ending, note: str) -> Ending:
+        self._bench.heartbeat.check_lease()
+        self._bench.trials.tell(
+            self._trial, ending, seconds=time.monotonic() - self._begin, note=note
+        )
+        remove_checkpoints(self._all_fences)
+        return ending
+
+    def _reported(self) -> bool:
+        return bool(self._trial.study.get_trials(deepcopy=False)[self._trial.number].last_step)
+
+
+def _gentler(candidate: Candidate) -> Candidate:
+    recipe = candidate.recipe
+    changes = {"learning_rate": recipe.learning_rate * RETRY_RATE, "clip_norm": RETRY_CLIP_NORM}
+    return candidate.model_copy(update={"recipe": recipe.model_copy(update=changes)})
+
+
+def _attempt_note(candidate: Candidate) -> str:
+    if candidate.recipe.clip_norm is None:
+        return ""
+    return "diverged once; trained again with clipping and a lower rate"
+
+
+def _is_out_of_memory(failure: Exception) -> bool:
+    return isinstance(failure, MemoryError) or any(
+        words in str(failure).lower() for words in MEMORY_WORDS
+    )

@@ -1,0 +1,88 @@
+"""Load a model folder in a process of its own and let it predict, as its user will.
+
+Run as `python -m workers.verification FOLDER REQUEST ANSWER`. The request holds images and
+no labels: `sample` with the probabilities `expected` of every network, and `test`. The
+answer holds how far the networks are from what was expected, and the ensemble's
+probabilities for the test images.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaces.errors import JobFailed
+
+TOLERANCE = 1e-4  # largest difference of a probability between training and the loaded folder
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Images that each network of the folder has not been trained on, and what it gave.
+
+    Attributes:
+        images: uint8 (networks, rows, height, width, channels).
+        expected: float32 (networks, rows, classes).
+    """
+
+    images: NDArray[np.uint8]
+    expected: NDArray[np.float32]
+
+
+def verify_and_predict(
+    folder: Path, *, sample: Sample, test_images: NDArray[np.uint8], threads: int
+) -> NDArray[np.float32]:
+    """Return the folder's probabilities for the test images, from a new process.
+
+    Raises:
+        JobFailed: the folder does not load there, or predicts otherwise than in training.
+    """
+    request, answer = (
+        folder.parent / f"{folder.name}.request.npz",
+        folder.parent / (f"{folder.name}.answer.npz"),
+    )
+    try:
+        np.savez(request, sample=sample.images, expected=sample.expected, test=test_images)
+        process = subprocess.run(
+            [sys.executable, "-m", "workers.verification", folder, request, answer],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if process.returncode:
+            last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise JobFailed(f"the model folder could not be loaded in a new process: {last}")
+        with np.load(answer, allow_pickle=False) as result:
+            difference = float(result["difference"])
+            probabilities: NDArray[np.float32] = result["probabilities"]
+    finally:
+        request.unlink(missing_ok=True)
+        answer.unlink(missing_ok=True)
+    if not difference <= TOLERANCE:
+        raise JobFailed(
+            f"a loaded network must predict as in training to {TOLERANCE:g}, "
+            f"but a probability differs by {difference:.3g}"
+        )
+    return probabilities
+
+
+def _answer(folder: Path, request: Path, answer: Path) -> None:
+    from workers.model_folder import load_model
+
+    model = load_model(folder)
+    with np.load(request, allow_pickle=False) as asked:
+        samples, expected, test = asked["sample"], asked["expected"], asked["test"]
+    difference = 0.0
+    for index, (images, wanted) in enumerate(zip(samples, expected, strict=True)):
+        got = model.predict_one(index, images)
+        difference = max(difference, float(np.abs(got - wanted).max()))
+    np.savez(answer, difference=difference, probabilities=model.predict_proba(test))
+
+
+if __name__ == "__main__":
+    _answer(*(Path(argument) for argument in sys.argv[1:4]))

@@ -1,0 +1,97 @@
+"""What a worker has at hand for one job: the store, the data, the folds, the clock."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.folds import Folds, stratified_subset
+from search.job import Job
+from search.plan import Plan
+from search.sampling import derived_seed
+from search.store import StudyStore, Trials
+from spaces.errors import JobFailed
+from workers.data import ImageData
+from workers.device import DevicePlan
+from workers.files import JobFiles
+from workers.heartbeat import Heartbeat
+from workers.training import Rows
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything that the work on one job needs; made once a job and worker.
+
+    Raises:
+        DataError: the data or the folds here are not those that the job was planned with.
+    """
+
+    store: StudyStore
+    job: Job
+    data: ImageData
+    folds: Folds
+    files: JobFiles
+    heartbeat: Heartbeat
+    owner: str
+
+    def __post_init__(self) -> None:
+        self.folds.check(self.data.train_fingerprint)
+        if self.folds.hash != self.plan.folds_hash:
+            raise JobFailed(
+                f"the folds must have hash {self.plan.folds_hash[:12]}, "
+                f"but {self.files.folds} has {self.folds.hash[:12]}"
+            )
+
+    @property
+    def plan(self) -> Plan:
+        """The job's plan."""
+        assert self.job.plan is not None, "a workbench is made for planned jobs"
+        return self.job.plan
+
+    @cached_property
+    def device(self) -> DevicePlan:
+        """How to compute."""
+        return DevicePlan.from_json(self.plan.device)
+
+    @cached_property
+    def exact(self) -> DevicePlan:
+        """How to compute predictions that count: on the same device, in float32."""
+        return self.device.model_copy(update={"dtype": "float32"})
+
+    @cached_property
+    def trials(self) -> Trials:
+        """The job's study."""
+        return self.store.trials(self.job)
+
+    @cached_property
+    def search_rows(self) -> Rows:
+        """The sample of fold 0 on which every trial is trained and judged."""
+        fold = self.folds.folds[0]
+        labels = self.data.train_labels
+        train = stratified_subset(
+            labels, fold.train_rows, size=self.plan.search_rows, seed=self.job.spec.seed
+        )
+        validation = stratified_subset(
+            labels, fold.validation_rows, size=self.plan.validation_rows, seed=self.job.spec.seed
+        )
+        return self._rows(train, validation)
+
+    def fold_rows(self, fold: int) -> Rows:
+        """All rows of one fold."""
+        rows = self.folds.folds[fold]
+        return self._rows(rows.train_rows, rows.validation_rows)
+
+    def seed(self, *parts: object) -> int:
+        """Return a seed that depends on the job's seed and the parts alone."""
+        return derived_seed(self.job.spec.seed, *parts)
+
+    def _rows(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> Rows:
+        images, labels = self.data.train_images, self.data.train_labels
+        return Rows(
+            train_images=images[train],
+            train_labels=labels[train],
+            validation_images=images[validation],
+            validation_labels=labels[validation],
+            classes=self.data.classes,
+        )
