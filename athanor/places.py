@@ -1,6 +1,7 @@
 """Where things are kept: the study store, the artifacts, the cache."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,5 +53,7 @@ def check_new_folder(path: Path, *, overwrite: bool) -> None:
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--out must be in a folder that can be written to, but {parent} cannot")
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=parent))  # permission bits alone do not tell
+    except OSError as failure:
+        raise InputError(f"--out must be in a folder that can be written to: {failure}") from None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from search.job import NAMED_SOURCES
+from search.job import FILE_SUFFIX, NAMED_SOURCES
 from search.predictions import accuracy_interval
 from spaces.errors import DataError, InputError
 from workers.data import load_data
@@ -41,7 +41,7 @@ def read_inputs(sources: list[str], *, image_shape: tuple[int, int, int], cache:
     if len(sources) == 1 and sources[0] in NAMED_SOURCES:
         data = load_data(sources[0], cache=cache)
         return _named(data.test_images, data.test_labels, f"{data.name}/test")
-    if len(sources) == 1 and sources[0].endswith(".npz"):
+    if len(sources) == 1 and sources[0].endswith(FILE_SUFFIX):
         images, labels = read_images(Path(sources[0]))
         return _named(images, labels, Path(sources[0]).name)
     others = [source for source in sources if not source.lower().endswith(SUFFIXES)]

@@ -47,7 +47,7 @@ class Progress:
     def best(self) -> TrialRecord | None:
         """The finished trial with the highest score, else the best of those still running."""
         scored = [record for record in self.trials if record.score is not None]
-        return max(scored, key=lambda r: (r.finished, r.score or 0.0), default=None)
+        return max(scored, key=lambda r: (r.finished, r.score or 0.0, -r.number), default=None)
 
     @property
     def work_done(self) -> float:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +98,9 @@ def _check_out(options: SearchOptions) -> None:
 def _check_artifacts(places: Places) -> None:
     try:
         places.artifacts.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(dir=places.artifacts))
     except OSError as failure:
         raise InputError(f"the artifacts' folder must be writable: {failure}") from None
-    if not os.access(places.artifacts, os.W_OK):
-        raise InputError(f"the artifacts' folder must be writable, but {places.artifacts} is not")
 
 
 def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:

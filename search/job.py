@@ -26,6 +26,7 @@ MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the bu
 MAX_FOLDS = 50
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 NAMED_SOURCES = ("fashion-mnist", "digits")
+FILE_SUFFIX = ".npz"
 
 
 def parse_duration(value: Any) -> float | None:
@@ -112,7 +113,7 @@ class JobSpec(Value):
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":
         """Validate plain data; `JobError` states the first rule that is broken."""
         spec = validated(cls, data, error=JobError, where=where)
-        if spec.data in NAMED_SOURCES:
+        if not spec.data.endswith(FILE_SUFFIX):
             return spec
         return spec.model_copy(update={"data": str(Path(spec.data).expanduser().absolute())})
 
@@ -133,7 +134,7 @@ class JobSpec(Value):
         if not isinstance(data, dict):
             raise JobError(f"a job file must hold keys and values: {path} holds {data!r}")
         source = data.get("data")
-        if isinstance(source, str) and source not in NAMED_SOURCES:
+        if isinstance(source, str) and source.endswith(FILE_SUFFIX):
             data["data"] = str(path.parent / Path(source).expanduser())
         return cls.parse({**data, **(overrides or {})}, where=str(path))
 

@@ -13,11 +13,11 @@ from spaces.limits import Limits
 from spaces.values import Value
 
 SEARCH_SHARE = 0.38  # of the budget; beyond 40 % the finalists gain more from it
-START_SECONDS = 6.0  # to start processes and load the data
+START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.35  # seconds a trial besides training: sampling, building, files, rows
 SEARCH_EPOCHS = 4
-COMPLETED_SHARE = 0.35  # of the trials that outlive early discard, about
-MIN_TRIALS, MAX_TRIALS = 12, 48
+MIN_TRIALS, MAX_TRIALS = 16, 48
+COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equal MACs
 MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
 UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
@@ -93,17 +93,26 @@ def search_seconds(budget: float | None) -> float | None:
     return None if budget is None else START_SECONDS + SEARCH_SHARE * (budget - START_SECONDS)
 
 
-def rows_for_trials(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int:
-    """Return how many rows each trial may train on so that enough trials fit into the search."""
+def rows_for_trials(
+    budget: float | None, *, keep: int, macs: int, shape: Shape, speed: HostSpeed
+) -> int:
+    """Return how many rows each trial may train on so that enough trials fit into the search.
+
+    Args:
+        keep: how many of the best so far outlive early discard; of n trials in random order
+            about keep * (1 + ln(n / keep)) do.
+        macs: of the largest network that is allowed.
+    """
     if budget is None:
         return min(UNLIMITED_ROWS, shape.fold_rows)
     end = search_seconds(budget)
     assert end is not None
     worker_seconds = max(1.0, shape.workers * (end - START_SECONDS))
     trials = min(max(3.0 * math.sqrt(worker_seconds), MIN_TRIALS), MAX_TRIALS)
-    epochs = 1.0 + COMPLETED_SHARE * (SEARCH_EPOCHS - 1)
-    per_trial = max(worker_seconds / trials - TRIAL_OVERHEAD, 0.2)
-    rows = per_trial / (epochs * speed.seconds_per_image(speed.macs))
+    completed = min(trials, keep * (1.0 + math.log(max(trials / keep, 1.0))))
+    epochs = trials + completed * (SEARCH_EPOCHS - 1)
+    training = max(worker_seconds - trials * TRIAL_OVERHEAD, 0.3 * worker_seconds)
+    rows = training / (epochs * COST_FACTOR * speed.seconds_per_image(macs))
     return int(min(max(rows, MIN_ROWS), shape.fold_rows))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from search.job import NAMED_SOURCES
+from search.job import FILE_SUFFIX, NAMED_SOURCES
 from spaces.errors import DataError
 from spaces.values import nearest
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
@@ -85,7 +85,7 @@ def load_data(
         return _fashion_mnist(cache, progress)
     if source == "digits":
         return _digits()
-    if source.endswith(".npz"):
+    if source.endswith(FILE_SUFFIX):
         return _npz(Path(source))
     raise DataError(
         f"data must be a known name or the path of an .npz file, but got {source!r}; "

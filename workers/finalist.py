@@ -16,7 +16,7 @@ from workers.training import EpochReport, Training
 from workers.workbench import Workbench
 
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
-EXACT_COST = 2.5  # predicting in float32 against the number type of the search, at most
+EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
 
 

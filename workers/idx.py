@@ -26,4 +26,5 @@ def read_idx(content: bytes, *, name: str) -> NDArray[np.uint8]:
     expected = begin + int(np.prod(shape, dtype=np.uint64))
     if len(content) != expected:
         raise DataError(f"{name} must have {expected} bytes for {shape}, but has {len(content)}")
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+    read_only = np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+    return read_only.copy()  # torch warns of arrays that must not be written

@@ -9,7 +9,7 @@ from workers.finalist import EXACT_COST
 from workers.workbench import Workbench
 
 SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
-ASSEMBLY_SECONDS = 7.0  # to start the verifying process, write files and export
+ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
 ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
@@ -27,14 +27,18 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     return (finished or board)[: bench.plan.finalists]
 
 
-def folds_deadline(bench: Workbench, networks: int) -> float | None:
-    """Return the second of the job's clock at which the folds must be done; None: no limit."""
+def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
+    """Return the second of the job's clock at which the folds must be done; None: no limit.
+
+    After them every network predicts the test rows, at the pace that its trial has shown.
+    """
     budget = bench.job.spec.budget
     if budget is None:
         return None
-    paces = [r.predict_pace for r in bench.trials.records() if r.finished and r.predict_pace]
-    pace = max(paces, default=DEFAULT_PACE) * EXACT_COST / cores()
-    predictions = networks * (len(bench.data.test_labels) + SAMPLE_ROWS) * pace
+    records = bench.trials.records()
+    paces = [records[task.trial].predict_pace or DEFAULT_PACE for task in tasks]
+    rows = len(bench.data.test_labels) + SAMPLE_ROWS
+    predictions = rows * sum(paces) * EXACT_COST / cores()
     return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
 
 
@@ -49,8 +53,8 @@ def seconds_for(bench: Workbench, task: FoldTask, pending: list[FoldTask]) -> fl
     Args:
         pending: the folds that nobody has begun, `task` included.
     """
-    networks = len(bench.store.folds.all(bench.job.id))
-    left = bench.heartbeat.seconds_until(folds_deadline(bench, networks))
+    tasks = bench.store.folds.all(bench.job.id)
+    left = bench.heartbeat.seconds_until(folds_deadline(bench, tasks))
     assert task in pending
     rounds = math.ceil(len(pending) / bench.job.spec.worker_count)
     return left / rounds

@@ -59,11 +59,11 @@ def prepare(
     spec = job.spec
     shape = Shape(rows=len(data.train_labels), folds=spec.folds, workers=spec.worker_count)
     finalists = spec.finalists or finalists_for(spec.budget)
-    limits = Limits(
-        parameters=spec.max_parameters,
-        macs=spec.max_macs or macs_for(spec.budget, finalists=finalists, shape=shape, speed=speed),
+    macs = spec.max_macs or macs_for(spec.budget, finalists=finalists, shape=shape, speed=speed)
+    limits = Limits(parameters=spec.max_parameters, macs=macs)
+    rows = spec.search_rows or rows_for_trials(
+        spec.budget, keep=spec.keep, macs=macs or speed.macs, shape=shape, speed=speed
     )
-    rows = spec.search_rows or rows_for_trials(spec.budget, shape=shape, speed=speed)
     first = folds.folds[0]
     space, width = space_within(spec.space, limits, data=data)
     plan = Plan(

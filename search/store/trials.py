@@ -171,7 +171,7 @@ class Trials:
     def leaderboard(self) -> list[TrialRecord]:
         """Return trials that have a score, the best first; finished ones before stopped ones.
 
-        Equal scores go to the smaller network.
+        Equal scores go to the earlier trial, as in Optuna's own `best_trial`.
         """
         scored = [record for record in self.records() if record.score is not None]
         return sorted(scored, key=_rank)
@@ -184,6 +184,6 @@ class Trials:
         return None
 
 
-def _rank(record: TrialRecord) -> tuple[bool, float, int, int]:
+def _rank(record: TrialRecord) -> tuple[bool, float, int]:
     assert record.score is not None
-    return (not record.finished, -record.score, record.macs or 0, record.number)
+    return (not record.finished, -record.score, record.number)

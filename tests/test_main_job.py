@@ -1,0 +1,235 @@
+"""The way of a whole job through the command line, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from athanor.progress import Progress
+from search.store import StudyStore
+
+JOB = """\
+data: digits
+trials: {trials}
+workers: {workers}
+seed: 3
+folds: 3
+search_epochs: 3
+space: {{width: [8, 12], stages: [2, 3], depth: [1, 2], hidden: [0, 16]}}
+"""
+
+
+def athanor(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "athanor", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def result_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return what a command printed as JSON."""
+    assert process.returncode == 0, process.stderr
+    result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+    return result
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder in which one small search has been run to its end, and what it printed."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "job.yaml").write_text(JOB.format(trials=10, workers=2))
+    process = athanor("search", "job.yaml", "--out", "best", "--json", cwd=folder)
+    return folder, result_of(process)
+
+
+def test_a_search_lands_with_an_ensemble_of_every_fold(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = searched
+    assert found["state"] == "done"
+    assert found["result"]["folds"] == 3
+    assert found["result"]["test_accuracy"] > 0.9
+    low, high = found["result"]["test_interval"]
+    assert low < found["result"]["test_accuracy"] < high
+    trained = [trial for trial in found["leaderboard"] if trial["curve"]]
+    assert sum(trial["state"] == "pruned" for trial in trained) >= 1
+    manifest = json.loads((folder / "best" / "model.json").read_text())
+    assert len(manifest["networks"]) == found["result"]["networks"]
+    assert sum(network["weight"] for network in manifest["networks"]) == pytest.approx(1.0)
+    assert {path.name for path in (folder / "best").iterdir()} == {
+        "model.json",
+        *(network["file"] for network in manifest["networks"]),
+    }
+
+
+def test_exactly_the_trials_that_were_asked_for_are_run(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = searched
+    store = StudyStore(f"sqlite:///{folder}/athanor-runs/athanor.db")
+    records = store.trials(store.jobs.get(found["job"])).records()
+    assert sum(record.state != "infeasible" for record in records) == 10
+    assert all(record.state not in ("running", "waiting") for record in records)
+    for record in records:
+        if record.state == "complete":
+            artifacts = folder / "athanor-runs" / "artifacts" / found["job"]
+            assert (artifacts / str(record.files) / "validation.npy").is_file()
+
+
+def test_predicting_gives_the_accuracy_that_the_search_printed(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = searched
+    predicted = result_of(athanor("predict", "best", "digits", "--json", cwd=folder))
+    assert predicted["accuracy"] == found["result"]["test_accuracy"]
+
+
+def test_images_and_arrays_predict_alike(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = searched
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    np.savez(folder / "images.npz", images=images)
+    names = [f"image-{row}.png" for row in range(3)]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(folder / name)
+    from_arrays = result_of(athanor("predict", "best", "images.npz", "--json", cwd=folder))
+    from_files = athanor("predict", "best", *names, cwd=folder).stdout.splitlines()
+    assert from_files[0].startswith("image,class,probability,0,1,2")
+    for row, predicted in zip(from_files[1:], from_arrays["predictions"], strict=True):
+        assert row.split(",")[1] == predicted["class"]
+        assert float(row.split(",")[2]) == pytest.approx(predicted["probability"], abs=1e-5)
+
+
+def test_the_test_set_was_opened_once(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = searched
+    store = StudyStore(f"sqlite:///{folder}/athanor-runs/athanor.db")
+    manifest = json.loads((folder / "best" / "model.json").read_text())
+    openings = store.test.all(manifest["protocol"]["test_fingerprint"])
+    assert [opening.job_id for opening in openings] == [found["job"]]
+    assert openings[0].accuracy == found["result"]["test_accuracy"]
+
+
+def test_leaderboard_names_the_best_trial_and_its_curve(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = searched
+    board = result_of(athanor("leaderboard", found["job"], "--json", cwd=folder))
+    best = board["trials"][0]
+    assert best["trial"] == board["best_trial"]
+    assert best["score"] == max(t["score"] for t in board["trials"] if t["state"] == "complete")
+    assert best["curve"][str(max(map(int, best["curve"])))] == best["score"]
+    table = athanor("leaderboard", found["job"], cwd=folder)
+    assert f"{best['score']:.4f}" in table.stdout
+
+
+def test_status_jobs_and_export_agree(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = searched
+    assert result_of(athanor("status", found["job"], "--json", cwd=folder))["state"] == "done"
+    assert "test accuracy" in athanor("status", found["job"], cwd=folder).stdout
+    listed = json.loads(athanor("jobs", "--json", cwd=folder).stdout)
+    assert [job["job"] for job in listed] == [found["job"]]
+    assert athanor("export", found["job"], "--out", "again", cwd=folder).returncode == 0
+    assert (folder / "again" / "model.json").read_bytes() == (
+        folder / "best" / "model.json"
+    ).read_bytes()
+    refused = athanor("export", found["job"], "--out", "again", cwd=folder)
+    assert refused.returncode == 2 and "must not exist" in refused.stderr
+
+
+def test_an_altered_model_folder_is_refused(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = searched
+    athanor("export", found["job"], "--out", "altered", cwd=folder)
+    weights = next((folder / "altered").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    refused = athanor("predict", "altered", "digits", cwd=folder)
+    assert refused.returncode == 2
+    assert "SHA-256" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_equal_seeds_on_one_worker_give_equal_trials_and_scores(tmp_path: Path) -> None:
+    found = []
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "job.yaml").write_text(JOB.format(trials=13, workers=1))
+        process = athanor("search", "job.yaml", "--json", cwd=tmp_path / run)
+        found.append(result_of(process))
+    trials = [
+        [(t["trial"], t["state"], t["score"], t["curve"], t["candidate"]) for t in f["leaderboard"]]
+        for f in found
+    ]
+    assert trials[0] == trials[1]
+    assert len(trials[0]) >= 11  # past the sampler's random start
+    assert found[0]["result"]["test_accuracy"] == found[1]["result"]["test_accuracy"]
+
+
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.format(trials=8, workers=2))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "athanor", "search", "job.yaml", "--out", "best", "--quiet"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"sqlite:///{tmp_path}/athanor-runs/athanor.db"
+    before = wait_for_epochs(url, process, epochs=4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"athanor search --resume {before.job.id} --out best" in said
+    found = result_of(
+        athanor("search", "--resume", before.job.id, "--out", "best", "--json", cwd=tmp_path)
+    )
+    store = StudyStore(url)
+    after = store.trials(store.jobs.get(before.job.id)).records()
+    assert sum(record.state != "infeasible" for record in after) == 8
+    for old, new in zip(before.trials, after, strict=False):
+        if old.candidate is not None:
+            assert new.candidate == old.candidate
+        assert {epoch: new.curve[epoch] for epoch in old.curve} == old.curve
+    assert all(record.state not in ("running", "waiting", "failed") for record in after)
+    manifest = json.loads((tmp_path / "best" / "model.json").read_text())
+    assert len(store.test.all(manifest["protocol"]["test_fingerprint"])) == 1
+    assert found["state"] == "done"
+
+
+def wait_for_epochs(url: str, process: "subprocess.Popen[str]", *, epochs: int) -> Progress:
+    """Follow a running search until its trials have reported some epochs between them."""
+    path = Path(url.removeprefix("sqlite:///"))
+    while process.poll() is None:
+        if not path.exists():
+            os.sched_yield()
+            continue
+        store = StudyStore(url, create=True)
+        jobs = store.jobs.list()
+        progress = Progress.read(store, jobs[0].id) if jobs else None
+        store.close()
+        if progress is not None and sum(len(t.curve) for t in progress.trials) >= epochs:
+            return progress
+    raise AssertionError(f"the search ended before {epochs} epochs: {process.communicate()[1]}")
+
+
+def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=2))
+    landed = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    cancelled = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 0
+    assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 2
+    worked = athanor("worker", "--workers", "1", "--job", landed, cwd=tmp_path)
+    assert worked.returncode == 0, worked.stderr
+    states = {
+        job["job"]: job["state"]
+        for job in json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout)
+    }
+    assert states == {landed: "done", cancelled: "cancelled"}
