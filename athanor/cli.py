@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
 from athanor import __version__
@@ -93,7 +94,9 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes. [cores]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes. [cores]")
+    ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Folds for finalists. [5]")] = None,
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained on every fold. [by budget]")
@@ -150,7 +153,9 @@ def submit(
 
 @app.command()
 def worker(
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes. [cores]")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes. [cores]")
+    ] = None,
     job: Annotated[str | None, typer.Option("--job", help="Work on this job, then end.")] = None,
     store: StoreOption = None,
     artifacts: ArtifactsOption = None,
@@ -179,9 +184,9 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
         print(json.dumps(status_json(progress)))
         return
     console = make_console()
-    console.print(progress.line(), highlight=False, soft_wrap=True)
+    console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
     if progress.job.error:
-        console.print(f"error: {progress.job.error}", highlight=False, soft_wrap=True)
+        console.print(f"error: {progress.job.error}", markup=False, soft_wrap=True)
     if progress.job.state == "done":
         print_statement(console, progress)
 
@@ -243,7 +248,9 @@ def predict(
 
 @app.command()
 def dashboard(
-    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1.")
+    ] = 8080,
     store: StoreOption = None,
 ) -> None:
     """Serve the Optuna dashboard to this machine."""
@@ -291,3 +298,9 @@ def _run() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, SQLAlchemyError) as failure:
+        if os.environ.get("ATHANOR_DEBUG"):
+            traceback.print_exc()
+        reason = str(failure).splitlines()[0]
+        print(f"error: {type(failure).__name__}: {reason}", file=sys.stderr)
+        return 1

@@ -20,6 +20,7 @@ class Places:
     store_url: str
     artifacts: Path
     cache: Path
+    given: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, store: str | None, artifacts: Path | None) -> "Places":
@@ -29,7 +30,18 @@ class Places:
             url = f"{SCHEME}{Path(url).expanduser().absolute()}"
         chosen = artifacts or Path(os.environ.get("ATHANOR_ARTIFACTS") or RUNS / "artifacts")
         cache = Path(os.environ.get("ATHANOR_CACHE") or Path.home() / ".cache" / "athanor")
-        return cls(store_url=url, artifacts=chosen.expanduser().absolute(), cache=cache)
+        given = ["--store", store] if store else []
+        given += ["--artifacts", str(artifacts)] if artifacts else []
+        return cls(
+            store_url=url,
+            artifacts=chosen.expanduser().absolute(),
+            cache=cache,
+            given=tuple(given),
+        )
+
+    def arguments(self) -> list[str]:
+        """Return the options that named these places on the command line."""
+        return list(self.given)
 
     def open(self, *, create: bool = False) -> StudyStore:
         """Open the study store."""

@@ -130,7 +130,7 @@ class ProgressView:
         now = time.monotonic()
         if progress.job.state != state or now - when >= LINE_SECONDS:
             self._said = (progress.job.state, now)
-            self._console.print(progress.line(), highlight=False, soft_wrap=True)
+            self._console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
 
 
 def panel(progress: Progress) -> Group:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -40,12 +41,16 @@ class SearchOptions:
     as_json: bool
     quiet: bool
 
+    def arguments(self) -> list[str]:
+        """Return what a command line needs to go on in the same places."""
+        given = [] if self.out is None else ["--out", str(self.out)]
+        given += ["--overwrite"] if self.overwrite else []
+        return [*given, *self.places.arguments()]
+
 
 def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
-    data = load_data(
-        spec.data, cache=places.cache, progress=lambda text: console.print(text, highlight=False)
-    )
+    data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
     check_classes(data.train_labels, k=spec.folds)
 
 
@@ -72,7 +77,7 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     _check_artifacts(options.places)
     store = options.places.open(create=True)
     job = store.jobs.create(spec, seconds_used=seconds_since_start())
-    console.print(f"job {job.id} in {options.places.store_url}", highlight=False, soft_wrap=True)
+    _say(console, f"job {job.id} in {options.places.store_url}")
     return _finish(store, job, options)
 
 
@@ -86,8 +91,12 @@ def resume_search(job_id: str, options: SearchOptions) -> int:
     return _finish(store, job, options)
 
 
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _console(options: SearchOptions) -> Console:
-    return make_console(stderr=options.as_json, quiet=options.quiet)
+    return make_console(stderr=options.as_json)
 
 
 def _check_out(options: SearchOptions) -> None:
@@ -117,11 +126,8 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
         _state(store, progress, options, console)
         return 0
     except KeyboardInterrupt:
-        out = "" if options.out is None else f" --out {options.out}"
-        print(
-            f"interrupted; nothing is lost: athanor search --resume {job.id}{out}",
-            file=sys.stderr,
-        )
+        command = shlex.join(["athanor", "search", "--resume", job.id, *options.arguments()])
+        print(f"interrupted; nothing is lost: {command}", file=sys.stderr)
         return 130
     finally:
         store.close()
@@ -189,4 +195,4 @@ def _state(store: StudyStore, progress: Progress, options: SearchOptions, consol
     console.print(leaderboard_table(board, progress.folds))
     print_statement(console, progress)
     if options.out is not None:
-        console.print(f"model folder: {options.out}", highlight=False, soft_wrap=True)
+        _say(console, f"model folder: {options.out}")

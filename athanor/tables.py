@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from athanor.progress import PHASES, Progress, clock_text
@@ -87,7 +88,7 @@ def jobs_table(jobs: list[Job]) -> Table:
         table.add_row(
             job.id,
             job.state,
-            job.spec.data,
+            escape(job.spec.data),
             clock_text(job.seconds_used),
             "" if job.spec.budget is None else clock_text(job.spec.budget),
             "" if accuracy is None else f"{accuracy:.4f}",

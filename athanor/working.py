@@ -8,6 +8,7 @@ from types import FrameType
 from typing import NoReturn
 
 from athanor.places import Places
+from athanor.progress import Progress
 from search.store import StudyStore
 from workers.pool import LocalPool, WorkerCommand
 
@@ -35,7 +36,7 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
             while not pool.finished:
                 time.sleep(POLL_SECONDS)
                 pool.watch()
-        return 0
+        return 0 if job_id is None or store.jobs.get(job_id).state == "done" else 1
     except KeyboardInterrupt:
         return 130
     finally:
@@ -43,8 +44,8 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
 
 
 def _work_done(store: StudyStore) -> float:
-    """Return a number that grows as long as any job gets forward."""
-    return sum(job.seconds_used for job in store.jobs.list())
+    """Return a number that grows with every epoch and fold of any job."""
+    return sum(Progress.read(store, job.id).work_done for job in store.jobs.list())
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -42,6 +42,14 @@ def parse_duration(value: Any) -> float | None:
     raise ValueError(f"a duration must look like 90s, 10m or 1h30m, but got {value!r}")
 
 
+def expanded(path: str, *, where: str = "") -> Path:
+    """Return a path with `~` and `~user` replaced; `JobError` if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise JobError(f"{where}the home in {path} must be that of a user, but is not") from None
+
+
 Duration = Annotated[float | None, pydantic.BeforeValidator(parse_duration)]
 Count = Annotated[int, pydantic.Field(ge=1)]
 
@@ -115,7 +123,7 @@ class JobSpec(Value):
         spec = validated(cls, data, error=JobError, where=where)
         if not spec.data.endswith(FILE_SUFFIX):
             return spec
-        return spec.model_copy(update={"data": str(Path(spec.data).expanduser().absolute())})
+        return spec.model_copy(update={"data": str(expanded(spec.data).absolute())})
 
     @classmethod
     def read(cls, path: Path, *, overrides: Mapping[str, Any] | None = None) -> "JobSpec":
@@ -128,14 +136,14 @@ class JobSpec(Value):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as failure:
             raise JobError(f"a job file must be readable: {path}: {failure}") from None
-        except yaml.YAMLError as failure:
+        except (yaml.YAMLError, ValueError) as failure:  # ValueError: 2024-13-45 is no date
             line = str(failure).replace("\n", " ")
             raise JobError(f"a job file must be YAML: {path}: {line}") from None
         if not isinstance(data, dict):
             raise JobError(f"a job file must hold keys and values: {path} holds {data!r}")
         source = data.get("data")
         if isinstance(source, str) and source.endswith(FILE_SUFFIX):
-            data["data"] = str(path.parent / Path(source).expanduser())
+            data["data"] = str(path.parent / expanded(source, where=f"{path}: "))
         return cls.parse({**data, **(overrides or {})}, where=str(path))
 
 

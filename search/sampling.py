@@ -20,20 +20,17 @@ def make_sampler(strategy: Literal["tpe", "random"], *, seed: int) -> BaseSample
 
 
 class PerTrialSeed(BaseSampler):
-    """Asks a new, freshly seeded sampler for each trial."""
+    """Asks a new, freshly seeded sampler for each trial, and for each parameter by itself.
+
+    So a worker that takes a trial over in the middle of its sampling draws the rest alike.
+    """
 
     def __init__(self, strategy: Literal["tpe", "random"], *, seed: int) -> None:
         self._strategy = strategy
         self._seed = seed
-        self._samplers: dict[int, BaseSampler] = {}
 
-    def _for(self, trial: FrozenTrial) -> BaseSampler:
-        if trial.number not in self._samplers:
-            self._samplers = {trial.number: self._make(trial.number)}
-        return self._samplers[trial.number]
-
-    def _make(self, number: int) -> BaseSampler:
-        seed = derived_seed(self._seed, "sampler", number)
+    def _for(self, trial: FrozenTrial, *part: str) -> BaseSampler:
+        seed = derived_seed(self._seed, "sampler", trial.number, *part)
         if self._strategy == "random":
             return RandomSampler(seed=seed)
         return TPESampler(
@@ -64,7 +61,8 @@ class PerTrialSeed(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Sample one parameter by itself."""
-        return self._for(trial).sample_independent(study, trial, param_name, param_distribution)
+        sampler = self._for(trial, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,

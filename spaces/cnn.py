@@ -1,12 +1,13 @@
 """`CnnSpace`: plain and residual convolutional networks and the recipes that train them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from spaces.architecture import (
     MAX_DEPTH,
     MAX_STAGES,
+    MAX_WIDTH,
     Activation,
     Architecture,
     BlockKind,
@@ -54,15 +55,29 @@ class CnnSpace(Value):
     depth: Annotated[tuple[int, int], _count_span(MAX_DEPTH)] = (1, 3)
     width: Choices[Width] = (8, 12, 16, 24, 32, 48, 64)
     width_rule: Literal["double", "free"] = "double"
-    width_factors: Choices[float] = (1.0, 1.5, 2.0, 3.0)
+    width_factors: Choices[Annotated[float, pydantic.Field(gt=0.0, le=16.0)]] = (1.0, 1.5, 2.0, 3.0)
     kernels: Choices[Kernel] = (3, 5)
     blocks: Choices[BlockKind] = ("plain", "residual")
     activations: Choices[Activation] = ("relu", "silu")
     downsampling: Choices[Downsampling] = ("max", "stride", "mean")
     stem_strides: Choices[Literal[1, 2]] = (1, 2)
     poolings: Choices[Pooling] = ("mean", "max")
-    hidden: Choices[Annotated[int, pydantic.Field(ge=0)]] = (0, 64)
+    hidden: Choices[Annotated[int, pydantic.Field(ge=0, le=MAX_WIDTH)]] = (0, 64)
     recipe: RecipeSpace = RecipeSpace()
+
+    @pydantic.model_validator(mode="after")
+    def _check_widths(self) -> Self:
+        """Make sure that no stage of any network is wider or narrower than is possible."""
+        factors = (2.0,) if self.width_rule == "double" else self.width_factors
+        halvings = self.stages[1] - 1
+        widest = max(self.width) * max(max(factors), 1.0) ** halvings
+        narrowest = min(self.width) * min(min(factors), 1.0) ** halvings
+        if round(narrowest) < 1 or widest > MAX_WIDTH:
+            raise ValueError(
+                f"widths must stay in 1..{MAX_WIDTH} through {self.stages[1]} stages, "
+                f"but reach {narrowest:g}..{widest:g}"
+            )
+        return self
 
     def suggest(self, trial: Suggester, *, side: int, epochs: int) -> Candidate:
         """Sample a candidate for images whose shorter side is `side` pixels."""

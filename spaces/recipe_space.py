@@ -1,9 +1,10 @@
 """`RecipeSpace`: the recipes that a search may try."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 
+from spaces.errors import SpaceError
 from spaces.recipe import Augmentation, Optimizer, Recipe, Schedule
 from spaces.space import Choices, Suggester, check_span
 from spaces.values import Value
@@ -33,6 +34,26 @@ class RecipeSpace(Value):
     mixup: Choices[float] = (0.0, 0.2)
     augmentations: Choices[Augmentation] = ("flip_shift", "flip", "none", "flip_shift_erase")
     batch_sizes: Choices[int] = (64, 128, 256, 512)
+
+    @pydantic.model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        """Make sure that no recipe of the space breaks a rule of `Recipe`."""
+        ends: dict[str, tuple[float, ...]] = {
+            "weight_decay": self.weight_decay,
+            "dropout": self.dropout,
+            "label_smoothing": self.label_smoothing,
+            "mixup": self.mixup,
+            "batch_size": self.batch_sizes,
+        }
+        rates = {"sgd": self.sgd_learning_rate, "adamw": self.adamw_learning_rate}
+        ends["learning_rate"] = tuple(rate for name in self.optimizers for rate in rates[name])
+        for field, values in ends.items():
+            for value in values:
+                try:
+                    Recipe.from_json({field: value})
+                except SpaceError as failure:
+                    raise ValueError(str(failure)) from None
+        return self
 
     def suggest(self, trial: Suggester, *, epochs: int) -> Recipe:
         """Sample a recipe of the given length."""

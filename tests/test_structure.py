@@ -188,7 +188,7 @@ def test_libraries_stay_where_they_belong(path: str) -> None:
     assert not forbidden_imports(read(path), path)
 
 
-@pytest.mark.parametrize("path", [*sorted(TORCH_IN_SPACES), RAY_FILE, TRAINING_FILE])
+@pytest.mark.parametrize("path", [*sorted(TORCH_IN_SPACES), TRAINING_FILE])
 def test_files_that_the_rules_name_exist(path: str) -> None:
     assert (ROOT / path).is_file(), f"a rule names {path}: after a rename it would bind nothing"
 

@@ -66,15 +66,19 @@ def _name(trial: int) -> str:
 
 
 def _counting_folds(bench: Workbench) -> list[FoldTask]:
-    """Return the finished folds: of the finalists that have all of them, else of the fullest."""
+    """Return the folds that count: those of every finalist that has the fullest one's folds.
+
+    So all members are judged on the same rows; the best-placed of the fullest decides.
+    """
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     for task in bench.store.folds.all(bench.job.id):
         if task.done:
             done[task.trial].append(task)
     if not done:
-        raise JobFailed("the landing must finish at least one fold, but the time was too short")
-    most = max(len(tasks) for tasks in done.values())
-    return [task for tasks in done.values() if len(tasks) == most for task in tasks]
+        raise JobFailed("the landing must finish at least one fold, but none was finished")
+    fullest = max(done.values(), key=len)
+    wanted = {task.fold for task in fullest}
+    return [task for tasks in done.values() if {t.fold for t in tasks} == wanted for task in tasks]
 
 
 def _out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> dict[str, OutOfFoldPredictions]:

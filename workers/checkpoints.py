@@ -1,7 +1,8 @@
 """Checkpoints: weights as safetensors, everything else as JSON that a person can read.
 
-The JSON names the tensors' file and its SHA-256 and is written last, so a checkpoint exists
-once its JSON does, and a torn or altered one is noticed and the one before it used.
+The JSON names the tensors' file and its SHA-256, carries a checksum of itself and is written
+last, so a checkpoint exists once its JSON does, and a torn or altered one is noticed and the one
+before it used.
 """
 
 import hashlib
@@ -9,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from spaces.errors import SpaceError
 from spaces.recipe import Candidate
 from workers.files import write_atomically
 from workers.training import TrainingState
@@ -25,8 +27,8 @@ def save_checkpoint(
 ) -> None:
     """Write the checkpoint of an epoch and remove those that are no longer needed."""
     tensors = save_tensors(state.tensors)
-    name = f"epoch-{epoch:04d}"
-    meta = {
+    name = f"epoch-{epoch:05d}"
+    meta: dict[str, Any] = {
         "epoch": epoch,
         "tensors": f"{name}.safetensors",
         "sha256": hashlib.sha256(tensors).hexdigest(),
@@ -34,6 +36,7 @@ def save_checkpoint(
         "numbers": state.numbers,
     }
     write_atomically(folder / f"{name}.safetensors", tensors)
+    meta["checksum"] = _checksum(meta)
     write_atomically(folder / f"{name}.json", json.dumps(meta, indent=1).encode())
     for old in sorted(folder.glob("epoch-*.json"))[:-KEPT]:
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -60,13 +63,19 @@ def _newest_last(path: Path) -> tuple[str, int]:
     return path.name, int(fence) if fence.isdigit() else 0
 
 
+def _checksum(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
 def _load(path: Path) -> tuple[Candidate, TrainingState] | None:
     try:
         meta: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(meta, dict) or meta.pop("checksum") != _checksum(meta):
+            return None
         content = (path.parent / Path(meta["tensors"]).name).read_bytes()
         if hashlib.sha256(content).hexdigest() != meta["sha256"]:
             return None
         state = TrainingState(tensors=load_tensors(content), numbers=meta["numbers"])
         return Candidate.from_json(meta["candidate"]), state
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+    except (OSError, ValueError, LookupError, TypeError, SpaceError, SafetensorError):
         return None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +127,7 @@ def _npz(path: Path) -> ImageData:
     images = checked_images(arrays["train_images"], name="training images")
     labels = checked_labels(arrays["train_labels"], rows=len(images), name="training labels")
     given = arrays.get("class_names")
-    names = _class_names(labels, None if given is None else [str(name) for name in given])
+    names = _class_names(labels, given)
     if "test_images" not in arrays:
         return _with_derived_test(path.stem, images, labels, names)
     if "test_labels" not in arrays:
@@ -150,16 +151,18 @@ def _npz(path: Path) -> ImageData:
     )
 
 
-def _class_names(labels: NDArray[np.int64], given: list[str] | None) -> tuple[str, ...]:
+def _class_names(labels: NDArray[np.int64], given: NDArray[Any] | None) -> tuple[str, ...]:
     """Return a name for each class; without given names, the classes are 0 to the largest label."""
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"labels must have at least 2 classes, but only {present[0]} occurs")
     if given is not None:
+        if given.ndim != 1:
+            raise DataError(f"class_names must be a list of names, but have shape {given.shape}")
         _check_range(labels, classes=len(given), name="training labels")
-        return tuple(given)
+        return tuple(str(name) for name in given)
     if len(present) != int(present[-1]) + 1:
-        missing = np.setdiff1d(np.arange(present[-1]), present)[0]
+        missing = int((present != np.arange(len(present))).argmax())
         raise DataError(
             f"labels must be 0..{len(present) - 1} for {len(present)} classes without "
             f"class_names, but reach {present[-1]} and {missing} does not occur"

@@ -77,8 +77,10 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         staging.chmod(0o755)
         yield staging
+        old = staging.with_name(f"{staging.name}.old")
         if replace and path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)  # aside, so that a death here destroys nothing
         os.replace(staging, path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

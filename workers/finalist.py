@@ -52,10 +52,8 @@ def run_fold(
         Diverged: the training failed; the fold has no result.
     """
     assert record.candidate is not None
-    end = time.monotonic() + seconds - OVERHEAD
+    end = time.monotonic() + seconds - fold_overhead(bench, task, record)
     rows = bench.fold_rows(task.fold)
-    left_out = len(rows.validation_labels)
-    end -= EXACT_COST * left_out * (record.predict_pace or 0.0)
     all_fences = bench.files.finalist(task.trial, task.fold)
     folder = all_fences / str(lease.fence)
     resumed = load_checkpoint(all_fences)
@@ -85,6 +83,12 @@ def run_fold(
     )
     _record(bench, task, training, FoldFiles(folder))
     remove_checkpoints(all_fences)
+
+
+def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> float:
+    """Return the seconds that a fold takes besides training: mostly to predict in float32."""
+    left_out = len(bench.folds.folds[task.fold].validation_rows)
+    return OVERHEAD + EXACT_COST * left_out * (record.predict_pace or 0.0)
 
 
 def _lengthened(bench: Workbench, record: TrialRecord, rows: int, seconds: float) -> Candidate:

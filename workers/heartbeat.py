@@ -3,6 +3,8 @@
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,11 +33,14 @@ class LeaseLost(Stopped):
 class Heartbeat:
     """A thread that beats for one job, and for one lease at a time, until it is closed.
 
-    Attributes:
+    Args:
         interrupted: set from a signal handler to stop the work at its next step.
+        parent: the process that started this one; when it is gone, the work stops as well.
     """
 
-    def __init__(self, store: StudyStore, job: Job, *, interrupted: threading.Event) -> None:
+    def __init__(
+        self, store: StudyStore, job: Job, *, interrupted: threading.Event, parent: int
+    ) -> None:
         self.interrupted = interrupted
         self._store, self._job = store, job
         self._lease: Lease | None = None
@@ -43,8 +48,9 @@ class Heartbeat:
         self._ended = False
         self._read_at = time.monotonic()
         self._used = job.seconds_used
-        self._parent = os.getppid()
+        self._parent = parent
         self._closed = threading.Event()
+        self._renewing = threading.Lock()
         self._beat()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
@@ -58,9 +64,25 @@ class Heartbeat:
         """Return how long it is until a second of the job's clock; infinite for None."""
         return float("inf") if second is None else second - self.used
 
-    def keep(self, lease: Lease | None) -> None:
-        """Renew this lease from now on, instead of the one before."""
-        self._lease = lease
+    @contextmanager
+    def lease(self, key: str, *, owner: str) -> Iterator[Lease | None]:
+        """Hold a lease of the job over the block, or None if somebody else does.
+
+        It is finished if the block ends well, and released for anyone to claim if not.
+        """
+        lease = self._store.leases.claim(f"{self._job.id}/{key}", owner=owner)
+        if lease is None:
+            yield None
+            return
+        self._keep(lease)
+        try:
+            yield lease
+        except BaseException as failure:
+            self._keep(None)
+            self._store.leases.release(lease, refund=isinstance(failure, Stopped))
+            raise
+        self._keep(None)
+        self._store.leases.finish(lease)
 
     def check(self) -> None:
         """Raise the reason to stop, if there is one. Cheap: called before every step."""
@@ -72,9 +94,12 @@ class Heartbeat:
             raise LeaseLost
 
     def check_lease(self) -> None:
-        """Ask the store whether the lease is still held; raise like `check`."""
+        """Ask the store, after an epoch or the like, whether the lease is still held.
+
+        Raises like `check`, so that whoever lost the lease writes nothing.
+        """
         lease = self._lease
-        if lease is not None and not self._store.leases.renew(lease):
+        if lease is not None and not self._store.leases.renew(lease, progressed=True):
             self._lost = lease
         self.check()
 
@@ -82,6 +107,14 @@ class Heartbeat:
         """Stop beating."""
         self._closed.set()
         self._thread.join()
+
+    def _keep(self, lease: Lease | None) -> None:
+        """Renew this lease from now on, instead of the one before.
+
+        Once this has returned, no beat renews the one before: it can be given back.
+        """
+        with self._renewing:
+            self._lease = lease
 
     def _run(self) -> None:
         while not self._closed.wait(BEAT_SECONDS):
@@ -93,9 +126,10 @@ class Heartbeat:
     def _beat(self) -> None:
         self._used = self._store.jobs.tick(self._job.id)
         self._read_at = time.monotonic()
-        lease = self._lease
-        if lease is not None and not self._store.leases.renew(lease) and lease is self._lease:
-            self._lost = lease
+        with self._renewing:
+            lease = self._lease
+            if lease is not None and not self._store.leases.renew(lease):
+                self._lost = lease
         self._ended = self._store.jobs.get(self._job.id).ended
         if os.getppid() != self._parent:
             self.interrupted.set()

@@ -1,6 +1,7 @@
 """Images and labels from an `.npz` file, checked number by number; nothing is unpickled."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from spaces.errors import DataError
 
 MAX_BYTES = 8 * 2**30  # of all arrays, uncompressed
+MAX_LABEL = 2**53  # up to here floating-point numbers hold every whole number
 NAMES = {  # ours, and the names that Keras' data sets use
     "train_images": ("train_images", "images", "x_train"),
     "train_labels": ("train_labels", "labels", "y_train"),
@@ -37,17 +39,21 @@ def read_arrays(path: Path) -> Arrays:
             )
         with np.load(path, allow_pickle=False) as archive_arrays:
             stored = set(archive_arrays.files)
-            return {
+            arrays = {
                 key: archive_arrays[alias]
                 for key, aliases in NAMES.items()
                 for alias in aliases
                 if alias in stored
             }
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error):
         raise DataError(f"{path} must be a whole .npz file, but is broken or cut off") from None
     except (ValueError, EOFError, OSError) as failure:
         reason = str(failure).replace("\n", " ")
         raise DataError(f"{path} must hold plain arrays: {reason}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands out foreign members as bytes
+            raise DataError(f"{path} must hold plain arrays, but its {key} are none")
+    return arrays
 
 
 def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
@@ -114,8 +120,12 @@ def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.
         raise DataError(f"{name} must be one for each of {rows} images, but have {labels.shape}")
     if not np.issubdtype(labels.dtype, np.number) or np.iscomplexobj(labels):
         raise DataError(f"{name} must be whole numbers, but are {labels.dtype}")
-    whole = labels.astype(np.int64) if np.isfinite(labels).all() else None
-    if whole is None or (whole != labels).any():
+    if np.issubdtype(labels.dtype, np.floating):
+        labels = labels.astype(np.float64)
+    if not (np.isfinite(labels).all() and (np.abs(labels) < MAX_LABEL).all()):
+        raise DataError(f"{name} must be whole numbers below {MAX_LABEL:g}, but some are not")
+    whole = labels.astype(np.int64)
+    if (whole != labels).any():
         raise DataError(f"{name} must be whole numbers, but some are not")
     if whole.min() < 0:
         row = int(whole.argmin())

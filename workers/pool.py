@@ -29,9 +29,11 @@ class WorkerCommand:
 
     def arguments(self) -> list[str]:
         """Return the command line."""
-        command = [sys.executable, "-m", "workers.worker"]
+        # -P: a folder called `workers` where the user stands must not be imported
+        command = [sys.executable, "-P", "-m", "workers.worker"]
         command += ["--store", self.store_url, "--artifacts", str(self.artifacts)]
         command += ["--cache", str(self.cache), "--threads", str(self.threads)]
+        command += ["--parent", str(os.getpid())]
         return command if self.job_id is None else [*command, "--job", self.job_id]
 
     @property
@@ -67,8 +69,12 @@ class LocalPool:
 
     def __enter__(self) -> "LocalPool":
         self._command.logs.mkdir(parents=True, exist_ok=True)
-        for slot in self._slots:
-            self._start(slot)
+        try:
+            for slot in self._slots:
+                self._start(slot)
+        except BaseException:  # Ctrl-C between two starts: `with` calls no __exit__ yet
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,23 +4,22 @@ Every step is taken under a lease, so any worker can take any of them, and anoth
 take it over when its holder dies.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from optuna.trial import Trial
 
 from search.job import JobState
-from search.store import FoldTask, Lease
+from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.assembly import assemble
-from workers.finalist import run_fold
+from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, seconds_for
 from workers.training import Diverged
 from workers.trial import run_trial
 from workers.workbench import Workbench
 
-MAX_ATTEMPTS = 5  # at one piece of work, after which it is given up
-MIN_FOLD_SECONDS = 1.5  # with less time than this a fold is not begun
+MAX_ATTEMPTS = 3  # at one piece of work; fewer than the deaths after which the pool gives up
+MIN_FOLD_SECONDS = 0.7  # of training; with less time than this a fold is not begun
 MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
 
 
@@ -44,22 +43,6 @@ def next_step(bench: Workbench, state: JobState) -> None:
     steps[state](bench)
 
 
-@contextmanager
-def _lease(bench: Workbench, key: str) -> Iterator[Lease | None]:
-    """Hold a lease over the block; it is forgotten if the block ends well, else released."""
-    lease = bench.store.leases.claim(f"{bench.job.id}/{key}", owner=bench.owner)
-    if lease is None:
-        yield None
-        return
-    bench.heartbeat.keep(lease)
-    try:
-        yield lease
-        bench.store.leases.finish(lease)
-    finally:
-        bench.heartbeat.keep(None)
-        bench.store.leases.release(lease)
-
-
 def _search(bench: Workbench) -> None:
     running = bench.trials.running()
     held = bench.store.leases.held(f"{bench.job.id}/trial/")
@@ -78,13 +61,18 @@ def _search(bench: Workbench) -> None:
 
 
 def _run(bench: Workbench, trial: Trial) -> None:
-    with _lease(bench, f"trial/{trial.number}") as lease:
-        if lease is None:
+    with bench.lease(f"trial/{trial.number}") as lease:
+        if lease is None or bench.trials.ended(trial):
             return
         if lease.attempts > MAX_ATTEMPTS:
             bench.trials.tell(trial, "failed", note=f"given up after {MAX_ATTEMPTS} attempts")
         elif run_trial(bench, trial, lease) == "infeasible":
             bench.store.jobs.give_trial_slot_back(bench.job.id)
+
+
+def _is_in(bench: Workbench, state: JobState) -> bool:
+    """Whether the job still is in a state, asked under the lease that moves it on."""
+    return bench.store.jobs.get(bench.job.id).state == state
 
 
 def _scored(bench: Workbench) -> bool:
@@ -101,9 +89,11 @@ def _check_space(bench: Workbench) -> None:
 
 
 def _begin_landing(bench: Workbench) -> None:
-    with _lease(bench, "landing") as lease:
-        if lease is None:
+    with bench.lease("landing") as lease:
+        if lease is None or bench.trials.running():
             raise Waiting
+        if not _is_in(bench, "searching"):
+            return
         asked = [record for record in bench.trials.records() if record.state != "infeasible"]
         if bench.job.spec.trials is not None and bench.store.jobs.return_trial_slots(
             bench.job.id, asked=len(asked), limit=bench.job.spec.trials
@@ -118,10 +108,12 @@ def _land(bench: Workbench) -> None:
     tasks = [task for task in bench.store.folds.all(bench.job.id) if task.pending]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]
+    records = bench.trials.records()
     for task in free:
         seconds = seconds_for(bench, task, free)
-        if seconds < MIN_FOLD_SECONDS:
-            bench.store.folds.give_up(task, reason="no time left")
+        if seconds - fold_overhead(bench, task, records[task.trial]) < MIN_FOLD_SECONDS:
+            # the last fold of the worst finalist goes first: the others share its time
+            bench.store.folds.give_up(free[-1], reason="no time left")
             return
         if _run_fold(bench, task, seconds):
             return
@@ -136,9 +128,11 @@ def _fold_key(bench: Workbench, task: FoldTask) -> str:
 
 def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
     """Train a fold if its lease can be had; False if another worker was faster."""
-    with _lease(bench, f"fold/{task.trial}/{task.fold}") as lease:
+    with bench.lease(f"fold/{task.trial}/{task.fold}") as lease:
         if lease is None:
             return False
+        if task not in bench.store.folds.all(bench.job.id):
+            return True  # it was finished after this worker had looked
         if lease.attempts > MAX_ATTEMPTS:
             bench.store.folds.give_up(task, reason=f"given up after {MAX_ATTEMPTS} attempts")
             return True
@@ -151,8 +145,12 @@ def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
 
 
 def _assemble(bench: Workbench) -> None:
-    with _lease(bench, "assemble") as lease:
+    with bench.lease("assemble") as lease:
         if lease is None:
             raise Waiting
+        if not _is_in(bench, "assembling"):
+            return
+        if lease.attempts > MAX_ATTEMPTS:
+            raise JobFailed(f"the landing was given up after {MAX_ATTEMPTS} attempts")
         result = assemble(bench)
         bench.store.jobs.finish(bench.job.id, result=result)

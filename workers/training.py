@@ -19,6 +19,7 @@ from workers.evaluation import predict_probabilities
 from workers.optimization import learning_rate_factor, make_optimizer
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
+MIN_PACE_STEPS = 16  # steps before a measured pace is believed
 RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
 MIN_LIKELIHOOD = 1e-12  # keeps the loss of a class that was given no probability finite
 
@@ -175,7 +176,7 @@ class Training:
             self._train_step(batch, sums)
             self.step += 1
             if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
-                self._shorten(seconds_left(), sums)
+                self._fit_to(seconds_left(), sums)
             if self.finished:
                 break
         return sums
@@ -210,12 +211,20 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _shorten(self, seconds_left: float, sums: _EpochSums) -> None:
-        """Bring the last step forward if the steps still planned would end too late."""
-        done = sums.images // self.batches.size
-        per_step = (time.perf_counter() - sums.begin) / done
-        affordable = max(0, math.floor(seconds_left * (1.0 - RESERVED_SHARE) / per_step))
-        self.total_steps = min(self.total_steps, self.step + affordable)
+    def _fit_to(self, seconds_left: float, sums: _EpochSums) -> None:
+        """Move the last step to where the time ends, at most to where it was planned.
+
+        The pace is that of the whole training, so one slow step cuts little, and what it
+        cuts is given back.
+        """
+        seconds = sum(epoch.train_seconds for epoch in self.curve)
+        seconds += time.perf_counter() - sums.begin
+        steps = (sum(epoch.images for epoch in self.curve) + sums.images) / self.batches.size
+        if steps < MIN_PACE_STEPS and seconds_left > 0.0:
+            return
+        affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * steps / seconds)
+        planned = self.candidate.recipe.epochs * self.batches.per_epoch
+        self.total_steps = min(planned, self.step + max(0, affordable))
 
     def _report(self, sums: _EpochSums) -> EpochReport:
         train_loss = float(sums.loss) / sums.images
@@ -265,6 +274,8 @@ class Training:
                 else:
                     optimizer_numbers[name] = value
         tensors["random.torch"] = torch.get_rng_state()
+        if self.plan.torch_device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.torch_device)
         return TrainingState(
             tensors={k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
             numbers={
@@ -296,3 +307,5 @@ class Training:
         self.curve = [EpochReport(**report) for report in state.numbers["curve"]]
         self.batches.restore(state.numbers["random"])
         torch.set_rng_state(state.tensors["random.torch"])
+        if "random.cuda" in state.tensors:
+            torch.cuda.set_rng_state(state.tensors["random.cuda"], self.plan.torch_device)

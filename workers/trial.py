@@ -89,9 +89,9 @@ class _TrialRun:
             try:
                 self._train(candidate)
             except Diverged as divergence:
-                note = f"{divergence}; trained again with clipping and a lower rate"
                 if self._candidate != candidate or self._reported():
                     raise
+                note = f"{divergence}; trained again with clipping and a lower rate"
                 remove_checkpoints(self._all_fences)
                 gentler = _gentler(candidate)
                 self._bench.trials.describe(self._trial, gentler)

@@ -48,7 +48,7 @@ def verify_and_predict(
     try:
         np.savez(request, sample=sample.images, expected=sample.expected, test=test_images)
         process = subprocess.run(
-            [sys.executable, "-m", "workers.verification", folder, request, answer],
+            [sys.executable, "-P", "-m", "workers.verification", folder, request, answer],
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             capture_output=True,
             text=True,

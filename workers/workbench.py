@@ -1,5 +1,6 @@
 """What a worker has at hand for one job: the store, the data, the folds, the clock."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from search.folds import Folds, stratified_subset
 from search.job import Job
 from search.plan import Plan
 from search.sampling import derived_seed
-from search.store import StudyStore, Trials
+from search.store import Lease, StudyStore, Trials
 from spaces.errors import JobFailed
 from workers.data import ImageData
 from workers.device import DevicePlan
@@ -76,6 +77,10 @@ class Workbench:
             labels, fold.validation_rows, size=self.plan.validation_rows, seed=self.job.spec.seed
         )
         return self._rows(train, validation)
+
+    def lease(self, key: str) -> AbstractContextManager[Lease | None]:
+        """Hold a lease of the job over a block, or None if somebody else does."""
+        return self.heartbeat.lease(key, owner=self.owner)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

@@ -27,23 +27,30 @@ from workers.workbench import Workbench
 
 POLL_SECONDS = 0.2  # between two looks for work when there is none
 CRASHED = 3  # exit status of a worker that met an error it does not know
+INTERRUPTED = 4  # exit status of a worker that was told to end before its work had ended
 
 
 class Worker:
     """Takes the next job from the store and works on it until there is nothing left to do."""
 
     def __init__(
-        self, store: StudyStore, *, artifacts: Path, cache: Path, job_id: str | None = None
+        self,
+        store: StudyStore,
+        *,
+        artifacts: Path,
+        cache: Path,
+        parent: int,
+        job_id: str | None = None,
     ) -> None:
         self.interrupted = threading.Event()
         self._store, self._artifacts, self._cache = store, artifacts, cache
-        self._job_id = job_id
+        self._parent, self._job_id = parent, job_id
         self._owner = f"{platform.node()}/{os.getpid()}"
         self._data: tuple[str, ImageData] | None = None
 
     def run(self) -> None:
         """Work until interrupted; with a job's id, until that job has ended."""
-        while not self.interrupted.is_set():
+        while not self.interrupted.is_set() and os.getppid() == self._parent:
             job = self._next_job()
             if job is None:
                 if self._job_id is not None:
@@ -60,7 +67,7 @@ class Worker:
 
     def _work_on(self, job: Job) -> None:
         """Bring one job forward; whatever is wrong with the job itself fails the job."""
-        heartbeat = Heartbeat(self._store, job, interrupted=self.interrupted)
+        heartbeat = Heartbeat(self._store, job, interrupted=self.interrupted, parent=self._parent)
         try:
             if job.state in ("queued", "preparing"):
                 self._prepare(job, heartbeat)
@@ -74,24 +81,22 @@ class Worker:
             heartbeat.close()
 
     def _prepare(self, job: Job, heartbeat: Heartbeat) -> None:
-        lease = self._store.leases.claim(f"{job.id}/prepare", owner=self._owner)
-        if lease is None:
-            self._load(job)  # meanwhile, so that the first trial does not wait for it
-            self.interrupted.wait(POLL_SECONDS)
-            return
-        heartbeat.keep(lease)
-        self._store.jobs.move(job.id, before="queued", after="preparing")
-        files = JobFiles(self._artifacts, job.id)
-        prepare(
-            self._store,
-            job,
-            data=self._load(job),
-            files=files,
-            cache=self._cache,
-            progress=_say,
-        )
-        heartbeat.keep(None)
-        self._store.leases.finish(lease)
+        data = self._load(job)
+        with heartbeat.lease("prepare", owner=self._owner) as lease:
+            if lease is None:
+                self.interrupted.wait(POLL_SECONDS)
+                return
+            self._store.jobs.move(job.id, before="queued", after="preparing")
+            if self._store.jobs.get(job.id).state != "preparing":
+                return  # another worker has prepared the job since this one looked
+            prepare(
+                self._store,
+                job,
+                data=data,
+                files=JobFiles(self._artifacts, job.id),
+                cache=self._cache,
+                progress=_say,
+            )
 
     def _bench(self, job: Job, heartbeat: Heartbeat) -> Workbench:
         data = self._load(job)
@@ -141,12 +146,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="ends when it does")
     parser.add_argument("--job")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False  # predictions that count are float32 throughout
     store = StudyStore(options.store)
-    worker = Worker(store, artifacts=options.artifacts, cache=options.cache, job_id=options.job)
+    worker = Worker(
+        store,
+        artifacts=options.artifacts,
+        cache=options.cache,
+        parent=options.parent,
+        job_id=options.job,
+    )
     signal.signal(signal.SIGTERM, lambda *_: worker.interrupted.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
     try:
@@ -156,7 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
         return CRASHED
     finally:
         store.close()
-    return 0
+    return INTERRUPTED if worker.interrupted.is_set() else 0
 
 
 if __name__ == "__main__":

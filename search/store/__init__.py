@@ -44,6 +44,7 @@ class StudyStore:
         self.leases = Leases(engine)
         self.folds = FoldResults(engine)
         self.test = TestOpenings(engine)
+        self._trials: dict[str, Trials] = {}
 
     @cached_property
     def storage(self) -> BaseStorage:
@@ -51,8 +52,10 @@ class StudyStore:
         return get_storage(self._rdb)
 
     def trials(self, job: Job) -> Trials:
-        """Return the study of a job, created at the first call."""
-        return Trials(self.storage, job)
+        """Return the study of a job, created at the first call of any process."""
+        if job.id not in self._trials:
+            self._trials[job.id] = Trials(self.storage, job)
+        return self._trials[job.id]
 
     def close(self) -> None:
         """Give all connections back."""

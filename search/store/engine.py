@@ -33,9 +33,9 @@ def database_path(url: str) -> Path:
         parsed = make_url(url)
     except sa.exc.ArgumentError:
         raise StoreError(f"a store must be a URL like {SCHEME}PATH, but got {url!r}") from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise StoreError(f"a store must be a URL like {SCHEME}PATH, but got {url!r}")
-    return Path(parsed.database)
+    return Path(str(parsed.database))
 
 
 def open_storage(url: str, *, create: bool) -> RDBStorage:

@@ -67,16 +67,7 @@ class Jobs:
 
     def move(self, job_id: str, *, before: JobState, after: JobState, **values: Any) -> bool:
         """Move a job from one state to the next and record when; False if it is elsewhere."""
-        with self._engine.begin() as connection:
-            row = connection.execute(
-                sa.select(jobs).where(jobs.c.id == job_id, jobs.c.state == before)
-            ).one_or_none()
-            if row is None:
-                return False
-            phases = {**row.phases, after: row.seconds_used}
-            change = sa.update(jobs).where(jobs.c.id == job_id)
-            connection.execute(change.values(state=after, phases=phases, **values))
-            return True
+        return self._move(job_id, jobs.c.state == before, after=after, **values)
 
     def set_plan(self, job_id: str, plan: Plan) -> bool:
         """Write the plan and let the search begin; False if the job is not being prepared."""
@@ -87,9 +78,23 @@ class Jobs:
         return self.move(job_id, before="assembling", after="done", result=result)
 
     def stop(self, job_id: str, *, state: JobState, error: str | None = None) -> bool:
-        """End a job that has not ended yet, as failed or cancelled."""
-        job = self.get(job_id)
-        return not job.ended and self.move(job_id, before=job.state, after=state, error=error)
+        """End a job as failed or cancelled, wherever it is; False if it has ended already."""
+        self.get(job_id)
+        return self._move(job_id, jobs.c.state.not_in(ENDED), after=state, error=error)
+
+    def _move(
+        self, job_id: str, condition: sa.ColumnElement[bool], *, after: JobState, **values: Any
+    ) -> bool:
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                sa.select(jobs).where(jobs.c.id == job_id, condition)
+            ).one_or_none()
+            if row is None:
+                return False
+            phases = {**row.phases, after: row.seconds_used}
+            change = sa.update(jobs).where(jobs.c.id == job_id)
+            connection.execute(change.values(state=after, phases=phases, **values))
+            return True
 
     def tick(self, job_id: str) -> float:
         """Count the time since the last tick of anyone as used; return all seconds used.

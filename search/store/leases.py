@@ -1,6 +1,7 @@
 """Leases: who works on what, until when, by the database's clock."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -47,25 +48,49 @@ class Leases:
             row = connection.execute(sa.select(leases).where(leases.c.key == key)).one()
             return Lease(key=key, owner=owner, fence=row.fence, attempts=row.attempts)
 
-    def renew(self, lease: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
+    def renew(
+        self, lease: Lease, *, seconds: float = LEASE_SECONDS, progressed: bool = False
+    ) -> bool:
         """Prolong a lease; False if somebody else has taken it since.
 
         An expired lease that nobody claimed is renewed: its holder was slow, not replaced.
+
+        Args:
+            progressed: the work got forward, so the attempts before this one count no more.
         """
-        prolong = sa.update(leases).where(*self._mine(lease)).values(expires_at=clock() + seconds)
+        values: dict[str, Any] = {"expires_at": clock() + seconds}
+        if progressed:
+            values["attempts"] = 1
+        prolong = sa.update(leases).where(*self._mine(lease)).values(**values)
         with self._engine.begin() as connection:
             return bool(connection.execute(prolong).rowcount)
 
-    def release(self, lease: Lease) -> None:
-        """Let anyone claim the work from now on; a lease that was lost stays with its holder."""
-        expire = sa.update(leases).where(*self._mine(lease)).values(expires_at=0.0)
+    def release(self, lease: Lease, *, refund: bool = False) -> None:
+        """Let anyone claim the work from now on; a lease that was lost stays with its holder.
+
+        Args:
+            refund: the work was stopped in good order, which counts as no attempt.
+        """
+        expire = (
+            sa.update(leases)
+            .where(*self._mine(lease), leases.c.expires_at > 0.0)
+            .values(expires_at=0.0, attempts=leases.c.attempts - int(refund))
+        )
         with self._engine.begin() as connection:
             connection.execute(expire)
 
     def finish(self, lease: Lease) -> None:
-        """Forget a lease whose work is done."""
+        """Give a lease back whose work is done: its attempts are forgotten, its fence is not.
+
+        A fence must grow for ever, or a holder that slept would take a later one's for its own.
+        """
+        done = (
+            sa.update(leases)
+            .where(*self._mine(lease))
+            .values(expires_at=0.0, attempts=0, fence=leases.c.fence + 1)
+        )
         with self._engine.begin() as connection:
-            connection.execute(sa.delete(leases).where(*self._mine(lease)))
+            connection.execute(done)
 
     def held(self, prefix: str) -> set[str]:
         """Return the keys below `prefix` that somebody holds now."""

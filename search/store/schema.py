@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
 from search.store.engine import database_path, open_storage
@@ -24,6 +25,8 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
         create: make the database if it is not there; otherwise that is a `StoreError`.
     """
     path = database_path(url)
+    if path.is_dir():
+        raise StoreError(f"a study store must be a file, but {path} is a folder")
     if not path.exists() and not create:
         raise StoreError(f"no study store at {path}; a search or a submitted job creates one")
     try:
@@ -32,8 +35,9 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
             return _open_at_head(url, path)
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
-    except sa.exc.DatabaseError as failure:
-        raise StoreError(f"{path} is not a usable study store: {failure.orig}") from None
+    except (sa.exc.DatabaseError, StorageInternalError) as failure:
+        reason = str(getattr(failure, "orig", failure.__cause__) or failure).splitlines()[0]
+        raise StoreError(f"{path} is not a usable study store: {reason}") from None
 
 
 def _open_at_head(url: str, path: Path) -> RDBStorage:
@@ -48,6 +52,7 @@ def _open_at_head(url: str, path: Path) -> RDBStorage:
                 "upgrade athanor-nas"
             )
         _upgrade(storage.engine)
+        storage.engine.dispose()
         storage = open_storage(url, create=True)
     return storage
 

@@ -62,10 +62,11 @@ class TrialRecord:
         candidate = attributes.get(CANDIDATE)
         costs = attributes.get(COSTS, {})
         last = trial.intermediate_values.get(trial.last_step) if trial.last_step else None
-        running = "running" if trial.state == TrialState.RUNNING else "waiting"
+        open_states = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
         return cls(
             number=trial.number,
-            state=attributes.get(ENDED, running),
+            # a worker that died while it told the end has left its words but not ended the trial
+            state=open_states.get(trial.state) or attributes.get(ENDED, "failed"),
             score=trial.value if trial.state == TrialState.COMPLETE else last,
             curve=dict(sorted(trial.intermediate_values.items())),
             candidate=None if candidate is None else Candidate.from_json(candidate),
@@ -119,6 +120,10 @@ class Trials:
         """Return a live handle on a running trial: same number, parameters and curve."""
         return Trial(self.study, frozen._trial_id)
 
+    def ended(self, trial: Trial) -> bool:
+        """Whether a trial has ended, as the store has it now."""
+        return self.study._storage.get_trial(trial._trial_id).state.is_finished()
+
     def describe(
         self, trial: Trial, candidate: Candidate, complexity: Complexity | None = None
     ) -> None:
@@ -153,6 +158,8 @@ class Trials:
         Raises:
             ValueError: the trial has ended already, or a complete one has no score.
         """
+        if self.ended(trial):
+            raise ValueError(f"trial {trial.number} must be running to end, but has ended already")
         values = {ENDED: ending, SECONDS: round(seconds, 3), FILES: files, NOTE: note}
         for key, value in values.items():
             if value not in (None, ""):

@@ -1,0 +1,511 @@
+"""What a job file says, what the plan makes of it, and which trials are drawn and dropped."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import Trial, TrialState, create_trial
+
+from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration
+from search.plan import (
+    MIN_ROWS,
+    START_SECONDS,
+    HostSpeed,
+    Shape,
+    finalists_for,
+    macs_for,
+    rows_for_trials,
+    search_seconds,
+)
+from search.pruning import EarlyDiscardPruner
+from search.sampling import STARTUP_TRIALS, derived_seed, make_sampler
+from spaces.errors import JobError
+
+Strategy = Literal["tpe", "random"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_optuna() -> Iterator[None]:
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(level)
+
+
+def one_line(refusal: pytest.ExceptionInfo[JobError]) -> str:
+    message = str(refusal.value)
+    assert "\n" not in message
+    return message
+
+
+# --- the job as it is stated -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90.0),
+        ("10m", 600.0),
+        ("1h30m", 5400.0),
+        ("1h2m3s", 3723.0),
+        ("1.5h", 5400.0),
+        (" 2H ", 7200.0),
+        ("90", 90.0),
+        ("90.5", 90.5),
+        (600, 600),
+        (45.5, 45.5),
+        (None, None),
+    ],
+)
+def test_durations(text: Any, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "h", "10 m", "-5m", "1d", "10m5", "1e3s", [1]])
+def test_what_is_no_duration_is_refused(text: Any) -> None:
+    with pytest.raises(JobError) as refusal:
+        JobSpec.parse({"data": "digits", "budget": text})
+    assert "must look like 90s, 10m or 1h30m, but got" in one_line(refusal)
+    assert repr(text) in one_line(refusal)
+
+
+@pytest.mark.parametrize(
+    ("limits", "budget", "trials"),
+    [
+        ({}, DEFAULT_BUDGET, None),
+        ({"budget": None}, DEFAULT_BUDGET, None),
+        ({"trials": 5}, None, 5),
+        ({"budget": "1m"}, 60.0, None),
+        ({"budget": "1m", "trials": 5}, 60.0, 5),
+    ],
+)
+def test_a_job_without_any_limit_has_the_default_budget(
+    limits: dict[str, Any], budget: float | None, trials: int | None
+) -> None:
+    spec = JobSpec.parse({"data": "digits", **limits})
+    assert (spec.budget, spec.trials) == (budget, trials)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"budget": "19s"}, "at least 20 seconds, but got 19"),
+        ({"budget": -600}, "at least 20 seconds, but got -600"),
+        ({"budget": math.nan}, "budget: "),
+        ({"budget": math.inf}, "budget: "),
+        ({"trials": 0}, "trials: input should be greater than or equal to 1, but got 0"),
+        ({"trials": 1.5}, "but got 1.5"),
+        ({"folds": 1}, "folds: input should be greater than or equal to 2, but got 1"),
+        ({"folds": 51}, "but got 51"),
+        ({"seed": -1}, "seed: "),
+        ({"seed": 2**31}, "but got 2147483648"),
+        ({"keep": 0}, "keep: "),
+        ({"strategy": "grid"}, "but got 'grid'"),
+        ({"name": "two words"}, "but got 'two words'"),
+        ({"name": "two\nlines"}, r"but got 'two\nlines'"),
+        ({"name": ""}, "name: "),
+        ({"data": ""}, "data: "),
+        ({"data": 3}, "data: input should be a valid string, but got 3"),
+        ({"budgte": 60}, "budgte: unknown key 'budgte'; did you mean 'budget'?"),
+        ({"space": {"widths": [8]}}, "space.widths: unknown key 'widths'; did you mean 'width'?"),
+        (
+            {"space": {"recipe": {"batch_size": [8]}}},
+            "space.recipe.batch_size: unknown key 'batch_size'; did you mean 'batch_sizes'?",
+        ),
+        ({"space": {"xyz": 1}}, "unknown key 'xyz'; known: activations, blocks"),
+        ({"space": {"depth": [1, 2, 3]}}, "space.depth: "),
+        ({"space": 3}, "but got 3"),
+    ],
+)
+def test_a_job_that_breaks_a_rule_is_refused(keys: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobError) as refusal:
+        JobSpec.parse({"data": "digits", **keys}, where="job file a.yaml")
+    message = one_line(refusal)
+    assert said in message and message.startswith("job file a.yaml: ")
+
+
+def test_a_job_survives_json() -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": "10m", "space": {"kernels": [3, 7]}})
+    assert JobSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("keys", "title"),
+    [
+        ({"data": "digits"}, "digits"),
+        ({"data": "digits", "name": "mine"}, "mine"),
+        ({"data": "/some/where/my cats & dogs.npz"}, "my-cats-dogs"),
+    ],
+)
+def test_a_job_is_called_after_its_data_unless_named(keys: dict[str, Any], title: str) -> None:
+    assert JobSpec.parse(keys).title == title
+
+
+@pytest.mark.parametrize(("budget", "left"), [("10m", 500.0), (None, math.inf)])
+def test_a_row_becomes_a_job_that_knows_what_is_left(budget: str | None, left: float) -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": budget, "trials": 3})
+    row = SimpleNamespace(
+        id="digits-1",
+        state="failed",
+        priority=2,
+        spec=spec.to_json(),
+        plan=None,
+        error="no luck",
+        created_at=1.0,
+        seconds_used=100.0,
+        phases={"searching": 4.0},
+        result=None,
+    )
+    job = Job.from_row(row)
+    assert job.spec == spec and job.plan is None and job.phases == {"searching": 4.0}
+    assert job.ended and job.seconds_left == left
+
+
+# --- job files -------------------------------------------------------------------------------
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "search.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_job_file_with_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: digits\nbudget: 1h30m\nseed: 3\nspace: {kernels: [3]}\n")
+    spec = JobSpec.read(path, overrides={"seed": 7, "budget": "2m"})
+    assert (spec.seed, spec.budget, spec.space.kernels) == (7, 120.0, (3,))
+    assert JobSpec.read(path).budget == 5400.0
+
+
+def test_relative_data_lie_beside_the_job_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "jobs", tmp_path / "elsewhere"
+    for made in (folder, elsewhere):
+        made.mkdir()
+    path = write(folder, "data: sub/images.npz\n")
+    monkeypatch.chdir(elsewhere)
+    assert JobSpec.read(path).data == str(folder / "sub" / "images.npz")
+    monkeypatch.chdir(folder)
+    assert JobSpec.read(Path("search.yaml")).data == str(folder / "sub" / "images.npz")
+
+
+def test_relative_data_of_an_option_lie_where_the_person_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    path = write(tmp_path / "jobs", "data: digits\n")
+    monkeypatch.chdir(tmp_path)
+    assert JobSpec.read(path, overrides={"data": "a.npz"}).data == str(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("digits", "digits"), ("fashion-mnits", "fashion-mnits"), ("/data/a.npz", "/data/a.npz")],
+)
+def test_names_and_absolute_paths_stay_as_they_are(
+    source: str, expected: str, tmp_path: Path
+) -> None:
+    assert JobSpec.read(write(tmp_path, f"data: {source}\n")).data == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [", "must be YAML"),
+        ("data: digits\n  seed: 3", "must be YAML"),
+        ("x: !!python/object/apply:os.getcwd []", "must be YAML"),
+        ("data: digits\nname: 2024-13-45", "must be YAML"),
+        ("- digits", "must hold keys and values"),
+        ("", "must hold keys and values"),
+        ("digits", "holds 'digits'"),
+        ("seed: 3", "data: this key is required"),
+        ("data: digits\nsede: 3", "sede: unknown key 'sede'; did you mean 'seed'?"),
+        ("data: digits\n1: 2", "but got 1"),
+        ("data: ~no-such-user-here/a.npz", "~no-such-user-here"),
+    ],
+)
+def test_a_bad_job_file_is_named_with_its_fault(text: str, said: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(JobError) as refusal:
+        JobSpec.read(path)
+    assert said in one_line(refusal) and str(path) in one_line(refusal)
+
+
+def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"data: \xe9")
+    for path in (tmp_path / "missing.yaml", tmp_path, latin):
+        with pytest.raises(JobError) as refusal:
+            JobSpec.read(path)
+        assert f"must be readable: {path}" in one_line(refusal)
+
+
+# --- the plan --------------------------------------------------------------------------------
+
+budgets = st.floats(20.0, 100_000.0)
+shapes = st.builds(
+    Shape, rows=st.integers(100, 200_000), folds=st.integers(2, 20), workers=st.integers(1, 64)
+)
+speeds = st.builds(
+    HostSpeed,
+    images_per_second=st.floats(10.0, 1e6),
+    macs=st.integers(10_000, 1_000_000_000),
+)
+
+
+@given(budget=budgets)
+def test_the_search_leaves_most_of_the_budget_to_the_finalists(budget: float) -> None:
+    end = search_seconds(budget)
+    assert end is not None and START_SECONDS < end <= 0.4 * budget + START_SECONDS
+    assert end < budget
+
+
+@given(
+    budget=budgets,
+    more=st.floats(0.0, 10_000.0),
+    keep=st.integers(1, 20),
+    macs=st.integers(10_000, 1_000_000_000),
+    shape=shapes,
+    speed=speeds,
+)
+@settings(deadline=None)
+def test_rows_of_a_trial_lie_within_a_fold_and_grow_with_the_budget(
+    budget: float, more: float, keep: int, macs: int, shape: Shape, speed: HostSpeed
+) -> None:
+    rows = rows_for_trials(budget, keep=keep, macs=macs, shape=shape, speed=speed)
+    assert min(MIN_ROWS, shape.fold_rows) <= rows <= shape.fold_rows < shape.rows
+    longer = rows_for_trials(budget + more, keep=keep, macs=macs, shape=shape, speed=speed)
+    dearer = rows_for_trials(budget, keep=keep, macs=2 * macs, shape=shape, speed=speed)
+    assert dearer <= rows <= longer
+
+
+@given(budget=budgets, more=st.floats(0.0, 10_000.0), shape=shapes, speed=speeds)
+@settings(deadline=None)
+def test_the_largest_network_grows_with_the_budget(
+    budget: float, more: float, shape: Shape, speed: HostSpeed
+) -> None:
+    def largest(seconds: float, finalists: int) -> int:
+        found = macs_for(seconds, finalists=finalists, shape=shape, speed=speed)
+        assert found is not None and found > 0
+        return found
+
+    assert largest(budget, 2) <= largest(budget + more, 2)
+    assert largest(budget, 3) <= largest(budget, 2)
+
+
+@given(speed=speeds, times=st.floats(0.5, 100.0))
+def test_the_largest_network_trains_at_the_asked_pace(speed: HostSpeed, times: float) -> None:
+    pace = speed.seconds_per_image(times * speed.macs)
+    assert speed.macs_within(pace) == pytest.approx(times * speed.macs, rel=1e-3)
+    assert speed.seconds_per_image(speed.macs) == pytest.approx(1 / speed.images_per_second)
+
+
+def test_without_a_budget_only_the_rows_are_limited() -> None:
+    shape = Shape(rows=60_000, folds=5, workers=2)
+    speed = HostSpeed(images_per_second=1000.0, macs=10**6)
+    assert shape.fold_rows == 48_000
+    assert search_seconds(None) is None
+    assert macs_for(None, finalists=2, shape=shape, speed=speed) is None
+    assert rows_for_trials(None, keep=3, macs=10**6, shape=shape, speed=speed) == 8000
+    small = Shape(rows=100, folds=5, workers=2)
+    assert rows_for_trials(None, keep=3, macs=10**6, shape=small, speed=speed) == 80
+    assert finalists_for(None) == 2
+
+
+def test_longer_budgets_have_more_finalists() -> None:
+    assert [finalists_for(budget) for budget in (20.0, 60.0, 600.0, 3600.0)] == [1, 2, 2, 3]
+
+
+# --- drawing trials --------------------------------------------------------------------------
+
+
+def test_derived_seeds_are_stable_and_distinct() -> None:
+    assert derived_seed(0, "sampler", 1) == 1908934419
+    parts = [(seed, kind, n) for seed in (0, 1) for kind in ("sampler", "fold") for n in range(50)]
+    seeds = [derived_seed(*part) for part in parts]
+    assert len(set(seeds)) == len(parts)
+    assert seeds == [derived_seed(*part) for part in parts]
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def draw(trial: Trial, names: tuple[str, ...] = ("a", "b", "kind")) -> dict[str, Any]:
+    for name in names:
+        if name == "kind":
+            trial.suggest_categorical(name, ("x", "y", "z"))
+        else:
+            trial.suggest_float(name, 0.0, 1.0)
+    return trial.params
+
+
+class Search:
+    """A study in memory, whose workers may be restarted."""
+
+    def __init__(self, strategy: Strategy = "tpe", *, seed: int = 0) -> None:
+        self.strategy, self.seed = strategy, seed
+        self.storage = optuna.storages.InMemoryStorage()
+        optuna.create_study(storage=self.storage, study_name="s", direction="maximize")
+        self.restart()
+
+    def restart(self) -> None:
+        """Go on with a new study object and a new sampler."""
+        sampler = make_sampler(self.strategy, seed=self.seed)
+        self.study = optuna.load_study(study_name="s", storage=self.storage, sampler=sampler)
+
+    def run(self, trials: int) -> None:
+        """Run trials whose value depends on what was drawn."""
+        for _ in range(trials):
+            trial = self.study.ask()
+            drawn = draw(trial)
+            self.study.tell(trial, drawn["a"] - abs(drawn["b"] - 0.3))
+
+    @property
+    def drawn(self) -> list[dict[str, Any]]:
+        return [trial.params for trial in self.study.trials]
+
+
+LONG = STARTUP_TRIALS + 6  # trials, so that the model over parameters has its turn
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "random"])
+def test_equal_histories_draw_equal_trials(strategy: Strategy) -> None:
+    first, second, other = Search(strategy), Search(strategy), Search(strategy, seed=1)
+    for search in (first, second, other):
+        search.run(LONG)
+    assert first.drawn == second.drawn
+    assert all(a != b for a, b in zip(first.drawn, other.drawn, strict=True))
+    assert len({str(drawn) for drawn in first.drawn}) == LONG
+    assert all(drawn["a"] != drawn["b"] for drawn in first.drawn)
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "random"])
+@pytest.mark.parametrize("restarts", [[4], [LONG - 2], [1, 9, 10, 11]], ids=str)
+def test_a_restart_between_trials_changes_no_draw(strategy: Strategy, restarts: list[int]) -> None:
+    whole, broken = Search(strategy), Search(strategy)
+    whole.run(LONG)
+    for number in range(LONG):
+        if number in restarts:
+            broken.restart()
+        broken.run(1)
+    assert broken.drawn == whole.drawn
+
+
+@pytest.mark.parametrize(
+    ("strategy", "before"),
+    [
+        ("tpe", 0),
+        ("tpe", LONG),
+        ("random", 0),
+        ("random", LONG),
+    ],
+)
+def test_a_restart_within_a_trial_changes_no_draw(strategy: Strategy, before: int) -> None:
+    whole, broken = Search(strategy), Search(strategy)
+    whole.run(before + 1)
+    broken.run(before)
+    trial = broken.study.ask()
+    draw(trial, ("a",))
+    broken.restart()
+    continued = Trial(broken.study, trial._trial_id)
+    assert draw(continued) == whole.drawn[-1]
+
+
+@pytest.mark.parametrize(("strategy", "same"), [("tpe", False), ("random", True)])
+def test_only_the_model_draws_by_what_earlier_trials_gave(strategy: Strategy, same: bool) -> None:
+    searches = [Search(strategy), Search(strategy)]
+    for sign, search in zip((1.0, -1.0), searches, strict=True):
+        for _ in range(STARTUP_TRIALS):
+            trial = search.study.ask()
+            search.study.tell(trial, sign * draw(trial)["a"])
+    first, second = (draw(search.study.ask()) for search in searches)
+    assert (first == second) is same
+
+
+# --- dropping trials -------------------------------------------------------------------------
+
+
+def judged(
+    others: list[float], value: float, *, keep: int, state: TrialState = TrialState.COMPLETE
+) -> bool:
+    """Say whether a trial that reports `value` after epoch 2 is pruned, after all others."""
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=keep))
+    for other in others:
+        if state == TrialState.RUNNING:
+            study.ask().report(other, step=2)
+        else:
+            study.add_trial(
+                create_trial(state=state, value=other, intermediate_values={1: 1.0, 2: other})
+            )
+    trial = study.ask()
+    trial.report(0.0, step=1)
+    trial.report(value, step=2)
+    return trial.should_prune()
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING])
+@pytest.mark.parametrize(
+    ("others", "value", "keep", "pruned"),
+    [
+        ([], 0.1, 1, False),
+        ([0.5], 0.6, 1, False),
+        ([0.5], 0.4, 1, True),
+        ([0.5], 0.4, 2, False),
+        ([0.9, 0.1, 0.8, 0.2], 0.5, 3, False),
+        ([0.9, 0.1, 0.8, 0.7], 0.5, 3, True),
+        ([0.5], 0.5, 1, True),
+        ([0.5, 0.5, 0.5], 0.5, 3, True),
+        ([0.5, 0.5], 0.5, 3, False),
+    ],
+)
+def test_only_the_best_so_far_go_on(
+    others: list[float], value: float, keep: int, pruned: bool, state: TrialState
+) -> None:
+    assert judged(others, value, keep=keep, state=state) is pruned
+
+
+def test_ties_go_to_the_earlier_trial_whoever_comes_last() -> None:
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=1, keep=1))
+    early, late = study.ask(), study.ask()
+    late.report(0.5, step=1)
+    assert not late.should_prune()
+    early.report(0.5, step=1)
+    assert not early.should_prune()
+    assert late.should_prune()
+
+
+def test_trials_are_judged_after_one_epoch_alone() -> None:
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=1))
+    best = study.ask()
+    for step in range(1, 6):
+        best.report(0.9, step=step)
+    trial = study.ask()
+    assert not trial.should_prune()
+    pruned = []
+    for step in range(1, 6):
+        trial.report(0.1, step=step)
+        pruned.append(trial.should_prune())
+    assert pruned == [False, True, False, False, False]
+
+
+def test_trials_that_have_not_come_so_far_do_not_count() -> None:
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=1))
+    study.ask().report(0.9, step=1)
+    study.ask()
+    trial = study.ask()
+    trial.report(0.1, step=2)
+    assert not trial.should_prune()
+
+
+def test_discarding_after_no_epoch_discards_nothing() -> None:
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=0, keep=1))
+    for value in (0.9, 0.1):
+        trial = study.ask()
+        for step in (1, 2):
+            trial.report(value, step=step)
+            assert not trial.should_prune()
