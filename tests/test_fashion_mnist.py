@@ -1,15 +1,13 @@
 """Real Fashion-MNIST images through a whole job."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.main_job import measure
 from search.job import JobSpec
+from tests.command import athanor, result_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 JOB = """\
@@ -25,15 +23,7 @@ space: {width: [8], stages: [2, 2], depth: [1, 1], stem_strides: [2]}
 
 def test_a_small_search_on_real_images_lands(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
-    process = subprocess.run(
-        [sys.executable, "-m", "athanor", "search", "job.yaml", "--out", "best", "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    found: dict[str, Any] = json.loads(process.stdout)
+    found = result_of(athanor("search", "job.yaml", "--out", "best", "--json", cwd=tmp_path))
     assert found["result"]["test_rows"] == 10_000
     assert found["result"]["test_accuracy"] > 0.8
     manifest = json.loads((tmp_path / "best" / "model.json").read_text())

@@ -14,6 +14,7 @@ from PIL import Image
 
 from athanor.progress import Progress
 from search.store import StudyStore
+from tests.command import athanor, result_of
 
 JOB = """\
 data: digits
@@ -24,24 +25,6 @@ folds: 3
 search_epochs: 3
 space: {{width: [8, 12], stages: [2, 3], depth: [1, 2], hidden: [0, 16]}}
 """
-
-
-def athanor(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "athanor", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def result_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return what a command printed as JSON."""
-    assert process.returncode == 0, process.stderr
-    result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
-    return result
 
 
 @pytest.fixture(scope="module")
