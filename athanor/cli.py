@@ -84,7 +84,7 @@ def root(
 @app.command()
 def search(
     job_file: Annotated[
-        Path | None, typer.Argument(metavar="[JOB.yaml]", help="A job file; options override it.")
+        Path | None, typer.Argument(metavar="JOB.yaml", help="A job file; options override it.")
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="fashion-mnist, digits or a path to an .npz file.")

@@ -151,6 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # filling buffers before they are written would make deterministic training slower
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.allow_tf32 = False  # predictions that count are float32 throughout
     store = StudyStore(options.store)
     worker = Worker(
