@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from spaces.errors import DataError, InputError
 from workers.data import load_data
 from workers.files import write_atomically
 from workers.npz import read_images
+from workers.pool import thread_environment
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")
@@ -118,6 +120,7 @@ def run_predict(
     folder: Path, sources: list[str], *, out: Path | None, as_json: bool, cache: Path
 ) -> None:
     """Predict and print, or write to `out`; say the accuracy where labels are known."""
+    os.environ.update(thread_environment(len(os.sched_getaffinity(0))))  # before torch reads it
     from workers.model_folder import load_model
 
     model = load_model(folder)

@@ -62,9 +62,10 @@ class Progress:
     def states(self) -> str:
         """Count the trials by state, in words."""
         counts = Counter(record.state for record in self.trials)
+        infeasible = counts.pop("infeasible", 0)
         parts = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-        total = len(self.trials) - counts["infeasible"]
-        return f"{total} trials ({parts})" if parts else "no trials yet"
+        said = f"{counts.total()} trials ({parts})" if parts else "no trials yet"
+        return f"{said}, and {infeasible} infeasible" if infeasible else said
 
     def folds_line(self) -> str:
         """Say how many folds are trained."""

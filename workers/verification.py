@@ -6,7 +6,6 @@ answer holds how far the networks are from what was expected, and the ensemble's
 probabilities for the test images.
 """
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import JobFailed
+from workers.pool import thread_environment
 
 TOLERANCE = 1e-4  # largest difference of a probability between training and the loaded folder
 
@@ -49,7 +49,7 @@ def verify_and_predict(
         np.savez(request, sample=sample.images, expected=sample.expected, test=test_images)
         process = subprocess.run(
             [sys.executable, "-P", "-m", "workers.verification", folder, request, answer],
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            env=thread_environment(threads),
             capture_output=True,
             text=True,
             check=False,
