@@ -43,7 +43,7 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
 
 def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:
     """Return the slowest measured seconds to predict an image in float32."""
-    measured = [
+    measured: list[float] = [
         task.report["predict_seconds"] / len(bench.folds.folds[task.fold].validation_rows)
         for task in tasks
         if task.done and task.report is not None
