@@ -13,10 +13,12 @@ from spaces.limits import Limits
 from spaces.values import Value
 
 SEARCH_SHARE = 0.38  # of the budget; beyond 40 % the finalists gain more from it
+SHORT_SEARCH_SHARE = 0.28  # below `SHORT_BUDGET`, where five folds hardly fit at all
+SHORT_BUDGET = 120.0  # seconds
 START_SECONDS = 7.0  # to start processes, load the data and prepare the job
-TRIAL_OVERHEAD = 0.35  # seconds a trial besides training: sampling, building, files, rows
+TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
 SEARCH_EPOCHS = 4
-MIN_TRIALS, MAX_TRIALS = 16, 48
+MIN_TRIALS, MAX_TRIALS = 10, 48
 COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equal MACs
 MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
@@ -90,7 +92,10 @@ class Shape(Value):
 
 def search_seconds(budget: float | None) -> float | None:
     """Return the job's second at which the search ends, its start included."""
-    return None if budget is None else START_SECONDS + SEARCH_SHARE * (budget - START_SECONDS)
+    if budget is None:
+        return None
+    share = SEARCH_SHARE if budget >= SHORT_BUDGET else SHORT_SEARCH_SHARE
+    return START_SECONDS + share * (budget - START_SECONDS)
 
 
 def rows_for_trials(

@@ -19,7 +19,7 @@ from workers.trial import run_trial
 from workers.workbench import Workbench
 
 MAX_ATTEMPTS = 3  # at one piece of work; fewer than the deaths after which the pool gives up
-MIN_FOLD_SECONDS = 0.7  # of training; with less time than this a fold is not begun
+MIN_FOLD_SECONDS = 0.3  # of training; with less time than this a fold is not begun
 MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
 
 
