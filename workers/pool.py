@@ -20,8 +20,8 @@ STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 def thread_environment(threads: int) -> dict[str, str]:
     """Return the environment of a process that computes with so many threads.
 
-    Threads that wait for each other sleep: by default they spin, and where the processor is
-    shared that made predictions two to three times slower.
+    Threads that wait for each other sleep: by default they spin, which on a processor that is
+    shared takes the time from the very thread that they wait for.
     """
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
