@@ -4,7 +4,7 @@ Numbers of input channels are never a parameter: each layer takes what the one b
 gives. Kernels are odd, so that padding of half a kernel keeps height and width.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pydantic
 
@@ -14,6 +14,8 @@ BlockKind = Literal["plain", "residual"]
 Activation = Literal["relu", "silu", "gelu"]
 Downsampling = Literal["none", "max", "mean", "stride"]
 Pooling = Literal["mean", "max"]
+StemKind = Literal["convolution", "whitening"]
+Views = Literal["one", "flip", "flip_shift"]
 
 MAX_KERNEL = 15
 MAX_WIDTH = 4096
@@ -36,11 +38,25 @@ Depth = Annotated[int, pydantic.Field(ge=1, le=MAX_DEPTH)]
 
 
 class Stem(Value):
-    """The first convolution: image channels to `width`, at stride 1 or 2."""
+    """The first convolution: image channels to `width`, at stride 1 or 2.
 
+    A whitening stem is not trained: its filters are the principal directions of the training
+    rows' patches, scaled to unit variance, each with both signs (arXiv 2404.00498). `width` is
+    then the most channels; a patch of n numbers has no more than 2n.
+    """
+
+    kind: StemKind = "convolution"
     width: Width
     kernel: Kernel = 3
     stride: Literal[1, 2] = 1
+
+    @pydantic.model_validator(mode="after")
+    def _check_signs(self) -> Self:
+        if self.kind == "whitening" and self.width % 2:
+            raise ValueError(
+                f"a whitening stem's width must be even, a filter for each sign, but is {self.width}"
+            )
+        return self
 
 
 class Stage(Value):
@@ -58,25 +74,37 @@ class Stage(Value):
 
 
 class Head(Value):
-    """Global pooling, then hidden fully connected layers, if any, then one unit a class."""
+    """Global pooling, then hidden fully connected layers, if any, then one unit a class.
+
+    Attributes:
+        scale: multiplies the logits; small ones train faster behind max pooling.
+    """
 
     pooling: Pooling = "mean"
     hidden: tuple[Width, ...] = ()
+    scale: Annotated[float, pydantic.Field(gt=0.0, le=10.0)] = 1.0
 
 
 class Architecture(Value):
-    """A network from stem to head, without its weights."""
+    """A network from stem to head, without its weights.
+
+    Attributes:
+        views: what a prediction averages: the image alone, the image and its mirror image, or
+            these two at three places a pixel apart. Training always sees one.
+    """
 
     stem: Stem
     stages: Annotated[tuple[Stage, ...], pydantic.Field(min_length=1, max_length=MAX_STAGES)]
     head: Head = Head()
     activation: Activation = "relu"
+    views: Views = "one"
 
     def __str__(self) -> str:
         stages = " ".join(
             f"{'R' if stage.block == 'residual' else 'P'}{stage.width}x{stage.depth}k{stage.kernel}"
             for stage in self.stages
         )
-        stem = f"S{self.stem.width}/{self.stem.stride}"
+        kind = "W" if self.stem.kind == "whitening" else "S"
+        stem = f"{kind}{self.stem.width}/{self.stem.stride}"
         hidden = "".join(f" fc{width}" for width in self.head.hidden)
         return f"{stem} {stages}{hidden}"

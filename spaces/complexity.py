@@ -12,10 +12,14 @@ from spaces.network import build_network
 def measure_complexity(
     architecture: Architecture, *, image_shape: tuple[int, int, int], classes: int
 ) -> Complexity:
-    """Measure a network for images of (height, width, channels), without allocating weights."""
+    """Measure a network for images of (height, width, channels), without allocating weights.
+
+    MACs are those of one view: what a step of training costs per image and forward pass.
+    """
     height, width, channels = image_shape
+    one_view = architecture.model_copy(update={"views": "one"})
     with torch.device("meta"):
-        network = build_network(architecture, channels=channels, classes=classes)
+        network = build_network(one_view, channels=channels, classes=classes)
         image = torch.empty(1, channels, height, width)
     return count(network.eval(), image)
 

@@ -8,14 +8,17 @@ from spaces.layers import BLOCKS, activation_layer, convolution
 
 
 class StemLayers(nn.Sequential):
-    """The first convolution with its norm and activation."""
+    """The first convolution with its norm and activation; a whitening one needs no norm."""
 
     def __init__(self, w_in: int, stem: Stem, activation: Activation) -> None:
-        super().__init__(
-            convolution(w_in, stem.width, kernel=stem.kernel, stride=stem.stride),
-            nn.BatchNorm2d(stem.width),
-            activation_layer(activation),
-        )
+        width = stem_width(stem, channels=w_in)
+        conv = convolution(w_in, width, kernel=stem.kernel, stride=stem.stride)
+        layers: list[nn.Module] = [conv, activation_layer(activation)]
+        if stem.kind == "whitening":
+            conv.requires_grad_(False)
+        else:
+            layers.insert(1, nn.BatchNorm2d(width))
+        super().__init__(*layers)
 
 
 class StageLayers(nn.Sequential):
@@ -44,7 +47,7 @@ class HeadLayers(nn.Module):
         self, w_in: int, head: Head, *, activation: Activation, classes: int, dropout: float
     ) -> None:
         super().__init__()
-        self.pooling = head.pooling
+        self.pooling, self.scale = head.pooling, head.scale
         layers: list[nn.Module] = []
         for width in head.hidden:
             layers += [nn.Dropout(dropout), nn.Linear(w_in, width), activation_layer(activation)]
@@ -56,7 +59,7 @@ class HeadLayers(nn.Module):
         """Map (n, channels, height, width) to logits (n, classes)."""
         pooled = images.amax((2, 3)) if self.pooling == "max" else images.mean((2, 3))
         logits: Tensor = self.layers(pooled)
-        return logits
+        return logits if self.scale == 1.0 else logits * self.scale
 
 
 class Network(nn.Module):
@@ -68,7 +71,9 @@ class Network(nn.Module):
         super().__init__()
         activation = architecture.activation
         self.stem = StemLayers(channels, architecture.stem, activation)
-        widths = [architecture.stem.width, *(stage.width for stage in architecture.stages)]
+        self.views = architecture.views
+        first = stem_width(architecture.stem, channels=channels)
+        widths = [first, *(stage.width for stage in architecture.stages)]
         self.stages = nn.Sequential(
             *(
                 StageLayers(w_in, stage, activation)
@@ -80,9 +85,35 @@ class Network(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (n, channels, height, width) to logits (n, classes)."""
-        logits: Tensor = self.head(self.stages(self.stem(images)))
-        return logits
+        """Map normalised images (n, channels, height, width) to logits (n, classes).
+
+        In evaluation mode the logits are those of the architecture's views, averaged.
+        """
+        if self.training or self.views == "one":
+            logits: Tensor = self.head(self.stages(self.stem(images)))
+            return logits
+        return self._average(images)
+
+    def _average(self, images: Tensor) -> Tensor:
+        views = [images] if self.views == "flip" else [images, *diagonal_shifts(images)]
+        views += [view.flip(3) for view in views]
+        count = len(images)
+        logits: Tensor = self.head(self.stages(self.stem(torch.cat(views))))
+        return logits.float().view(len(views), count, -1).mean(0)
+
+
+def diagonal_shifts(images: Tensor) -> list[Tensor]:
+    """Return the images moved by a pixel up and left, and down and right; edges are repeated."""
+    height, width = images.shape[2:]
+    padded = nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    return [padded[:, :, :height, :width], padded[:, :, 2:, 2:]]
+
+
+def stem_width(stem: Stem, *, channels: int) -> int:
+    """Return the stem's output channels: as asked, or fewer where a patch has not so many."""
+    if stem.kind == "convolution":
+        return stem.width
+    return min(stem.width, 2 * channels * stem.kernel**2)
 
 
 def build_network(

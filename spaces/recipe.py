@@ -9,6 +9,7 @@ from spaces.values import Value
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "triangular"]
+Averaging = Literal["none", "ema", "lookahead"]
 Augmentation = Literal["none", "flip", "shift", "flip_shift", "flip_shift_erase"]
 
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
@@ -19,22 +20,27 @@ class Recipe(Value):
 
     Attributes:
         learning_rate: the schedule's peak, for a batch of any size (it is not rescaled).
-        weight_decay: decoupled from the learning rate's direction for AdamW (arXiv
-            1711.05101), coupled for SGD; biases and norms are exempt.
+        norm_bias_rate: factor on the learning rate of the norms' biases (arXiv 2404.00498).
+        weight_decay: decoupled from the gradient (arXiv 1711.05101): a step multiplies weights
+            by 1 - rate * weight_decay; biases and norms are exempt.
         dropout: probability before each layer of the head (arXiv 1207.0580).
         label_smoothing: share of the target spread over all classes (arXiv 1512.00567).
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
+        averaging: of the weights over the last steps: "ema" keeps a moving average that
+            predicts in their place, "lookahead" (arXiv 1907.08610) also trains on from it.
         clip_norm: the gradient's largest global norm, or None for no limit.
     """
 
     optimizer: Optimizer = "sgd"
     learning_rate: Annotated[float, pydantic.Field(gt=0.0, le=10.0)] = 0.1
+    norm_bias_rate: Annotated[float, pydantic.Field(gt=0.0, le=100.0)] = 1.0
     schedule: Schedule = "triangular"
     weight_decay: Annotated[float, pydantic.Field(ge=0.0, le=1.0)] = 5e-4
     dropout: Fraction = 0.0
     label_smoothing: Fraction = 0.1
     mixup: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
     augmentation: Augmentation = "flip_shift"
+    averaging: Averaging = "none"
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None

@@ -59,6 +59,32 @@ class Batch:
     other_labels: Tensor | None = None
     share: float = 1.0
 
+    def split(self, pieces: int) -> list["Batch"]:
+        """Cut the batch into so many pieces of about the same size."""
+        if pieces == 1:
+            return [self]
+        others = (self.other_labels,) * pieces
+        if self.other_labels is not None:
+            others = self.other_labels.tensor_split(pieces)
+        parts = zip(
+            self.images.tensor_split(pieces), self.labels.tensor_split(pieces), others, strict=True
+        )
+        return [Batch(images, labels, other, self.share) for images, labels, other in parts]
+
+
+def windows(images: Tensor, height: int, width: int) -> Tensor:
+    """Return a view (n, tops, lefts, height, width, channels) of all windows of each image.
+
+    Args:
+        images: (n, padded height, padded width, channels), contiguous.
+    """
+    n, padded_height, padded_width, channels = images.shape
+    by_image, by_row, by_column, by_channel = images.stride()
+    return images.as_strided(
+        (n, padded_height - height + 1, padded_width - width + 1, height, width, channels),
+        (by_image, by_row, by_column, by_row, by_column, by_channel),
+    )
+
 
 class Batches:
     """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator."""
@@ -81,7 +107,8 @@ class Batches:
         self.shift = self._shift()
         self.first_flip = self.random.integers(0, 2, self.rows).astype(bool)
         pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
-        self.padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
+        padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
+        self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
 
     @property
@@ -118,22 +145,16 @@ class Batches:
 
     def _gather(self, rows: NDArray[np.int64], epoch: int) -> Tensor:
         """Cut a shifted, possibly mirrored window out of each padded image, in one gather."""
-        height, width = self.side
-        count = len(rows)
-        top = self.random.integers(0, 2 * self.shift + 1, (count, 1))
-        left = self.random.integers(0, 2 * self.shift + 1, (count, 1))
-        from_row = top + np.arange(height)
-        from_column = left + np.arange(width)
+        device = self.labels.device
+        places = self.random.integers(0, 2 * self.shift + 1, (2, len(rows)))
+        chosen = torch.from_numpy(np.stack([rows, *places])).to(device, non_blocking=True)
+        images = self.windows[chosen[0], chosen[1], chosen[2]]
         if "flip" in self.recipe.augmentation:
             # alternating flip: each image is seen mirrored in every second epoch (2404.00498)
             flipped = self.first_flip[rows] ^ bool(epoch % 2)
-            from_column = np.where(flipped[:, None], from_column[:, ::-1], from_column)
-        _, padded_height, padded_width, channels = self.padded.shape
-        line = (rows[:, None] * padded_height + from_row) * padded_width
-        flat = torch.from_numpy(line[:, :, None] + from_column[:, None, :])
-        pixels = self.padded.view(-1, channels)
-        gathered = pixels.index_select(0, flat.view(-1).to(pixels.device))
-        return gathered.view(count, height, width, channels)
+            mirrored = torch.from_numpy(np.flatnonzero(flipped)).to(device, non_blocking=True)
+            images[mirrored] = images[mirrored].flip(2)
+        return images
 
     def _erase(self, images: Tensor) -> Tensor:
         """Set a random square of half of the images to the mean (arXiv 1708.04896)."""

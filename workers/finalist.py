@@ -108,7 +108,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     last = training.curve[-1]
     assert training.validation_probabilities is not None
     assert last.validation_accuracy is not None and last.validation_seconds is not None
-    tensors = {k: v.detach().cpu().contiguous() for k, v in training.network.state_dict().items()}
+    tensors = training.weights()
     report = {
         "epochs": round(training.step / training.batches.per_epoch, 2),
         "train_loss": last.train_loss,

@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules of a `Recipe`."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,17 +15,56 @@ STEP_DECAY = 0.1
 STEP_AT = (0.5, 0.75)  # shares of all steps after which the step schedule drops
 
 
+class DecoupledSGD(torch.optim.SGD):
+    """SGD with Nesterov momentum whose weight decay stays out of the momentum.
+
+    The decay is decoupled from the gradient as in SGDW (arXiv 1711.05101), relative to the
+    current rate.
+    """
+
+    def step(self, closure: Any = None) -> Any:
+        """Shrink the weights by 1 - rate * decay, then follow the gradient."""
+        for group in self.param_groups:
+            if group["decoupled_decay"] > 0.0:
+                with torch.no_grad():
+                    keep = 1.0 - group["lr"] * group["decoupled_decay"]
+                    torch._foreach_mul_(group["params"], keep)
+        return super().step(closure)
+
+
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; biases and norms are exempt from weight decay."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """Return the recipe's optimizer; biases and norms are exempt from weight decay.
+
+    Each group's `rate_factor` multiplies the schedule's rate.
+    """
+    trained = [(module, p) for module, p in _owned(network) if p.requires_grad]
+    norm_biases = [
+        p for module, p in trained if isinstance(module, nn.BatchNorm2d) and p is module.bias
     ]
+    special = {id(p) for p in norm_biases}
+    weights = [p for _, p in trained if p.ndim > 1]
+    others = [p for _, p in trained if p.ndim <= 1 and id(p) not in special]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "rate_factor": 1.0, "decay": recipe.weight_decay},
+        {"params": others, "rate_factor": 1.0, "decay": 0.0},
+        {"params": norm_biases, "rate_factor": recipe.norm_bias_rate, "decay": 0.0},
+    ]
+    key = "weight_decay" if recipe.optimizer == "adamw" else "decoupled_decay"
+    for group in groups:
+        group[key] = group.pop("decay")
+    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True)
+    return DecoupledSGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True)
+
+
+def _owned(network: nn.Module) -> list[tuple[nn.Module, nn.Parameter]]:
+    """Return every parameter with the module that holds it."""
+    return [
+        (module, parameter)
+        for module in network.modules()
+        for parameter in module.parameters(recurse=False)
+    ]
 
 
 def learning_rate_factor(schedule: Schedule, progress: float) -> float:

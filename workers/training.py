@@ -3,20 +3,24 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from spaces.network import build_network
 from spaces.recipe import Candidate
+from workers.averaging import WeightAverage
 from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
 from workers.optimization import learning_rate_factor, make_optimizer
+from workers.stepping import Stepper, StepSums
+from workers.whitening import FIT_IMAGES, fit_whitening
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
 MIN_PACE_STEPS = 16  # steps before a measured pace is believed
@@ -64,16 +68,6 @@ class TrainingState:
     numbers: dict[str, Any]
 
 
-@dataclass(slots=True)
-class _EpochSums:
-    """Sums over an epoch, kept on the device so that no step waits for it."""
-
-    loss: Tensor
-    correct: Tensor
-    images: int = 0
-    begin: float = field(default_factory=time.perf_counter)
-
-
 OnEpoch = Callable[["Training", EpochReport], None]
 
 
@@ -87,6 +81,7 @@ class Training:
         plan: how to compute the training.
         evaluation: how to compute predictions; as the training by default.
         validate_each_epoch: otherwise only the last epoch is validated.
+        pieces: into which each batch is cut from the start, to save memory.
     """
 
     def __init__(
@@ -98,6 +93,7 @@ class Training:
         seed: int,
         evaluation: DevicePlan | None = None,
         validate_each_epoch: bool = True,
+        pieces: int = 1,
     ) -> None:
         self.candidate, self.rows, self.plan = candidate, rows, plan
         self.evaluation = evaluation or plan
@@ -110,8 +106,6 @@ class Training:
             dropout=recipe.dropout,
             seed=seed,
         )
-        self.network = plan.place(network)
-        self.optimizer = make_optimizer(self.network, recipe)
         self.batches = Batches(
             rows.train_images,
             rows.train_labels,
@@ -119,6 +113,16 @@ class Training:
             seed=seed,
             device=plan.torch_device,
         )
+        if candidate.architecture.stem.kind == "whitening":
+            sample = torch.from_numpy(rows.train_images[:FIT_IMAGES])
+            fit_whitening(network, self.normalisation.apply(sample))
+        self.network = plan.place(network)
+        self.optimizer = make_optimizer(self.network, recipe)
+        self.stepper = Stepper(
+            self.network, self.optimizer, recipe=recipe, plan=plan, pieces=pieces
+        )
+        averages = recipe.averaging != "none"
+        self.average = WeightAverage(self.network, recipe.averaging) if averages else None
         self.total_steps = recipe.epochs * self.batches.per_epoch
         self.step = 0
         self.curve: list[EpochReport] = []
@@ -159,74 +163,57 @@ class Training:
             Diverged: the loss or the predictions are not finite.
         """
         while not self.finished:
-            sums = self._train_epoch(interrupt, seconds_left)
-            report = self._report(sums)
+            report = self._train_epoch(interrupt, seconds_left)
             self.curve.append(report)
             on_epoch(self, report)
 
     def _train_epoch(
         self, interrupt: Callable[[], None], seconds_left: Callable[[], float] | None
-    ) -> _EpochSums:
+    ) -> EpochReport:
         self.network.train()
-        zero = torch.zeros((), device=self.plan.torch_device)
-        sums = _EpochSums(loss=zero.clone(), correct=zero.clone())
+        sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
         for batch in self.batches.epoch(self.epoch):
             interrupt()
-            self._set_learning_rate()
-            self._train_step(batch, sums)
-            self.step += 1
+            self.take_step(batch, sums)
             if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
-                self._fit_to(seconds_left(), sums)
+                self._fit_to(seconds_left(), sums.images, time.perf_counter() - begin)
             if self.finished:
                 break
-        return sums
+        return self._report(sums, begin)
 
-    def _train_step(self, batch: Batch, sums: _EpochSums) -> None:
-        with self.plan.autocast():
-            logits = self.network(batch.images)
-            loss = self._loss(logits, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.candidate.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.candidate.recipe.clip_norm)
-        self.optimizer.step()
-        count = len(batch.labels)
-        sums.loss += loss.detach() * count
-        sums.correct += (logits.detach().argmax(1) == batch.labels).sum()
-        sums.images += count
-
-    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        smoothing = self.candidate.recipe.label_smoothing
-        logits = logits.float()
-        loss = nn.functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
-        if batch.other_labels is None:
-            return loss
-        other = nn.functional.cross_entropy(logits, batch.other_labels, label_smoothing=smoothing)
-        return batch.share * loss + (1.0 - batch.share) * other
+    def take_step(self, batch: Batch, sums: StepSums) -> None:
+        """Train on one batch at the schedule's rate."""
+        self._set_learning_rate()
+        self.stepper.step(batch, sums)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(step=self.step, total_steps=self.total_steps)
 
     def _set_learning_rate(self) -> None:
         recipe = self.candidate.recipe
         progress = (self.step + 0.5) / self.total_steps
         rate = recipe.learning_rate * learning_rate_factor(recipe.schedule, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
 
-    def _fit_to(self, seconds_left: float, sums: _EpochSums) -> None:
+    def _fit_to(self, seconds_left: float, images: int, seconds: float) -> None:
         """Move the last step to where the time ends, at most to where it was planned.
 
         The pace is that of the whole training, so one slow step cuts little, and what it
         cuts is given back.
+
+        Args:
+            images, seconds: of the epoch so far.
         """
-        seconds = sum(epoch.train_seconds for epoch in self.curve)
-        seconds += time.perf_counter() - sums.begin
-        steps = (sum(epoch.images for epoch in self.curve) + sums.images) / self.batches.size
+        seconds += sum(epoch.train_seconds for epoch in self.curve)
+        steps = (sum(epoch.images for epoch in self.curve) + images) / self.batches.size
         if steps < MIN_PACE_STEPS and seconds_left > 0.0:
             return
         affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * steps / seconds)
         planned = self.candidate.recipe.epochs * self.batches.per_epoch
         self.total_steps = min(planned, self.step + max(0, affordable))
 
-    def _report(self, sums: _EpochSums) -> EpochReport:
+    def _report(self, sums: StepSums, begin: float) -> EpochReport:
         train_loss = float(sums.loss) / sums.images
         if not math.isfinite(train_loss):
             raise Diverged(f"the training loss of epoch {self.epoch + 1} is {train_loss}")
@@ -235,7 +222,7 @@ class Training:
             images=sums.images,
             train_loss=train_loss,
             train_accuracy=float(sums.correct) / sums.images,
-            train_seconds=time.perf_counter() - sums.begin,
+            train_seconds=time.perf_counter() - begin,
         )
         if self.validate_each_epoch or self.finished:
             return self._validated(report)
@@ -258,9 +245,18 @@ class Training:
 
     def predict(self, images: NDArray[np.uint8], plan: DevicePlan) -> NDArray[np.float32]:
         """Return probabilities (rows, classes) for uint8 images, computed as `plan` says."""
-        return predict_probabilities(
-            self.network, images, normalisation=self.normalisation, plan=plan
-        )
+        with self._predicting_weights():
+            return predict_probabilities(
+                self.network, images, normalisation=self.normalisation, plan=plan
+            )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights and buffers that predict: averaged, if the recipe averages."""
+        with self._predicting_weights():
+            return _copies(self.network.state_dict())
+
+    def _predicting_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def state(self) -> TrainingState:
         """Return a copy of all that the rest of the training depends on."""
@@ -273,14 +269,17 @@ class Training:
                     tensors[name] = value
                 else:
                     optimizer_numbers[name] = value
+        if self.average is not None:
+            tensors |= {f"average.{i}": v for i, v in enumerate(self.average.tensors)}
         tensors["random.torch"] = torch.get_rng_state()
         if self.plan.torch_device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.torch_device)
         return TrainingState(
-            tensors={k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            tensors=_copies(tensors),
             numbers={
                 "step": self.step,
                 "total_steps": self.total_steps,
+                "pieces": self.stepper.pieces,
                 "curve": [asdict(report) for report in self.curve],
                 "optimizer": optimizer_numbers,
                 "random": self.batches.state(),
@@ -302,10 +301,18 @@ class Training:
                 entries.setdefault(int(index), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        if self.average is not None:
+            count = len(self.average.tensors)
+            self.average.restore([state.tensors[f"average.{i}"] for i in range(count)])
         self.step = int(state.numbers["step"])
         self.total_steps = int(state.numbers["total_steps"])
+        self.stepper.pieces = int(state.numbers["pieces"])
         self.curve = [EpochReport(**report) for report in state.numbers["curve"]]
         self.batches.restore(state.numbers["random"])
         torch.set_rng_state(state.tensors["random.torch"])
         if "random.cuda" in state.tensors:
             torch.cuda.set_rng_state(state.tensors["random.cuda"], self.plan.torch_device)
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}

@@ -101,7 +101,7 @@ class _TrialRun:
         except Diverged as divergence:
             return self._end("diverged", f"{note or divergence}")
         except (MemoryError, RuntimeError) as failure:
-            if not _is_out_of_memory(failure):
+            if not is_out_of_memory(failure):
                 raise
             self._trial.set_constraint("memory", 1.0)
             return self._end("out of memory", str(failure).splitlines()[0])
@@ -188,9 +188,3 @@ def _attempt_note(candidate: Candidate) -> str:
     if candidate.recipe.clip_norm is None:
         return ""
     return "diverged once; trained again with clipping and a lower rate"
-
-
-def _is_out_of_memory(failure: Exception) -> bool:
-    return isinstance(failure, MemoryError) or any(
-        words in str(failure).lower() for words in MEMORY_WORDS
-    )
