@@ -24,7 +24,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +173,7 @@ def where_time_goes(data: ImageData, *, width: int, plan: DevicePlan, count: int
     shares: dict[str, float] = dict.fromkeys((*KINDS, "other"), 0.0)
     for event in profiler.key_averages():
         spent = event.self_device_time_total if cuda else event.self_cpu_time_total
-        kind = next(
-            (k for k, words in KINDS.items() if any(w in event.key for w in words)), "other"
-        )
-        shares[kind] += spent * 1e-6
+        shares[_kind(event.key)] += spent * 1e-6
     macs = measure_complexity(architecture(width), image_shape=(28, 28, 1), classes=10).macs
     # forward, and backward for the input and the weights; the stem's input needs no gradient
     stem = 14 * 14 * 9 * width
@@ -186,6 +183,13 @@ def where_time_goes(data: ImageData, *, width: int, plan: DevicePlan, count: int
         "convolution_flops": flops / shares["convolution"],
         "shares": {kind: round(spent / total, 3) for kind, spent in shares.items()},
     }
+
+
+def _kind(operation: str) -> str:
+    for kind, words in KINDS.items():
+        if any(word in operation for word in words):
+            return kind
+    return "other"
 
 
 def measure_size(data: ImageData, *, width: int, plan: DevicePlan, quick: bool) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Stem(Value):
     def _check_signs(self) -> Self:
         if self.kind == "whitening" and self.width % 2:
             raise ValueError(
-                f"a whitening stem's width must be even, a filter for each sign, but is {self.width}"
+                "a whitening stem's width must be even, a filter for each sign, "
+                f"but is {self.width}"
             )
         return self
 

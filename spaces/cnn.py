@@ -17,13 +17,21 @@ from spaces.architecture import (
     Pooling,
     Stage,
     Stem,
+    StemKind,
+    Views,
     Width,
 )
-from spaces.recipe import Candidate
+from spaces.recipe import Augmentation, Candidate
 from spaces.recipe_space import RecipeSpace, preferred
 from spaces.space import Choices, Suggester, check_span
 from spaces.values import Value
 
+MAX_POOLING_SCALE = 0.25  # of the logits: a maximum over many places is large
+VIEWS: dict[Augmentation, Views] = {  # a prediction averages what the training was shown
+    "flip": "flip",
+    "flip_shift": "flip_shift",
+    "flip_shift_erase": "flip_shift",
+}
 MIN_SIDE = 2  # pixels; below this a stage keeps the resolution, and so the width
 
 
@@ -47,6 +55,8 @@ class CnnSpace(Value):
         width: choices for the stem's and first stage's channels.
         width_rule: "double" doubles the channels wherever height and width halve;
             "free" chooses a factor for each stage among `width_factors`.
+        stems: choices for the first convolution: a trained one of the first stage's width, or
+            a whitening one of at most `whitening_width` channels.
         hidden: choices for a hidden fully connected layer's width; 0 stands for none.
     """
 
@@ -60,6 +70,8 @@ class CnnSpace(Value):
     blocks: Choices[BlockKind] = ("plain", "residual")
     activations: Choices[Activation] = ("relu", "silu")
     downsampling: Choices[Downsampling] = ("max", "stride", "mean")
+    stems: Choices[StemKind] = ("whitening", "convolution")
+    whitening_width: Annotated[Width, pydantic.Field(multiple_of=2)] = 32
     stem_strides: Choices[Literal[1, 2]] = (1, 2)
     poolings: Choices[Pooling] = ("mean", "max")
     hidden: Choices[Annotated[int, pydantic.Field(ge=0, le=MAX_WIDTH)]] = (0, 64)
@@ -81,9 +93,10 @@ class CnnSpace(Value):
 
     def suggest(self, trial: Suggester, *, side: int, epochs: int) -> Candidate:
         """Sample a candidate for images whose shorter side is `side` pixels."""
+        recipe = self.recipe.suggest(trial, epochs=epochs)
+        views = VIEWS.get(recipe.augmentation, "one")
         return Candidate(
-            architecture=self._architecture(trial, side=side),
-            recipe=self.recipe.suggest(trial, epochs=epochs),
+            architecture=self._architecture(trial, side=side, views=views), recipe=recipe
         )
 
     def prior(self, *, width: int) -> dict[str, Any]:
@@ -95,7 +108,8 @@ class CnnSpace(Value):
             "width": preferred(width, self.width),
             "activation": preferred("relu", self.activations),
             "downsampling": preferred("max", self.downsampling),
-            "stem_stride": preferred(2, self.stem_strides),
+            "stem": preferred("whitening", self.stems),
+            "stem_stride": preferred(1, self.stem_strides),
             "pooling": preferred("mean", self.poolings),
             "hidden": preferred(0, self.hidden),
         }
@@ -106,10 +120,11 @@ class CnnSpace(Value):
                 parameters[f"width_factor_{index}"] = preferred(2.0, self.width_factors)
         return parameters | self.recipe.prior()
 
-    def _architecture(self, trial: Suggester, *, side: int) -> Architecture:
+    def _architecture(self, trial: Suggester, *, side: int, views: Views) -> Architecture:
         count = trial.suggest_int("stages", *self.stages)
         block = trial.suggest_categorical("block", self.blocks)
         width = trial.suggest_categorical("width", self.width)
+        kind = trial.suggest_categorical("stem", self.stems)
         stride = trial.suggest_categorical("stem_stride", self.stem_strides)
         activation = trial.suggest_categorical("activation", self.activations)
         downsampling = trial.suggest_categorical("downsampling", self.downsampling)
@@ -136,10 +151,15 @@ class CnnSpace(Value):
             if index <= count:
                 stages.append(stage)
         return Architecture(
-            stem=Stem(width=width, stride=stride),
+            stem=Stem(
+                kind=kind,
+                width=self.whitening_width if kind == "whitening" else width,
+                stride=stride,
+            ),
             stages=tuple(stages),
             head=head,
             activation=activation,
+            views=views,
         )
 
     def _width_factor(self, trial: Suggester, index: int) -> float:
@@ -150,4 +170,5 @@ class CnnSpace(Value):
     def _head(self, trial: Suggester) -> Head:
         pooling = trial.suggest_categorical("pooling", self.poolings)
         hidden = trial.suggest_categorical("hidden", self.hidden)
-        return Head(pooling=pooling, hidden=(hidden,) if hidden else ())
+        scale = MAX_POOLING_SCALE if pooling == "max" else 1.0
+        return Head(pooling=pooling, hidden=(hidden,) if hidden else (), scale=scale)

@@ -29,5 +29,5 @@ def count(network: nn.Module, image: torch.Tensor) -> Complexity:
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(image)
-    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    parameters = sum(p.numel() for p in network.parameters())
     return Complexity(parameters=parameters, macs=counter.get_total_flops() // 2)

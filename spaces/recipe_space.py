@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 import pydantic
 
 from spaces.errors import SpaceError
-from spaces.recipe import Augmentation, Optimizer, Recipe, Schedule
+from spaces.recipe import Augmentation, Averaging, Optimizer, Recipe, Schedule
 from spaces.space import Choices, Suggester, check_span
 from spaces.values import Value
 
@@ -28,11 +28,13 @@ class RecipeSpace(Value):
     sgd_learning_rate: PositiveSpan = (0.03, 0.8)
     adamw_learning_rate: PositiveSpan = (0.0005, 0.02)
     schedules: Choices[Schedule] = ("triangular", "cosine", "step", "constant")
-    weight_decay: PositiveSpan = (1e-5, 1e-2)
+    norm_bias_rates: Choices[float] = (1.0, 8.0)
+    averagings: Choices[Averaging] = ("none", "ema")
+    weight_decay: PositiveSpan = (5e-4, 5e-2)
     dropout: ShareSpan = (0.0, 0.5)
     label_smoothing: ShareSpan = (0.0, 0.2)
     mixup: Choices[float] = (0.0, 0.2)
-    augmentations: Choices[Augmentation] = ("flip_shift", "flip", "none", "flip_shift_erase")
+    augmentations: Choices[Augmentation] = ("flip", "none", "flip_shift", "flip_shift_erase")
     batch_sizes: Choices[int] = (64, 128, 256, 512)
 
     @pydantic.model_validator(mode="after")
@@ -44,6 +46,7 @@ class RecipeSpace(Value):
             "label_smoothing": self.label_smoothing,
             "mixup": self.mixup,
             "batch_size": self.batch_sizes,
+            "norm_bias_rate": self.norm_bias_rates,
         }
         rates = {"sgd": self.sgd_learning_rate, "adamw": self.adamw_learning_rate}
         ends["learning_rate"] = tuple(rate for name in self.optimizers for rate in rates[name])
@@ -67,6 +70,8 @@ class RecipeSpace(Value):
         return Recipe(
             optimizer=optimizer,
             learning_rate=rates[optimizer],
+            norm_bias_rate=trial.suggest_categorical("norm_bias_rate", self.norm_bias_rates),
+            averaging=trial.suggest_categorical("averaging", self.averagings),
             schedule=trial.suggest_categorical("schedule", self.schedules),
             weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
             dropout=trial.suggest_float("dropout", *self.dropout),
@@ -84,12 +89,14 @@ class RecipeSpace(Value):
             "sgd_learning_rate": clipped(0.2, self.sgd_learning_rate),
             "adamw_learning_rate": clipped(0.004, self.adamw_learning_rate),
             "schedule": preferred("triangular", self.schedules),
-            "weight_decay": clipped(5e-4, self.weight_decay),
+            "norm_bias_rate": preferred(1.0, self.norm_bias_rates),
+            "averaging": preferred("none", self.averagings),
+            "weight_decay": clipped(5e-3, self.weight_decay),
             "dropout": clipped(0.0, self.dropout),
-            "label_smoothing": clipped(0.05, self.label_smoothing),
+            "label_smoothing": clipped(0.1, self.label_smoothing),
             "mixup": preferred(0.0, self.mixup),
-            "augmentation": preferred("none", self.augmentations),
-            "batch_size": preferred(128, self.batch_sizes),
+            "augmentation": preferred("flip", self.augmentations),
+            "batch_size": preferred(256, self.batch_sizes),
         }
 
 

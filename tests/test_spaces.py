@@ -16,7 +16,7 @@ from spaces.cnn import MIN_SIDE, CnnSpace
 from spaces.complexity import count, measure_complexity
 from spaces.errors import SpaceError
 from spaces.limits import Complexity, Limits
-from spaces.network import build_network
+from spaces.network import build_network, stem_width
 from spaces.recipe import Candidate, Recipe
 from spaces.recipe_space import RecipeSpace
 from spaces.values import Value
@@ -165,7 +165,13 @@ def test_every_trial_has_the_same_parameters_and_ranges(space: CnnSpace) -> None
 
 def test_candidates_keep_to_the_choices() -> None:
     space = CnnSpace(
-        stages=(2, 3), depth=(2, 2), width=(12,), kernels=(5,), blocks=("residual",), hidden=(7,)
+        stages=(2, 3),
+        depth=(2, 2),
+        width=(12,),
+        kernels=(5,),
+        blocks=("residual",),
+        hidden=(7,),
+        stems=("convolution",),
     )
     for candidate in sample(space, n=10):
         architecture = candidate.architecture
@@ -224,14 +230,15 @@ def test_the_prior_lies_within_any_narrowed_space(data: dict[str, Any], width: i
     trial = study.ask()
     candidate = space.suggest(trial, side=28, epochs=2)
     assert trial.params == prior
-    assert candidate.architecture.stem.width == prior["width"]
+    assert candidate.architecture.stages[0].width == prior["width"]
 
 
 def test_the_prior_of_the_default_space_is_small_and_plain() -> None:
     study = random_study()
     study.enqueue_trial(DEFAULT.prior(width=16))
     candidate = DEFAULT.suggest(study.ask(), side=28, epochs=2)
-    assert str(candidate.architecture) == "S16/2 P16x2k3 P32x2k3 P64x2k3"
+    assert str(candidate.architecture) == "W32/1 P16x2k3 P32x2k3 P64x2k3"
+    assert candidate.architecture.views == "flip"
     assert candidate.recipe.optimizer == "sgd" and candidate.recipe.learning_rate == 0.2
 
 
@@ -279,10 +286,11 @@ def test_any_candidate_trains_a_step(space: CnnSpace, side: int, channels: int) 
             dropout=candidate.recipe.dropout,
             seed=0,
         )
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=0.01)
         loss = nn.functional.cross_entropy(network(images), labels)
         torch.autograd.backward(loss)
-        assert all(parameter.grad is not None for parameter in network.parameters())
+        assert all(parameter.grad is not None for parameter in trained)
         optimizer.step()
         assert torch.isfinite(nn.functional.cross_entropy(network(images), labels))
 
@@ -293,16 +301,16 @@ def test_widths_double_exactly_where_the_resolution_halves(shape: tuple[int, int
         architecture = candidate.architecture
         network = build_network(architecture, channels=1, classes=2).eval()
         features: Tensor = network.stem(torch.zeros(1, 1, *shape))
-        assert features.shape[1] == architecture.stem.width
+        assert features.shape[1] == stem_width(architecture.stem, channels=1)
         for index, stage in enumerate(network.stages):
             before, features = features.shape, stage(features)
             after = features.shape
             halved = (-(-before[2] // 2), -(-before[3] // 2))
             if after[2:] == before[2:]:
-                assert after[1] == before[1]
+                assert after[1] == before[1] or index == 0
             else:
                 assert after[2:] == halved and min(before[2:]) > MIN_SIDE
-                assert after[1] == before[1] * (2 if index else 1)
+                assert index == 0 or after[1] == before[1] * 2
         assert after[1] == architecture.stages[-1].width
 
 
@@ -374,6 +382,7 @@ def test_measured_parameters_are_those_of_the_real_module() -> None:
         network = build_network(architecture, channels=3, classes=10)
         found = measure_complexity(architecture, image_shape=(16, 16, 3), classes=10)
         assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
+        network.views = "one"
         assert found == count(network.eval(), torch.zeros(1, 3, 16, 16))
 
 

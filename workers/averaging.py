@@ -22,9 +22,8 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, kind: Averaging) -> None:
         self.kind = kind
-        self._live = [
-            v for v in network.state_dict(keep_vars=True).values() if v.is_floating_point()
-        ]
+        state = network.state_dict(keep_vars=True)
+        self._live = [tensor for tensor in state.values() if tensor.is_floating_point()]
         self._average = [v.detach().clone() for v in self._live]
 
     @torch.no_grad()

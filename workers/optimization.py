@@ -37,13 +37,12 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Each group's `rate_factor` multiplies the schedule's rate.
     """
-    trained = [(module, p) for module, p in _owned(network) if p.requires_grad]
-    norm_biases = [
-        p for module, p in trained if isinstance(module, nn.BatchNorm2d) and p is module.bias
-    ]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norm_biases = [norm.bias for norm in norms]
     special = {id(p) for p in norm_biases}
-    weights = [p for _, p in trained if p.ndim > 1]
-    others = [p for _, p in trained if p.ndim <= 1 and id(p) not in special]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    weights = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1 and id(p) not in special]
     groups: list[dict[str, Any]] = [
         {"params": weights, "rate_factor": 1.0, "decay": recipe.weight_decay},
         {"params": others, "rate_factor": 1.0, "decay": 0.0},
@@ -56,15 +55,6 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return DecoupledSGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True)
-
-
-def _owned(network: nn.Module) -> list[tuple[nn.Module, nn.Parameter]]:
-    """Return every parameter with the module that holds it."""
-    return [
-        (module, parameter)
-        for module in network.modules()
-        for parameter in module.parameters(recurse=False)
-    ]
 
 
 def learning_rate_factor(schedule: Schedule, progress: float) -> float:

@@ -251,7 +251,7 @@ class Training:
             )
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the weights and buffers that predict: averaged, if the recipe averages."""
+        """Return a copy of the weights and buffers that predict: averages, if there are any."""
         with self._predicting_weights():
             return _copies(self.network.state_dict())
 

@@ -11,12 +11,12 @@ from spaces.limits import Complexity
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
 from workers.files import write_array
+from workers.stepping import is_out_of_memory
 from workers.training import Diverged, EpochReport, Training
 from workers.workbench import Workbench
 
 RETRY_RATE = 0.3  # of the learning rate, for the second attempt of a training that diverged
 RETRY_CLIP_NORM = 1.0
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class TrialStopped(Exception):

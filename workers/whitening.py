@@ -34,4 +34,5 @@ def principal_directions(images: Tensor, *, kernel: int) -> Tensor:
     covariance = patches.T @ patches / len(patches)
     variance, vectors = torch.linalg.eigh(covariance)
     variance = variance.clamp_min(MIN_VARIANCE * float(variance[-1]))
-    return (vectors / variance.sqrt()).T.flip(0).float()
+    filters: torch.Tensor = (vectors / variance.sqrt()).T.flip(0)
+    return filters.float()
