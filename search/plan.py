@@ -23,7 +23,9 @@ COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equ
 MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
 UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
-TWO_FINALISTS_FROM = 1200.0  # seconds of budget; below it a second one would halve the first one's time
+TWO_FINALISTS_FROM = (
+    1200.0  # seconds of budget; below it a second one would halve the first one's time
+)
 THREE_FINALISTS_FROM = 7200.0
 FINALIST_EPOCHS = 7.0  # that the largest network allowed can still afford on every fold
 TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes

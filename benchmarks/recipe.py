@@ -1,0 +1,161 @@
+"""What each part of the recipe gives on Fashion-MNIST at equal processor time.
+
+    python benchmarks/recipe.py --quick                    one minute: two arms of 20 seconds
+    python benchmarks/recipe.py --seconds 140 --seeds 0 1 2 --out recipe.json
+
+Every arm is the default network and recipe with one change. All train on the first 50,000
+training rows for the same processor seconds on one thread, with the schedule fitted to them,
+and predict the other 10,000; the test set is not read. Prints a table and, as its last line,
+one JSON object: for each arm the mean accuracy over the seeds, its spread, and the difference
+from the default.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from athanor.places import Places
+from benchmarks.results import Results, machine, print_table
+from spaces.architecture import Architecture, Head, Stage, Stem
+from spaces.recipe import Candidate, Recipe
+from workers.data import load_data
+from workers.device import DevicePlan, host_speed
+from workers.training import Rows, Training
+
+TRAIN_ROWS = 50_000
+MAX_EPOCHS = 1000  # far beyond the time
+QUICK_SECONDS, QUICK_ARMS = 20.0, ("default", "convolution stem")
+DEFAULT = Candidate(
+    architecture=Architecture(
+        stem=Stem(kind="whitening", width=18),
+        stages=(Stage(depth=2, width=16), Stage(depth=2, width=32), Stage(depth=2, width=64)),
+        views="flip",
+    ),
+    recipe=Recipe(learning_rate=0.2, weight_decay=5e-3, augmentation="flip", epochs=MAX_EPOCHS),
+)
+ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
+    "default": {},
+    "convolution stem": {"architecture": {"stem": Stem(width=16)}},
+    "one view": {"architecture": {"views": "one"}},
+    "silu": {"architecture": {"activation": "silu"}},
+    "max pooling": {"architecture": {"head": Head(pooling="max", scale=0.25)}},
+    "no augmentation": {
+        "recipe": {"augmentation": "none"},
+        "architecture": {"views": "one"},
+    },
+    "flip and shift": {
+        "recipe": {"augmentation": "flip_shift"},
+        "architecture": {"views": "flip_shift"},
+    },
+    "flip, shift, erase": {
+        "recipe": {"augmentation": "flip_shift_erase"},
+        "architecture": {"views": "flip_shift"},
+    },
+    "mixup 0.2": {"recipe": {"mixup": 0.2}},
+    "no label smoothing": {"recipe": {"label_smoothing": 0.0}},
+    "cosine schedule": {"recipe": {"schedule": "cosine"}},
+    "constant rate": {"recipe": {"schedule": "constant"}},
+    "norm bias rate 8": {"recipe": {"norm_bias_rate": 8.0}},
+    "ema": {"recipe": {"averaging": "ema"}},
+    "lookahead": {"recipe": {"averaging": "lookahead"}},
+    "no weight decay": {"recipe": {"weight_decay": 0.0}},
+    "batch 128": {"recipe": {"batch_size": 128, "learning_rate": 0.14}},
+    "batch 512": {"recipe": {"batch_size": 512, "learning_rate": 0.28}},
+    "adamw": {"recipe": {"optimizer": "adamw", "learning_rate": 0.006, "weight_decay": 0.05}},
+}
+
+
+def changed(arm: str) -> Candidate:
+    """Return the default with the arm's change."""
+    changes = ARMS[arm]
+    return Candidate(
+        architecture=DEFAULT.architecture.model_copy(update=changes.get("architecture")),
+        recipe=DEFAULT.recipe.model_copy(update=changes.get("recipe")),
+    )
+
+
+def measure(arm: str, rows: Rows, *, plan: DevicePlan, seed: int, seconds: float) -> dict[str, Any]:
+    """Train one arm for so many processor seconds; return its figures."""
+    candidate = changed(arm)
+    training = Training(candidate, rows, plan=plan, seed=seed, validate_each_epoch=False)
+    end = time.process_time() + seconds
+    training.run(
+        on_epoch=lambda *_: None,
+        interrupt=lambda: None,
+        seconds_left=lambda: end - time.process_time(),
+    )
+    last = training.curve[-1]
+    return {
+        "arm": arm,
+        "seed": seed,
+        "seconds": seconds,
+        "epochs": round(training.step / training.batches.per_epoch, 2),
+        "train_accuracy": last.train_accuracy,
+        "validation_accuracy": last.validation_accuracy,
+        "validation_loss": last.validation_loss,
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row an arm: mean over the seeds, spread, and difference from the default."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        scores.setdefault(row["arm"], []).append(row["validation_accuracy"])
+    base = statistics.fmean(scores["default"]) if "default" in scores else None
+    return [
+        {
+            "arm": arm,
+            "seeds": len(values),
+            "accuracy": round(statistics.fmean(values), 5),
+            "spread": round(max(values) - min(values), 5),
+            "difference": None if base is None else round(statistics.fmean(values) - base, 5),
+        }
+        for arm, values in scores.items()
+    ]
+
+
+def main() -> None:
+    """Parse the options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two arms of 20 seconds")
+    parser.add_argument("--prepare", action="store_true", help="only put the data into the cache")
+    parser.add_argument("--seconds", type=float, default=140.0, help="of processor time an arm")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--out", type=Path, help="JSON file; its finished arms are not run again")
+    options = parser.parse_args()
+    cache = Places.of(None, None).cache
+    data = load_data("fashion-mnist", cache=cache)
+    torch.set_num_threads(1)
+    _, plan = host_speed(cache=cache, progress=lambda text: print(text, file=sys.stderr))
+    if options.prepare:
+        return
+    images, labels = data.train_images, data.train_labels
+    train, held_out = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
+    rows = Rows(images[train], labels[train], images[held_out], labels[held_out], data.classes)
+    arms = QUICK_ARMS if options.quick else options.arms
+    seconds = QUICK_SECONDS if options.quick else options.seconds
+    minutes = len(arms) * len(options.seeds) * seconds / 60
+    print(f"about {minutes:.0f} minutes", file=sys.stderr)
+    results = Results(options.out)
+    measured: list[dict[str, Any]] = []
+    for seed in options.seeds:  # arms alternate within a seed
+        for arm in arms:
+            row = results.find(arm=arm, seed=seed, seconds=seconds)
+            if row is None:
+                row = measure(arm, rows, plan=plan, seed=seed, seconds=seconds)
+                results.add(row)
+            measured.append(row)
+    table = summary(measured)
+    print_table(table, ("arm", "seeds", "accuracy", "spread", "difference"))
+    print(json.dumps({"seconds": seconds, "arms": table, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()
