@@ -3,6 +3,7 @@
 import math
 import os
 
+from search.finalists import best_trials
 from search.store import FoldTask, TrialRecord
 from spaces.errors import JobFailed
 from workers.finalist import EXACT_COST
@@ -15,7 +16,7 @@ DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured 
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:
-    """Return the best trials that trained to their end, or the best there are; best first.
+    """Return the job's finalists, best first.
 
     Raises:
         JobFailed: no trial of the search has a score.
@@ -23,8 +24,8 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     board = bench.trials.leaderboard()
     if not board:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
-    finished = [record for record in board if record.state == "complete"]
-    return (finished or board)[: bench.plan.finalists]
+    plan = bench.plan
+    return best_trials(board, count=plan.finalists, validation_rows=plan.validation_rows)
 
 
 def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:

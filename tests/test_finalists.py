@@ -1,0 +1,53 @@
+"""The finalists are the best trials, and luck alone does not displace the prior."""
+
+import pytest
+
+from search.finalists import best_trials
+from search.store.trials import TrialRecord
+
+
+def record(number: int, score: float, state: str = "complete") -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        state=state,
+        score=score,
+        curve={1: score},
+        candidate=None,
+        parameters=None,
+        macs=None,
+        seconds=1.0,
+        train_pace=None,
+        predict_pace=None,
+        note="",
+        files=None,
+    )
+
+
+def chosen(board: list[TrialRecord], *, count: int = 2, rows: int = 4000) -> list[int]:
+    return [each.number for each in best_trials(board, count=count, validation_rows=rows)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [(4000, [0, 7]), (100_000, [7, 5])],
+    ids=["within a standard error", "beyond it"],
+)
+def test_the_prior_is_displaced_only_beyond_a_standard_error(
+    rows: int, expected: list[int]
+) -> None:
+    board = [record(7, 0.885), record(5, 0.884), record(0, 0.881)]
+    assert chosen(board, rows=rows) == expected
+
+
+def test_a_far_better_trial_comes_first() -> None:
+    assert chosen([record(3, 0.95), record(0, 0.90)]) == [3, 0]
+
+
+def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:
+    pruned = record(0, 0.9, state="pruned")
+    assert chosen([record(4, 0.8), pruned]) == [4]
+    assert chosen([pruned, record(2, 0.5, state="out of time")]) == [0, 2]
+
+
+def test_there_are_no_more_finalists_than_asked_for() -> None:
+    assert chosen([record(1, 0.9), record(2, 0.8), record(3, 0.7)], count=1) == [1]
