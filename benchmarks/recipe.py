@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
+
 from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
 from spaces.architecture import Architecture, Head, Stage, Stem

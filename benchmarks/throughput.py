@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -201,7 +203,7 @@ def measure_size(data: ImageData, *, width: int, plan: DevicePlan, quick: bool) 
         "bare": bare_steps(width=width, plan=plan),
         "tutorial": tutorial_steps(data, width=width),
     }
-    rounds, seconds = (3, 0.8) if quick else (9, 2.0)
+    rounds, seconds = (3, 0.5) if quick else (9, 2.0)
     speeds = alternate(arms, rounds=rounds, seconds=seconds, plan=plan)
     profiled = where_time_goes(data, width=width, plan=plan, count=6 if quick else 20)
     complexity = measure_complexity(architecture(width), image_shape=(28, 28, 1), classes=10)
