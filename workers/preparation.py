@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FixedTrial
 
@@ -27,6 +28,7 @@ from workers.files import JobFiles
 
 MIN_VALIDATION = 1000  # rows that judge a trial: a standard error of 1.4 points at 75 %
 FINALIST_EPOCHS = 8  # of a search without a time budget
+MIN_STEPS = 100  # of the first trials, where the space has a batch size so small
 PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
 
@@ -54,7 +56,7 @@ def prepare(
     cache: Path,
     progress: Callable[[str], None],
 ) -> None:
-    """Write the plan and queue the prior as trial 0, so that the search can begin."""
+    """Write the plan and queue the prior as trial 0 and 1, so that the search can begin."""
     folds = load_folds(files, data, job)
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
@@ -84,8 +86,27 @@ def prepare(
         data_fingerprint=data.train_fingerprint,
         folds_hash=folds.hash,
     )
-    store.trials(job).enqueue(space.prior(width=width))
+    images = plan.search_rows * plan.search_epochs
+    for parameters in first_trials(space, width=width, images=images):
+        store.trials(job).enqueue(parameters)
     store.jobs.set_plan(job.id, plan)
+
+
+def first_trials(space: CnnSpace, *, width: int, images: int) -> list[dict[str, Any]]:
+    """Return the parameters of the prior, and of the prior as it learns unaltered images.
+
+    Digits and letters, unlike clothes, are something else in the mirror.
+
+    Args:
+        images: that a trial trains on in all its epochs; few of them call for small batches.
+    """
+    prior = space.prior(width=width)
+    sizes = space.recipe.batch_sizes
+    small = [size for size in sizes if size * MIN_STEPS <= images]
+    prior["batch_size"] = min(prior["batch_size"], max(small, default=min(sizes)))
+    if prior["augmentation"] == "none" or "none" not in space.recipe.augmentations:
+        return [prior]
+    return [prior, prior | {"augmentation": "none"}]
 
 
 def space_within(space: CnnSpace, limits: Limits, *, data: ImageData) -> tuple[CnnSpace, int]:
