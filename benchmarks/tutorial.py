@@ -54,13 +54,18 @@ def loader(
 
 
 def steps(
-    network: nn.Module, batches: DataLoader[Any], optimizer: torch.optim.Optimizer
+    network: nn.Module,
+    batches: DataLoader[Any],
+    optimizer: torch.optim.Optimizer,
+    *,
+    device: torch.device | str = "cpu",
 ) -> Iterator[int]:
     """Train over the loader once; yield the number of images after each step."""
     network.train()
     criterion = nn.CrossEntropyLoss()
     running_loss = 0.0
     for images, labels in batches:
+        images, labels = images.to(device), labels.to(device)
         optimizer.zero_grad()
         loss = criterion(network(images), labels)
         loss.backward()
