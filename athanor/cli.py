@@ -97,7 +97,9 @@ def search(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes. [cores]")
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Folds for finalists. [5]")] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Folds for finalists. [4 to 8]")
+    ] = None,
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained on every fold. [by budget]")
     ] = None,

@@ -51,7 +51,7 @@ class SearchOptions:
 def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
-    check_classes(data.train_labels, k=spec.folds)
+    check_classes(data.train_labels, k=spec.fold_count)
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:

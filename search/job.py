@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from search.plan import Plan
+from search.plan import Plan, finalists_for, folds_for
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.values import Value, validated
@@ -23,7 +23,10 @@ ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
 MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the budget
+GPU_WORKERS = 2  # the steps of one fill the gaps of the other
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 MAX_FOLDS = 50
+MAX_FINALISTS = 100
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 NAMED_SOURCES = ("fashion-mnist", "digits")
 FILE_SUFFIX = ".npz"
@@ -64,13 +67,15 @@ class JobSpec(Value):
         space: what may be built and how it may be trained.
         strategy: "tpe" learns from finished trials; "random" does not.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
-        workers: processes on this machine; None stands for one per core.
-        folds: into how many parts the training rows are split; fold 0 judges the trials.
+        workers: processes on this machine; None stands for one a core, or two with a GPU.
+        folds: into how many parts the training rows are split; fold 0 judges the trials. None:
+            about five, so that no worker idles.
         finalists: how many of the best trials are trained on every fold; None: by budget.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget.
         discard_after: epochs after which only the best go on; 0 turns pruning off.
         keep: how many of the best so far go on.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
+        max_memory: bytes that a worker's training steps may take; None: a share of what is free.
     """
 
     data: Annotated[str, pydantic.Field(min_length=1)]
@@ -81,14 +86,15 @@ class JobSpec(Value):
     strategy: Literal["tpe", "random"] = "tpe"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
-    folds: Annotated[int, pydantic.Field(ge=2, le=MAX_FOLDS)] = 5
-    finalists: Annotated[int, pydantic.Field(ge=1, le=100)] | None = None
+    folds: Annotated[int, pydantic.Field(ge=2, le=MAX_FOLDS)] | None = None
+    finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
     discard_after: Annotated[int, pydantic.Field(ge=0)] = 1
     keep: Count = 3
     max_macs: Count | None = None
     max_parameters: Count | None = None
+    max_memory: Count | None = None
     priority: int = 0
 
     @pydantic.model_validator(mode="before")
@@ -114,8 +120,20 @@ class JobSpec(Value):
 
     @property
     def worker_count(self) -> int:
-        """How many worker processes share this machine's cores."""
-        return self.workers or max(1, len(os.sched_getaffinity(0)))
+        """How many worker processes share this machine: one a core, or two with a GPU."""
+        cores = max(1, len(os.sched_getaffinity(0)))
+        default = min(cores, GPU_WORKERS) if NVIDIA_GPUS.is_dir() else cores
+        return self.workers or default
+
+    @property
+    def finalist_count(self) -> int:
+        """How many trials are trained on every fold; fewer if there are not so many."""
+        return min(self.finalists or finalists_for(self.budget), self.trials or MAX_FINALISTS)
+
+    @property
+    def fold_count(self) -> int:
+        """Into how many folds the training rows are split."""
+        return self.folds or folds_for(finalists=self.finalist_count, workers=self.worker_count)
 
     @classmethod
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":

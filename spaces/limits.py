@@ -19,10 +19,15 @@ class Complexity:
 
 
 class Limits(Value):
-    """What a network may cost at most; None sets no limit."""
+    """What a network may cost at most; None sets no limit.
+
+    Attributes:
+        memory: bytes of a training step, which the recipe and the batch decide, too.
+    """
 
     parameters: int | None = None
     macs: int | None = None
+    memory: int | None = None
 
     def excess(self, complexity: Complexity) -> dict[str, float]:
         """Return for each limit how far the cost exceeds it, as a share; at most 0 is feasible."""

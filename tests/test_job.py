@@ -320,7 +320,7 @@ def test_without_a_budget_only_the_rows_are_limited() -> None:
 
 
 def test_longer_budgets_have_more_finalists() -> None:
-    assert [finalists_for(budget) for budget in (20.0, 600.0, 1800.0, 7200.0)] == [1, 1, 2, 3]
+    assert [finalists_for(budget) for budget in (20.0, 1800.0, 3600.0, 7200.0)] == [1, 1, 2, 3]
 
 
 # --- drawing trials --------------------------------------------------------------------------

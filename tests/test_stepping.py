@@ -86,16 +86,16 @@ def test_pieces_of_a_batch_make_the_same_step(pieces: int, mixed: bool) -> None:
 
 
 def test_a_lack_of_memory_is_answered_by_smaller_pieces_in_the_same_step() -> None:
-    short, enough = Tiny(largest=6), Tiny()
-    stepper, sums = stepped(short, batch_of(20), pieces=1)
-    stepped(enough, batch_of(20), pieces=1)
-    assert stepper.pieces == 4 and sums.images == 20
+    short, enough = Tiny(largest=24), Tiny()
+    stepper, sums = stepped(short, batch_of(80), pieces=1)
+    stepped(enough, batch_of(80), pieces=1)
+    assert stepper.pieces == 4 and sums.images == 80
     torch.testing.assert_close(short.layer.weight, enough.layer.weight)
 
 
 def test_a_lack_of_memory_for_the_smallest_pieces_is_raised() -> None:
     with pytest.raises(RuntimeError, match="allocate"):
-        stepped(Tiny(largest=1), batch_of(20), pieces=1)
+        stepped(Tiny(largest=10), batch_of(80), pieces=1)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:

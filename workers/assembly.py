@@ -165,7 +165,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
         networks=tuple(entries),
         scores=scores,
         protocol={
-            "folds": spec.folds,
+            "folds": len(bench.folds.folds),
             "folds_hash": bench.folds.hash,
             "train_rows": len(data.train_labels),
             "test_split": data.test_split,

@@ -12,6 +12,7 @@ from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
 from workers.files import write_array, write_atomically
+from workers.memory import batch_pieces
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
 
@@ -67,6 +68,7 @@ def run_fold(
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
         validate_each_epoch=False,
+        pieces=batch_pieces(candidate, bench.plan)[0],
     )
     if resumed is not None:
         training.restore(resumed[1])

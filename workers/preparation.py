@@ -13,7 +13,6 @@ from search.plan import (
     SEARCH_EPOCHS,
     Plan,
     Shape,
-    finalists_for,
     macs_for,
     rows_for_trials,
     search_seconds,
@@ -25,6 +24,7 @@ from spaces.limits import Limits
 from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles
+from workers.memory import memory_for_steps
 
 MIN_VALIDATION = 1000  # rows that judge a trial: a standard error of 1.4 points at 75 %
 FINALIST_EPOCHS = 8  # of a search without a time budget
@@ -38,7 +38,7 @@ def load_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
     if not files.folds.exists():
         folds = stratified_folds(
             data.train_labels,
-            k=job.spec.folds,
+            k=job.spec.fold_count,
             seed=job.spec.seed,
             data_fingerprint=data.train_fingerprint,
         )
@@ -60,10 +60,11 @@ def prepare(
     folds = load_folds(files, data, job)
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
-    shape = Shape(rows=len(data.train_labels), folds=spec.folds, workers=spec.worker_count)
-    finalists = spec.finalists or finalists_for(spec.budget)
+    finalists = spec.finalist_count
+    shape = Shape(rows=len(data.train_labels), folds=len(folds.folds), workers=spec.worker_count)
     macs = spec.max_macs or macs_for(spec.budget, finalists=finalists, shape=shape, speed=speed)
-    limits = Limits(parameters=spec.max_parameters, macs=macs)
+    memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
+    limits = Limits(parameters=spec.max_parameters, macs=macs, memory=memory)
     rows = spec.search_rows or rows_for_trials(
         spec.budget, keep=spec.keep, macs=macs or speed.macs, shape=shape, speed=speed
     )

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from spaces.recipe import Recipe
 from workers.batches import Batch
 from workers.device import DevicePlan
+from workers.memory import SMALLEST_PIECE
 
-MIN_PIECE = 2  # images; batch norm needs more than one
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -66,7 +66,7 @@ class Stepper:
                 self._gradients(batch, sums)
                 break
             except (MemoryError, RuntimeError) as failure:
-                smallest = len(batch.labels) // (2 * self.pieces) < MIN_PIECE
+                smallest = len(batch.labels) // (2 * self.pieces) < SMALLEST_PIECE
                 if smallest or not is_out_of_memory(failure):
                     raise
             # outside the except block: the failure's frames hold what is to be freed

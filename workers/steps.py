@@ -100,7 +100,7 @@ def _begin_landing(bench: Workbench) -> None:
         ):
             return  # a worker died between counting a trial and asking for it
         finalists = [record.number for record in choose_finalists(bench)]
-        bench.store.folds.plan(bench.job.id, trials=finalists, folds=bench.job.spec.folds)
+        bench.store.folds.plan(bench.job.id, trials=finalists, folds=len(bench.folds.folds))
         bench.store.jobs.move(bench.job.id, before="searching", after="landing")
 
 

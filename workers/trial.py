@@ -11,6 +11,7 @@ from spaces.limits import Complexity
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
 from workers.files import write_array
+from workers.memory import batch_pieces
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged, EpochReport, Training
 from workers.workbench import Workbench
@@ -40,7 +41,11 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
         candidate.architecture, image_shape=bench.data.image_shape, classes=bench.data.classes
     )
     bench.trials.describe(trial, candidate, complexity)
-    if not _is_feasible(bench, trial, complexity):
+    excess = bench.plan.limits.excess(complexity)
+    if all(value <= 0.0 for value in excess.values()):
+        excess["memory"] = batch_pieces(candidate, bench.plan)[1]
+    _constrain(trial, excess)
+    if any(value > 0.0 for value in excess.values()):
         bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
         return "infeasible"
     equal = bench.trials.equal(candidate)
@@ -51,12 +56,10 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     return _TrialRun(bench, trial, lease).run(candidate)
 
 
-def _is_feasible(bench: Workbench, trial: Trial, complexity: Complexity) -> bool:
-    excess = bench.plan.limits.excess(complexity)
+def _constrain(trial: Trial, excess: dict[str, float]) -> None:
     for name, value in excess.items():
-        if name not in trial.constraints:
+        if name not in trial.constraints:  # a former holder of the trial may have been faster
             trial.set_constraint(name, value)
-    return all(value <= 0.0 for value in excess.values())
 
 
 def _excess_note(bench: Workbench, complexity: Complexity) -> str:
@@ -65,11 +68,12 @@ def _excess_note(bench: Workbench, complexity: Complexity) -> str:
         ("parameters", complexity.parameters, limits.parameters),
         ("MACs", complexity.macs, limits.macs),
     )
-    return ", ".join(
+    over = [
         f"{cost:,} {name}, limit {limit:,}"
         for name, cost, limit in pairs
         if limit is not None and cost > limit
-    )
+    ]
+    return ", ".join(over) or f"a step's memory, limit {limits.memory:,} bytes"
 
 
 class _TrialRun:
@@ -103,7 +107,7 @@ class _TrialRun:
         except (MemoryError, RuntimeError) as failure:
             if not is_out_of_memory(failure):
                 raise
-            self._trial.set_constraint("memory", 1.0)
+            _constrain(self._trial, {"memory, measured": 1.0})
             return self._end("out of memory", str(failure).splitlines()[0])
         return "complete"
 
@@ -114,7 +118,10 @@ class _TrialRun:
             candidate = resumed[0]
         self._candidate = candidate
         seed = bench.seed("trial", self._trial.number)
-        training = Training(candidate, bench.search_rows, plan=bench.device, seed=seed)
+        pieces, _ = batch_pieces(candidate, bench.plan)
+        training = Training(
+            candidate, bench.search_rows, plan=bench.device, seed=seed, pieces=pieces
+        )
         if resumed is not None:
             training.restore(resumed[1])
             self._report(training.curve[-1])

@@ -1,0 +1,250 @@
+"""Which early score tells best what a candidate will be worth: the rung schemes compared.
+
+    python benchmarks/rungs.py --quick                          a minute, nothing to conclude from
+    python benchmarks/rungs.py --candidates 24 --out rungs.json   about an hour on one thread
+
+Random candidates of the space train on a sample of Fashion-MNIST's first 48,000 training rows as
+trials do. What each is worth is its accuracy on the other 12,000 after a long training. Each
+scheme gives the candidate an early score at the first rung:
+
+    running      the trial's own schedule as it stands there, its rate far from annealed
+    average      the same moment, predicted by an exponential average of the weights
+    cooldown     a branch: the last quarter of the rung is trained again with the rate falling to
+                 zero; a promoted trial goes on from before the branch
+    annealed     a schedule of its own that ends at the rung; a promoted trial starts anew
+
+and `final` is the score of the whole trial. Prints for each the rank correlation with the worth,
+the worth lost by keeping the best few by this score, and the cost in epochs of the sample, for
+every trial and for each promoted one. The test set is not read. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from optuna.samplers import RandomSampler
+from optuna.study import create_study
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
+
+from athanor.places import Places
+from benchmarks.results import Results, machine, print_table
+from search.folds import stratified_subset
+from spaces.cnn import CnnSpace
+from spaces.complexity import measure_complexity
+from spaces.recipe import Candidate
+from workers.averaging import WeightAverage
+from workers.data import ImageData, load_data
+from workers.device import DevicePlan, host_speed
+from workers.stepping import StepSums
+from workers.training import Diverged, Rows, Training
+
+TRAIN_ROWS = 48_000  # the rest judges the long training
+EPOCHS = 4  # of a trial; its first rung is after one
+COOLDOWN = 0.25  # share of the rung
+MAX_MACS = 10_000_000
+KEEP = 3
+COSTS = {  # epochs of the sample: for every trial, and more for a promoted one
+    "running": (1.0, EPOCHS - 1.0),
+    "average": (1.0, EPOCHS - 1.0),
+    "cooldown": (1.0, EPOCHS - 1.0 + COOLDOWN),
+    "annealed": (1.0, float(EPOCHS)),
+    "final": (float(EPOCHS), 0.0),
+}
+
+
+def sample_candidates(count: int, *, seed: int, data: ImageData) -> list[Candidate]:
+    """Return the prior and random candidates of the default space within the MAC limit."""
+    space = CnnSpace(width=(8, 12, 16, 24))
+    study = create_study(sampler=RandomSampler(seed=seed))
+    study.enqueue_trial(space.prior(width=16))
+    candidates: list[Candidate] = []
+    while len(candidates) < count:
+        candidate = space.suggest(study.ask(), side=28, epochs=EPOCHS)
+        cost = measure_complexity(
+            candidate.architecture, image_shape=data.image_shape, classes=data.classes
+        )
+        if cost.macs <= MAX_MACS:
+            candidates.append(candidate)
+    return candidates
+
+
+def with_recipe(candidate: Candidate, **changes: Any) -> Candidate:
+    """Return the candidate with some fields of its recipe changed."""
+    recipe = candidate.recipe.model_copy(update=changes)
+    return candidate.model_copy(update={"recipe": recipe})
+
+
+def take_steps(
+    training: Training, count: int, *, epoch: int, rate: Callable[[int], float] | None = None
+) -> None:
+    """Train on `count` batches of an epoch; `rate` replaces the schedule's factor."""
+    sums = StepSums(training.plan.torch_device)
+    training.network.train()
+    for index, batch in zip(range(count), training.batches.epoch(epoch), strict=False):
+        if rate is None:
+            training.take_step(batch, sums)
+            continue
+        for group in training.optimizer.param_groups:
+            peak = training.candidate.recipe.learning_rate
+            group["lr"] = peak * rate(index) * group["rate_factor"]
+        training.stepper.step(batch, sums)
+
+
+def accuracy(training: Training) -> float:
+    """Return the share of validation rows that the network predicts now."""
+    rows = training.rows
+    probabilities = training.predict(rows.validation_images, training.plan)
+    return float((probabilities.argmax(1) == rows.validation_labels).mean())
+
+
+def running_scores(candidate: Candidate, rows: Rows, plan: DevicePlan) -> dict[str, float]:
+    """Train a whole trial; score its first rung as it is and by averaged weights."""
+    training = Training(with_recipe(candidate, averaging="none"), rows, plan=plan, seed=0)
+    average = WeightAverage(training.network, "ema")
+    steps = training.batches.per_epoch
+    scores: dict[str, float] = {}
+    for epoch in range(EPOCHS):
+        for batch in training.batches.epoch(epoch):
+            training.network.train()
+            training.take_step(batch, StepSums(plan.torch_device))
+            average.update(step=training.step, total_steps=training.total_steps)
+        if training.step == steps:
+            scores["running"] = accuracy(training)
+            with average.in_place():
+                scores["average"] = accuracy(training)
+    return {**scores, "final": accuracy(training)}
+
+
+def cooldown_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
+    """Warm up, hold the rate, and let it fall to zero at the end of the first epoch."""
+    training = Training(candidate, rows, plan=plan, seed=0)
+    steps = training.batches.per_epoch
+    warm, fall = max(1, round(0.1 * steps)), max(1, round(COOLDOWN * steps))
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 0.5) / warm, (steps - step - 0.5) / fall)
+
+    take_steps(training, steps, epoch=0, rate=rate)
+    return accuracy(training)
+
+
+def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan, *, epochs: int) -> float:
+    """Train by a schedule that ends after so many epochs."""
+    annealed = with_recipe(candidate, epochs=epochs)
+    training = Training(annealed, rows, plan=plan, seed=0, validate_each_epoch=False)
+    training.run(on_epoch=lambda *_: None, interrupt=lambda: None)
+    return training.curve[-1].validation_accuracy or 0.0
+
+
+def measure(
+    candidate: Candidate, *, sample: Rows, whole: Rows, plan: DevicePlan, worth_epochs: int
+) -> dict[str, float]:
+    """Return the candidate's early scores, its final one, and its worth."""
+    scores = running_scores(candidate, sample, plan)
+    scores["cooldown"] = cooldown_score(candidate, sample, plan)
+    scores["annealed"] = annealed_score(candidate, sample, plan, epochs=1)
+    scores["worth"] = annealed_score(candidate, whole, plan, epochs=worth_epochs)
+    return scores
+
+
+def rank_correlation(first: list[float], second: list[float]) -> float:
+    """Return Spearman's rho; ties share their rank."""
+    ranks = [
+        np.array([sum(o < v for o in x) + 0.5 * sum(o == v for o in x) for v in x])
+        for x in (first, second)
+    ]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row a scheme: correlation, worth lost, cost."""
+    worth = [row["worth"] for row in rows]
+    table = []
+    for scheme, (every, promoted) in COSTS.items():
+        scores = [row[scheme] for row in rows]
+        kept = np.argsort(scores)[::-1][:KEEP]
+        table.append(
+            {
+                "scheme": scheme,
+                "correlation": round(rank_correlation(scores, worth), 3),
+                "worth_lost": round(max(worth) - max(worth[index] for index in kept), 4),
+                "mean_score": round(statistics.fmean(scores), 4),
+                "epochs_each": every,
+                "epochs_promoted": promoted,
+            }
+        )
+    return table
+
+
+def split(data: ImageData, *, sample: int) -> tuple[Rows, Rows]:
+    """Return the rows of a trial, and those of the long training."""
+    images, labels = data.train_images, data.train_labels
+    first = np.arange(TRAIN_ROWS)
+    chosen = stratified_subset(labels, first, size=sample, seed=0)
+    judging = (images[TRAIN_ROWS:], labels[TRAIN_ROWS:])
+    few = (judging[0][:4000], judging[1][:4000])  # as many as judge a trial
+    return (
+        Rows(images[chosen], labels[chosen], *few, classes=data.classes),
+        Rows(images[:TRAIN_ROWS], labels[:TRAIN_ROWS], *judging, classes=data.classes),
+    )
+
+
+def main() -> None:
+    """Parse the options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a minute")
+    parser.add_argument("--prepare", action="store_true", help="only put the data into the cache")
+    parser.add_argument("--candidates", type=int, default=24)
+    parser.add_argument("--sample", type=int, default=10_000, help="training rows of a trial")
+    parser.add_argument("--worth-epochs", type=int, default=6, help="of the long training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file; finished candidates are kept")
+    options = parser.parse_args()
+    if options.quick:
+        options.candidates, options.sample, options.worth_epochs = 3, 4000, 1
+    cache = Places.of(None, None).cache
+    data = load_data("fashion-mnist", cache=cache)
+    torch.set_num_threads(1)
+    _, plan = host_speed(cache=cache, progress=lambda text: print(text, file=sys.stderr))
+    if options.prepare:
+        return
+    sample, whole = split(data, sample=options.sample)
+    results = Results(options.out)
+    for index, candidate in enumerate(
+        sample_candidates(options.candidates, seed=options.seed, data=data)
+    ):
+        key = {
+            "candidate": index,
+            "seed": options.seed,
+            "sample": options.sample,
+            "worth_epochs": options.worth_epochs,
+        }
+        if results.find(**key) is not None:
+            continue
+        try:
+            scores = measure(
+                candidate,
+                sample=sample,
+                whole=whole,
+                plan=plan,
+                worth_epochs=options.worth_epochs,
+            )
+        except Diverged as divergence:
+            print(f"candidate {index}: {divergence}", file=sys.stderr)
+            continue
+        results.add({**key, **scores, "network": str(candidate.architecture)})
+        print(f"candidate {index}: {scores}", file=sys.stderr)
+    table = summary(results.rows)
+    print_table(table, tuple(table[0]))
+    print(json.dumps({"candidates": len(results.rows), "schemes": table, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()

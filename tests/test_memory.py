@@ -1,0 +1,160 @@
+"""A step's memory is predicted before it is taken, and a batch is cut so that it fits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.folds import Folds
+from search.plan import Plan, folds_for
+from search.store import StudyStore
+from spaces.architecture import Architecture, Stage, Stem
+from spaces.limits import Limits
+from spaces.memory import measure_step_memory
+from spaces.recipe import Candidate, Recipe
+from tests.command import athanor, result_of
+from workers.device import DevicePlan
+from workers.memory import (
+    SMALLEST_PIECE,
+    WORKSPACE,
+    batch_pieces,
+    memory_for_steps,
+    predicted_peak,
+    step_memory,
+)
+
+NETWORK = Architecture(
+    stem=Stem(width=16), stages=(Stage(width=16, depth=2), Stage(width=32, depth=2))
+)
+
+# Grows by as much as one step on more images needs; prints that growth in bytes.
+MEASURE = """
+import json, sys
+import numpy as np
+import torch
+from pathlib import Path
+from spaces.recipe import Candidate
+from workers.device import DevicePlan
+from workers.stepping import StepSums
+from workers.training import Rows, Training
+
+candidate, dtype = Candidate.from_json(json.loads(sys.argv[1])), sys.argv[2]
+torch.set_num_threads(1)
+
+def peak():
+    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l)
+    return int(line.split()[1]) * 1024
+
+def step(count):
+    recipe = candidate.recipe.model_copy(update={"batch_size": count})
+    images = np.zeros((count, 28, 28, 1), np.uint8)
+    labels = np.arange(count) % 10
+    rows = Rows(images, labels, images[:1], labels[:1], 10)
+    plan = DevicePlan(dtype=dtype)
+    training = Training(candidate.model_copy(update={"recipe": recipe}), rows, plan=plan, seed=0)
+    for batch in training.batches.epoch(0):
+        training.take_step(batch, StepSums(torch.device("cpu")))
+    return peak()
+
+step(16)
+small = step(1024)
+print(step(2048) - small)
+"""
+
+
+def plan_with(memory: int | None, *, rows: int = 10_000, dtype: str = "float32") -> Plan:
+    return Plan.model_construct(
+        limits=Limits(memory=memory),
+        search_rows=rows,
+        image_shape=(28, 28, 1),
+        classes=10,
+        device=DevicePlan.model_validate({"dtype": dtype}).to_json(),
+    )
+
+
+def candidate_of(**recipe: object) -> Candidate:
+    return Candidate(architecture=NETWORK, recipe=Recipe.from_json(recipe))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_prediction_is_near_the_measured_growth(dtype: str) -> None:
+    candidate = candidate_of(batch_size=64)
+    arguments = [sys.executable, "-c", MEASURE, json.dumps(candidate.to_json()), dtype]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    measured = int(done.stdout)
+    predicted = 1024 * step_memory(candidate, plan_with(None, dtype=dtype)).per_image
+    assert 0.7 * measured < predicted < 1.5 * measured
+
+
+def test_weights_optimizer_and_averages_are_counted() -> None:
+    plain = step_memory(candidate_of(optimizer="sgd"), plan_with(None))
+    adamw = step_memory(candidate_of(optimizer="adamw"), plan_with(None))
+    averaged = step_memory(candidate_of(optimizer="adamw", averaging="ema"), plan_with(None))
+    parameters = (adamw.fixed - plain.fixed) // 4
+    assert plain.fixed == parameters * 16  # weight, gradient, momentum, and the copy to compute
+    assert averaged.fixed - adamw.fixed == 4 * parameters
+    assert plain.per_image == adamw.per_image == averaged.per_image
+
+
+def test_the_count_of_a_small_network_is_that_by_hand() -> None:
+    tiny = Architecture(stem=Stem(width=4), stages=(Stage(width=4, depth=1, downsampling="none"),))
+    memory = measure_step_memory(
+        tiny, image_shape=(8, 8, 1), classes=3, dtype=torch.float32, states=2
+    )
+    map_bytes = 8 * 8 * 4 * 4  # of an activation with 4 channels
+    # two convolutions keep their input, two norms theirs, two activations their output, which
+    # for the first is the second convolution's input; the pooled image is small
+    assert memory.per_image - map_bytes == pytest.approx(4 * map_bytes + 8 * 8 * 4, rel=0.1)
+
+
+def test_a_batch_is_cut_until_its_pieces_fit() -> None:
+    candidate = candidate_of(batch_size=256)
+    memory = step_memory(candidate, plan_with(None))
+    assert batch_pieces(candidate, plan_with(None)) == (1, -1.0)
+    assert batch_pieces(candidate, plan_with(predicted_peak(memory, images=256)))[0] == 1
+    assert batch_pieces(candidate, plan_with(predicted_peak(memory, images=255)))[0] == 2
+    pieces, excess = batch_pieces(candidate, plan_with(predicted_peak(memory, images=40)))
+    assert pieces == 8 and excess < 0.0
+    few_rows = plan_with(predicted_peak(memory, images=100), rows=100)
+    assert batch_pieces(candidate, few_rows)[0] == 1  # no batch is larger than the rows
+
+
+def test_what_does_not_fit_in_the_smallest_piece_is_over_the_limit() -> None:
+    candidate = candidate_of(batch_size=256)
+    smallest = predicted_peak(step_memory(candidate, plan_with(None)), images=SMALLEST_PIECE)
+    assert batch_pieces(candidate, plan_with(smallest))[1] == 0.0
+    assert batch_pieces(candidate, plan_with(smallest // 2))[1] == pytest.approx(1.0, rel=1e-3)
+
+
+def test_workers_share_the_free_memory() -> None:
+    one = memory_for_steps(DevicePlan(), workers=1)
+    four = memory_for_steps(DevicePlan(), workers=4)
+    assert one > 2**28
+    assert four == pytest.approx(one / 4, rel=0.2)  # other programs come and go
+
+
+def test_a_search_with_little_memory_leaves_out_what_does_not_fit(tmp_path: Path) -> None:
+    memory = WORKSPACE + 600_000
+    job = f"data: digits\ntrials: 4\nworkers: 1\nfolds: 2\nsearch_epochs: 1\nmax_memory: {memory}\n"
+    space = "space: {width: [8, 64], stages: [2, 3], depth: [1, 2]}\n"
+    (tmp_path / "job.yaml").write_text(job + space)
+    found = result_of(athanor("search", "job.yaml", "--out", "best", "--json", cwd=tmp_path))
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor-runs/athanor.db")
+    records = store.trials(store.jobs.get(found["job"])).records()
+    notes = [record.note for record in records if record.state == "infeasible"]
+    assert any(f"a step's memory, limit {memory:,} bytes" in note for note in notes)
+    assert sum(record.state == "complete" for record in records) >= 1
+    assert found["state"] == "done"
+    folder = tmp_path / "athanor-runs" / "artifacts" / found["job"]
+    assert len(Folds.load(next(folder.glob("**/folds*.npz"))).folds) == 2
+
+
+@pytest.mark.parametrize(
+    ("finalists", "workers", "folds"),
+    [(1, 1, 5), (1, 2, 4), (2, 2, 5), (1, 3, 6), (1, 4, 4), (1, 8, 8), (2, 4, 4), (3, 2, 4)],
+)
+def test_folds_keep_all_workers_busy(finalists: int, workers: int, folds: int) -> None:
+    assert folds_for(finalists=finalists, workers=workers) == folds
