@@ -6,10 +6,8 @@ environment that its users have.
 """
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -17,11 +15,11 @@ from multiprocessing.process import BaseProcess
 import torch
 from torch import nn
 
-from athanor.places import Places
+from benchmarks.side_by_side import environment, fashion_mnist
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.network import build_network
 from spaces.recipe import Candidate, Recipe
-from workers.data import ImageData, load_data
+from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.pool import thread_environment
 from workers.stepping import StepSums
@@ -105,7 +103,7 @@ class Processes:
         self._connections: list[Connection] = []
         self._processes: list[BaseProcess] = []
         context = get_context("spawn")
-        with _environment({} if threads is None else thread_environment(threads)):
+        with environment({} if threads is None else thread_environment(threads)):
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, threads, get_start_method()))
@@ -134,7 +132,7 @@ def _serve(connection: Connection, threads: int | None, start_method: str) -> No
     set_start_method(start_method, force=True)  # data loaders start as they do in a script
     if threads is not None:
         torch.set_num_threads(threads)
-    data = load_data("fashion-mnist", cache=Places.of(None, None).cache)
+    data = fashion_mnist()
     running: dict[tuple[str, int, DevicePlan], Iterator[int]] = {}
     while (request := connection.recv()) is not None:
         name, width, plan, seconds = request
@@ -165,17 +163,6 @@ def synchronise(plan: DevicePlan) -> None:
     """Wait until the device has done what was asked of it."""
     if plan.torch_device.type == "cuda":
         torch.cuda.synchronize()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _rows(data: ImageData) -> Rows:

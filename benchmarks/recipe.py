@@ -12,9 +12,11 @@ from the default.
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 
 from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
+from benchmarks.side_by_side import fashion_mnist, side_by_side
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.recipe import Candidate, Recipe
-from workers.data import load_data
 from workers.device import DevicePlan, host_speed
 from workers.training import Rows, Training
 
@@ -82,11 +84,26 @@ def changed(arm: str) -> Candidate:
     )
 
 
-def measure(arm: str, rows: Rows, *, plan: DevicePlan, seed: int, seconds: float) -> dict[str, Any]:
-    """Train one arm for so many processor seconds; return its figures."""
-    candidate = changed(arm)
-    training = Training(candidate, rows, plan=plan, seed=seed, validate_each_epoch=False)
-    end = time.process_time() + seconds
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training to be measured."""
+
+    arm: str
+    seed: int
+    seconds: float
+    plan: DevicePlan
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Train one arm for its processor seconds; return its figures."""
+    data = fashion_mnist()
+    images, labels = data.train_images, data.train_labels
+    train, held_out = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
+    rows = Rows(images[train], labels[train], images[held_out], labels[held_out], data.classes)
+    training = Training(
+        changed(run.arm), rows, plan=run.plan, seed=run.seed, validate_each_epoch=False
+    )
+    end = time.process_time() + run.seconds
     training.run(
         on_epoch=lambda *_: None,
         interrupt=lambda: None,
@@ -94,9 +111,9 @@ def measure(arm: str, rows: Rows, *, plan: DevicePlan, seed: int, seconds: float
     )
     last = training.curve[-1]
     return {
-        "arm": arm,
-        "seed": seed,
-        "seconds": seconds,
+        "arm": run.arm,
+        "seed": run.seed,
+        "seconds": run.seconds,
         "epochs": round(training.step / training.batches.per_epoch, 2),
         "train_accuracy": last.train_accuracy,
         "validation_accuracy": last.validation_accuracy,
@@ -115,11 +132,27 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "arm": arm,
             "seeds": len(values),
             "accuracy": round(statistics.fmean(values), 5),
-            "spread": round(max(values) - min(values), 5),
+            "lowest": min(values),
+            "highest": max(values),
             "difference": None if base is None else round(statistics.fmean(values) - base, 5),
         }
         for arm, values in scores.items()
     ]
+
+
+def plot(table: list[dict[str, Any]], path: Path) -> None:
+    """Draw each arm's mean and range over the seeds, best first."""
+    from matplotlib import pyplot
+
+    table = sorted(table, key=lambda row: row["accuracy"])
+    figure, axes = pyplot.subplots(figsize=(7, 0.3 * len(table) + 1), layout="constrained")
+    for place, row in enumerate(table):
+        axes.plot([row["lowest"], row["highest"]], [place, place], color="0.6")
+        axes.plot(row["accuracy"], place, "o", color="C1" if row["arm"] == "default" else "C0")
+    axes.set_yticks(range(len(table)), [row["arm"] for row in table])
+    axes.set_xlabel("accuracy on held-out training rows: mean and range over the seeds")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -131,31 +164,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path, help="JSON file; its finished arms are not run again")
+    parser.add_argument("--plot", type=Path, help="picture of the differences; needs matplotlib")
     options = parser.parse_args()
     cache = Places.of(None, None).cache
-    data = load_data("fashion-mnist", cache=cache)
+    fashion_mnist()
     torch.set_num_threads(1)
     _, plan = host_speed(cache=cache, progress=lambda text: print(text, file=sys.stderr))
     if options.prepare:
         return
-    images, labels = data.train_images, data.train_labels
-    train, held_out = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
-    rows = Rows(images[train], labels[train], images[held_out], labels[held_out], data.classes)
     arms = QUICK_ARMS if options.quick else options.arms
     seconds = QUICK_SECONDS if options.quick else options.seconds
-    minutes = len(arms) * len(options.seeds) * seconds / 60
-    print(f"about {minutes:.0f} minutes", file=sys.stderr)
     results = Results(options.out)
-    measured: list[dict[str, Any]] = []
-    for seed in options.seeds:  # arms alternate within a seed
-        for arm in arms:
-            row = results.find(arm=arm, seed=seed, seconds=seconds)
-            if row is None:
-                row = measure(arm, rows, plan=plan, seed=seed, seconds=seconds)
-                results.add(row)
-            measured.append(row)
-    table = summary(measured)
-    print_table(table, ("arm", "seeds", "accuracy", "spread", "difference"))
+    runs = [
+        Run(arm, seed, seconds, plan)
+        for seed in options.seeds  # arms alternate within a seed
+        for arm in arms
+        if results.find(arm=arm, seed=seed, seconds=seconds) is None
+    ]
+    minutes = len(runs) * seconds / 60 / len(os.sched_getaffinity(0))
+    print(f"about {minutes:.0f} minutes", file=sys.stderr)
+    for run, row in side_by_side(measure, runs):
+        results.add(row)
+        print(f"{run.arm}, seed {run.seed}: {row['validation_accuracy']}", file=sys.stderr)
+    table = summary([row for row in results.rows if row["seconds"] == seconds])
+    if options.plot is not None:
+        plot(table, options.plot)
+    print_table(table, ("arm", "seeds", "accuracy", "lowest", "highest", "difference"))
     print(json.dumps({"seconds": seconds, "arms": table, "machine": machine()}))
 
 

@@ -1,7 +1,7 @@
 """Which early score tells best what a candidate will be worth: the rung schemes compared.
 
     python benchmarks/rungs.py --quick                          a minute, nothing to conclude from
-    python benchmarks/rungs.py --candidates 24 --out rungs.json   about an hour on one thread
+    python benchmarks/rungs.py --candidates 24 --out rungs.json    half an hour on two cores
 
 Random candidates of the space train on a sample of Fashion-MNIST's first 48,000 training rows as
 trials do. What each is worth is its accuracy on the other 12,000 after a long training. Each
@@ -23,6 +23,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 
 from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
+from benchmarks.side_by_side import fashion_mnist, side_by_side
 from search.folds import stratified_subset
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
-from workers.data import ImageData, load_data
+from workers.data import ImageData
 from workers.device import DevicePlan, host_speed
 from workers.stepping import StepSums
 from workers.training import Diverged, Rows, Training
@@ -143,14 +145,27 @@ def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan, *, epochs
     return training.curve[-1].validation_accuracy or 0.0
 
 
-def measure(
-    candidate: Candidate, *, sample: Rows, whole: Rows, plan: DevicePlan, worth_epochs: int
-) -> dict[str, float]:
-    """Return the candidate's early scores, its final one, and its worth."""
-    scores = running_scores(candidate, sample, plan)
-    scores["cooldown"] = cooldown_score(candidate, sample, plan)
-    scores["annealed"] = annealed_score(candidate, sample, plan, epochs=1)
-    scores["worth"] = annealed_score(candidate, whole, plan, epochs=worth_epochs)
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One candidate to be measured."""
+
+    number: int
+    candidate: Candidate
+    sample: int
+    worth_epochs: int
+    plan: DevicePlan
+
+
+def measure(run: Run) -> dict[str, float] | None:
+    """Return the candidate's early scores, its final one, and its worth; None if it diverged."""
+    sample, whole = split(fashion_mnist(), sample=run.sample)
+    try:
+        scores = running_scores(run.candidate, sample, run.plan)
+        scores["cooldown"] = cooldown_score(run.candidate, sample, run.plan)
+        scores["annealed"] = annealed_score(run.candidate, sample, run.plan, epochs=1)
+        scores["worth"] = annealed_score(run.candidate, whole, run.plan, epochs=run.worth_epochs)
+    except Diverged:
+        return None
     return scores
 
 
@@ -208,40 +223,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file; finished candidates are kept")
     options = parser.parse_args()
     if options.quick:
-        options.candidates, options.sample, options.worth_epochs = 3, 4000, 1
+        options.candidates, options.sample, options.worth_epochs = 3, 3000, 1
     cache = Places.of(None, None).cache
-    data = load_data("fashion-mnist", cache=cache)
+    data = fashion_mnist()
     torch.set_num_threads(1)
     _, plan = host_speed(cache=cache, progress=lambda text: print(text, file=sys.stderr))
     if options.prepare:
         return
-    sample, whole = split(data, sample=options.sample)
     results = Results(options.out)
-    for index, candidate in enumerate(
-        sample_candidates(options.candidates, seed=options.seed, data=data)
-    ):
-        key = {
-            "candidate": index,
-            "seed": options.seed,
-            "sample": options.sample,
-            "worth_epochs": options.worth_epochs,
-        }
-        if results.find(**key) is not None:
-            continue
-        try:
-            scores = measure(
-                candidate,
-                sample=sample,
-                whole=whole,
-                plan=plan,
-                worth_epochs=options.worth_epochs,
-            )
-        except Diverged as divergence:
-            print(f"candidate {index}: {divergence}", file=sys.stderr)
-            continue
-        results.add({**key, **scores, "network": str(candidate.architecture)})
-        print(f"candidate {index}: {scores}", file=sys.stderr)
-    table = summary(results.rows)
+    key = {"seed": options.seed, "sample": options.sample, "worth_epochs": options.worth_epochs}
+    candidates = sample_candidates(options.candidates, seed=options.seed, data=data)
+    runs = [
+        Run(number, candidate, options.sample, options.worth_epochs, plan)
+        for number, candidate in enumerate(candidates)
+        if results.find(candidate=number, **key) is None
+    ]
+    for run, scores in side_by_side(measure, runs):
+        print(f"candidate {run.number}: {scores or 'diverged'}", file=sys.stderr)
+        if scores is not None:
+            network = str(run.candidate.architecture)
+            results.add({"candidate": run.number, **key, **scores, "network": network})
+    table = summary([row for row in results.rows if key.items() <= row.items()])
     print_table(table, tuple(table[0]))
     print(json.dumps({"candidates": len(results.rows), "schemes": table, "machine": machine()}))
 

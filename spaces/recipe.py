@@ -1,5 +1,6 @@
 """`Recipe`: how a network is trained. `Candidate`: a network and its recipe, searched jointly."""
 
+import math
 from typing import Annotated, Literal
 
 import pydantic
@@ -12,6 +13,7 @@ Schedule = Literal["constant", "step", "cosine", "triangular"]
 Averaging = Literal["none", "ema", "lookahead"]
 Augmentation = Literal["none", "flip", "shift", "flip_shift", "flip_shift_erase"]
 
+MAX_RATE = 10.0
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 
 
@@ -32,7 +34,7 @@ class Recipe(Value):
     """
 
     optimizer: Optimizer = "sgd"
-    learning_rate: Annotated[float, pydantic.Field(gt=0.0, le=10.0)] = 0.1
+    learning_rate: Annotated[float, pydantic.Field(gt=0.0, le=MAX_RATE)] = 0.1
     norm_bias_rate: Annotated[float, pydantic.Field(gt=0.0, le=100.0)] = 1.0
     schedule: Schedule = "triangular"
     weight_decay: Annotated[float, pydantic.Field(ge=0.0, le=1.0)] = 5e-4
@@ -44,6 +46,26 @@ class Recipe(Value):
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
+
+    def lengthened(self, *, epochs: int, times: float, largest_batch: int) -> "Recipe":
+        """Return the recipe for a training on `times` as many images.
+
+        The batch that learns most from each image grows with the training (arXiv 1812.06162), so
+        it grows with the root of `times`, by a power of two, and the learning rate with the root
+        of the batch.
+
+        Args:
+            largest_batch: beyond which the batch does not grow.
+        """
+        doublings = max(0, round(0.5 * math.log2(max(times, 1.0))))
+        while doublings and self.batch_size * 2**doublings > largest_batch:
+            doublings -= 1
+        changes = {
+            "epochs": epochs,
+            "batch_size": self.batch_size * 2**doublings,
+            "learning_rate": min(self.learning_rate * 2.0 ** (doublings / 2), MAX_RATE),
+        }
+        return self.model_copy(update=changes)
 
 
 class Candidate(Value):

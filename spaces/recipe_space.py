@@ -96,7 +96,9 @@ class RecipeSpace(Value):
             "label_smoothing": clipped(0.1, self.label_smoothing),
             "mixup": preferred(0.0, self.mixup),
             "augmentation": preferred("flip", self.augmentations),
-            "batch_size": preferred(256, self.batch_sizes),
+            "batch_size": max(
+                (size for size in self.batch_sizes if size <= 256), default=min(self.batch_sizes)
+            ),
         }
 
 

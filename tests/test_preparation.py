@@ -3,18 +3,43 @@
 import pytest
 
 from spaces.cnn import CnnSpace
-from workers.preparation import first_trials
+from spaces.recipe import Recipe
+from workers.preparation import first_trials, with_small_batches
 
 
 def test_the_first_trials_are_the_prior_with_and_without_mirroring() -> None:
-    mirrored, plain = first_trials(CnnSpace(), width=16, images=46_000)
+    mirrored, plain = first_trials(CnnSpace(), width=16)
     assert (mirrored["augmentation"], plain["augmentation"]) == ("flip", "none")
     assert mirrored | {"augmentation": "none"} == plain
     assert mirrored["batch_size"] == 256
     narrowed = CnnSpace.from_json({"recipe": {"augmentations": ["flip"]}})
-    assert len(first_trials(narrowed, width=16, images=46_000)) == 1
+    assert len(first_trials(narrowed, width=16)) == 1
 
 
-@pytest.mark.parametrize(("images", "size"), [(100, 64), (13_000, 128), (10**6, 256)])
-def test_few_images_call_for_small_batches(images: int, size: int) -> None:
-    assert first_trials(CnnSpace(), width=16, images=images)[0]["batch_size"] == size
+@pytest.mark.parametrize(
+    ("images", "sizes", "first"),
+    [(100, (64,), 64), (26_000, (64, 128), 128), (10**6, (64, 128, 256, 512), 256)],
+)
+def test_few_images_call_for_small_batches(images: int, sizes: tuple[int, ...], first: int) -> None:
+    space = with_small_batches(CnnSpace(), images=images)
+    assert space.recipe.batch_sizes == sizes
+    assert first_trials(space, width=16)[0]["batch_size"] == first
+
+
+@pytest.mark.parametrize(
+    ("times", "batch", "rate"),
+    [(0.5, 64, 0.2), (1.0, 64, 0.2), (4.0, 128, 0.2 * 2**0.5), (30.0, 256, 0.4), (1e4, 256, 0.4)],
+)
+def test_a_longer_training_has_larger_batches_and_rates(
+    times: float, batch: int, rate: float
+) -> None:
+    recipe = Recipe(batch_size=64, learning_rate=0.2, weight_decay=0.01)
+    longer = recipe.lengthened(epochs=9, times=times, largest_batch=256)
+    assert longer == recipe.model_copy(
+        update={"epochs": 9, "batch_size": batch, "learning_rate": pytest.approx(rate)}
+    )
+
+
+def test_a_large_batch_is_not_cut_by_a_longer_training() -> None:
+    recipe = Recipe(batch_size=512)
+    assert recipe.lengthened(epochs=8, times=50.0, largest_batch=256) == recipe

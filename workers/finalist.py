@@ -16,6 +16,7 @@ from workers.memory import batch_pieces
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
 
+LARGEST_BATCH = 256  # larger ones train no faster on processors
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
 EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
@@ -94,14 +95,19 @@ def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> floa
 
 
 def _lengthened(bench: Workbench, record: TrialRecord, rows: int, seconds: float) -> Candidate:
-    """Return the candidate with as many epochs as fit; a deadline cuts the last one to size."""
+    """Return the candidate for as many epochs as fit; a deadline cuts the last one to size."""
     assert record.candidate is not None
     epochs = bench.plan.finalist_epochs
     if not math.isinf(seconds):
         pace = record.train_pace or 0.0
         epochs = math.ceil(seconds / (pace * rows)) if pace else MAX_EPOCHS
-    recipe = record.candidate.recipe
-    recipe = recipe.model_copy(update={"epochs": min(max(epochs, 1), MAX_EPOCHS)})
+    epochs = min(max(epochs, 1), MAX_EPOCHS)
+    plan, recipe = bench.plan, record.candidate.recipe
+    recipe = recipe.lengthened(
+        epochs=epochs,
+        times=epochs * rows / (plan.search_epochs * plan.search_rows),
+        largest_batch=LARGEST_BATCH,
+    )
     return record.candidate.model_copy(update={"recipe": recipe})
 
 

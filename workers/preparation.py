@@ -28,7 +28,7 @@ from workers.memory import memory_for_steps
 
 MIN_VALIDATION = 1000  # rows that judge a trial: a standard error of 1.4 points at 75 %
 FINALIST_EPOCHS = 8  # of a search without a time budget
-MIN_STEPS = 100  # of the first trials, where the space has a batch size so small
+MIN_STEPS = 200  # of a trial, where the space has a batch size so small
 PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
 
@@ -69,14 +69,17 @@ def prepare(
         spec.budget, keep=spec.keep, macs=macs or speed.macs, shape=shape, speed=speed
     )
     first = folds.folds[0]
+    rows = min(rows, len(first.train_rows))
+    epochs = spec.search_epochs or SEARCH_EPOCHS
     space, width = space_within(spec.space, limits, data=data)
+    space = with_small_batches(space, images=rows * epochs)
     plan = Plan(
         device=device.to_json(),
-        search_rows=min(rows, len(first.train_rows)),
+        search_rows=rows,
         validation_rows=min(
             MAX_SEARCH_VALIDATION, max(rows // 3, MIN_VALIDATION), len(first.validation_rows)
         ),
-        search_epochs=spec.search_epochs or SEARCH_EPOCHS,
+        search_epochs=epochs,
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
@@ -87,27 +90,35 @@ def prepare(
         data_fingerprint=data.train_fingerprint,
         folds_hash=folds.hash,
     )
-    images = plan.search_rows * plan.search_epochs
-    for parameters in first_trials(space, width=width, images=images):
+    for parameters in first_trials(space, width=width):
         store.trials(job).enqueue(parameters)
     store.jobs.set_plan(job.id, plan)
 
 
-def first_trials(space: CnnSpace, *, width: int, images: int) -> list[dict[str, Any]]:
+def first_trials(space: CnnSpace, *, width: int) -> list[dict[str, Any]]:
     """Return the parameters of the prior, and of the prior as it learns unaltered images.
 
     Digits and letters, unlike clothes, are something else in the mirror.
-
-    Args:
-        images: that a trial trains on in all its epochs; few of them call for small batches.
     """
     prior = space.prior(width=width)
-    sizes = space.recipe.batch_sizes
-    small = [size for size in sizes if size * MIN_STEPS <= images]
-    prior["batch_size"] = min(prior["batch_size"], max(small, default=min(sizes)))
     if prior["augmentation"] == "none" or "none" not in space.recipe.augmentations:
         return [prior]
     return [prior, prior | {"augmentation": "none"}]
+
+
+def with_small_batches(space: CnnSpace, *, images: int) -> CnnSpace:
+    """Leave out batch sizes with which a trial would take too few steps to tell its worth.
+
+    Among trials of a hundred steps the smallest batch wins, whatever else they try. A finalist's
+    batch grows with its training (`Recipe.lengthened`).
+
+    Args:
+        images: that a trial trains on in all its epochs.
+    """
+    sizes = space.recipe.batch_sizes
+    small = tuple(size for size in sizes if size * MIN_STEPS <= images)
+    recipe = space.recipe.model_copy(update={"batch_sizes": small or (min(sizes),)})
+    return space.model_copy(update={"recipe": recipe})
 
 
 def space_within(space: CnnSpace, limits: Limits, *, data: ImageData) -> tuple[CnnSpace, int]:
