@@ -52,6 +52,7 @@ class Plan(Value):
 
     Attributes:
         device: where and how to compute, as `workers.device.DevicePlan` in JSON.
+        speed, threads: what the limits were calibrated with: the probe's result on one worker.
         search_rows, validation_rows: sampled from fold 0 for each trial.
         search_epochs: of a trial that is not discarded.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
@@ -62,6 +63,8 @@ class Plan(Value):
     """
 
     device: dict[str, Any]
+    speed: HostSpeed
+    threads: int
     search_rows: int
     validation_rows: int
     search_epochs: int

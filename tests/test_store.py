@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import Trial
 
 from search.job import Job, JobSpec
-from search.plan import Plan
+from search.plan import HostSpeed, Plan
 from search.store import Lease, StudyStore, Trials
 from search.store.engine import database_path
 from search.store.jobs import MAX_TICK
@@ -486,6 +486,8 @@ def test_phases_say_how_much_time_was_used_when_they_began(store: StudyStore) ->
 def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Job) -> None:
     plan = Plan(
         device={"device": "cpu"},
+        speed=HostSpeed(images_per_second=5000.0, macs=3_000_000),
+        threads=1,
         search_rows=500,
         validation_rows=100,
         search_epochs=4,

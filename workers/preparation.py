@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from optuna.trial import FixedTrial
 
 from search.folds import Folds, stratified_folds
@@ -75,6 +76,8 @@ def prepare(
     space = with_small_batches(space, images=rows * epochs)
     plan = Plan(
         device=device.to_json(),
+        speed=speed,
+        threads=torch.get_num_threads(),
         search_rows=rows,
         validation_rows=min(
             MAX_SEARCH_VALIDATION, max(rows // 3, MIN_VALIDATION), len(first.validation_rows)
