@@ -41,7 +41,7 @@ def network(*widths: int) -> Architecture:
     )
 
 
-RECIPE = Recipe(learning_rate=0.4, weight_decay=5e-3, augmentation="flip", epochs=15)
+RECIPE = Recipe(learning_rate=0.2, weight_decay=5e-3, augmentation="flip", epochs=15)
 CANDIDATES = {
     "small": Candidate(architecture=network(32, 64, 128), recipe=RECIPE),
     "medium": Candidate(

@@ -44,6 +44,8 @@ from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
 from workers.data import ImageData
 from workers.device import DevicePlan, host_speed
+from workers.finalist import LARGEST_BATCH
+from workers.preparation import with_small_batches
 from workers.stepping import StepSums
 from workers.training import Diverged, Rows, Training
 
@@ -61,9 +63,9 @@ COSTS = {  # epochs of the sample: for every trial, and more for a promoted one
 }
 
 
-def sample_candidates(count: int, *, seed: int, data: ImageData) -> list[Candidate]:
-    """Return the prior and random candidates of the default space within the MAC limit."""
-    space = CnnSpace(width=(8, 12, 16, 24))
+def sample_candidates(count: int, *, sample: int, seed: int, data: ImageData) -> list[Candidate]:
+    """Return the prior and random candidates of the space within the MAC limit."""
+    space = with_small_batches(CnnSpace(width=(8, 12, 16, 24)), images=EPOCHS * sample)
     study = create_study(sampler=RandomSampler(seed=seed))
     study.enqueue_trial(space.prior(width=16))
     candidates: list[Candidate] = []
@@ -137,10 +139,9 @@ def cooldown_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
     return accuracy(training)
 
 
-def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan, *, epochs: int) -> float:
-    """Train by a schedule that ends after so many epochs."""
-    annealed = with_recipe(candidate, epochs=epochs)
-    training = Training(annealed, rows, plan=plan, seed=0, validate_each_epoch=False)
+def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
+    """Train by the candidate's own schedule to its end."""
+    training = Training(candidate, rows, plan=plan, seed=0, validate_each_epoch=False)
     training.run(on_epoch=lambda *_: None, interrupt=lambda: None)
     return training.curve[-1].validation_accuracy or 0.0
 
@@ -162,8 +163,15 @@ def measure(run: Run) -> dict[str, float] | None:
     try:
         scores = running_scores(run.candidate, sample, run.plan)
         scores["cooldown"] = cooldown_score(run.candidate, sample, run.plan)
-        scores["annealed"] = annealed_score(run.candidate, sample, run.plan, epochs=1)
-        scores["worth"] = annealed_score(run.candidate, whole, run.plan, epochs=run.worth_epochs)
+        short = with_recipe(run.candidate, epochs=1)
+        scores["annealed"] = annealed_score(short, sample, run.plan)
+        recipe = run.candidate.recipe.lengthened(  # as a finalist's
+            epochs=run.worth_epochs,
+            times=run.worth_epochs * TRAIN_ROWS / (EPOCHS * run.sample),
+            largest_batch=LARGEST_BATCH,
+        )
+        long = run.candidate.model_copy(update={"recipe": recipe})
+        scores["worth"] = annealed_score(long, whole, run.plan)
     except Diverged:
         return None
     return scores
@@ -232,7 +240,9 @@ def main() -> None:
         return
     results = Results(options.out)
     key = {"seed": options.seed, "sample": options.sample, "worth_epochs": options.worth_epochs}
-    candidates = sample_candidates(options.candidates, seed=options.seed, data=data)
+    candidates = sample_candidates(
+        options.candidates, sample=options.sample, seed=options.seed, data=data
+    )
     runs = [
         Run(number, candidate, options.sample, options.worth_epochs, plan)
         for number, candidate in enumerate(candidates)
