@@ -9,8 +9,8 @@ scheme gives the candidate an early score at the first rung:
 
     running      the trial's own schedule as it stands there, its rate far from annealed
     average      the same moment, predicted by an exponential average of the weights
-    cooldown     a branch: the last quarter of the rung is trained again with the rate falling to
-                 zero; a promoted trial goes on from before the branch
+    cooldown     a branch of a quarter of an epoch in which the rate falls to zero; a promoted
+                 trial goes on from before the branch (this is what our trials do)
     annealed     a schedule of its own that ends at the rung; a promoted trial starts anew
 
 and `final` is the score of the whole trial. Prints for each the rank correlation with the worth,
@@ -22,7 +22,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
 from search.folds import stratified_subset
+from search.plan import COOLDOWN
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
@@ -51,13 +52,12 @@ from workers.training import Diverged, Rows, Training
 
 TRAIN_ROWS = 48_000  # the rest judges the long training
 EPOCHS = 4  # of a trial; its first rung is after one
-COOLDOWN = 0.25  # share of the rung
 MAX_MACS = 10_000_000
 KEEP = 3
 COSTS = {  # epochs of the sample: for every trial, and more for a promoted one
     "running": (1.0, EPOCHS - 1.0),
     "average": (1.0, EPOCHS - 1.0),
-    "cooldown": (1.0, EPOCHS - 1.0 + COOLDOWN),
+    "cooldown": (1.0 + COOLDOWN, EPOCHS - 1.0),
     "annealed": (1.0, float(EPOCHS)),
     "final": (float(EPOCHS), 0.0),
 }
@@ -85,22 +85,6 @@ def with_recipe(candidate: Candidate, **changes: Any) -> Candidate:
     return candidate.model_copy(update={"recipe": recipe})
 
 
-def take_steps(
-    training: Training, count: int, *, epoch: int, rate: Callable[[int], float] | None = None
-) -> None:
-    """Train on `count` batches of an epoch; `rate` replaces the schedule's factor."""
-    sums = StepSums(training.plan.torch_device)
-    training.network.train()
-    for index, batch in zip(range(count), training.batches.epoch(epoch), strict=False):
-        if rate is None:
-            training.take_step(batch, sums)
-            continue
-        for group in training.optimizer.param_groups:
-            peak = training.candidate.recipe.learning_rate
-            group["lr"] = peak * rate(index) * group["rate_factor"]
-        training.stepper.step(batch, sums)
-
-
 def accuracy(training: Training) -> float:
     """Return the share of validation rows that the network predicts now."""
     rows = training.rows
@@ -126,17 +110,20 @@ def running_scores(candidate: Candidate, rows: Rows, plan: DevicePlan) -> dict[s
     return {**scores, "final": accuracy(training)}
 
 
+class Reached(Exception):
+    """The training has come to its first rung."""
+
+
 def cooldown_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
-    """Warm up, hold the rate, and let it fall to zero at the end of the first epoch."""
-    training = Training(candidate, rows, plan=plan, seed=0)
-    steps = training.batches.per_epoch
-    warm, fall = max(1, round(0.1 * steps)), max(1, round(COOLDOWN * steps))
+    """Train to the first rung as trials do, whose score there is that of a branch."""
+    training = Training(candidate, rows, plan=plan, seed=0, rung=1)
 
-    def rate(step: int) -> float:
-        return min(1.0, (step + 0.5) / warm, (steps - step - 0.5) / fall)
+    def stop(*_: object) -> None:
+        raise Reached
 
-    take_steps(training, steps, epoch=0, rate=rate)
-    return accuracy(training)
+    with suppress(Reached):
+        training.run(on_epoch=stop, interrupt=lambda: None)
+    return training.curve[0].validation_accuracy or 0.0
 
 
 def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:

@@ -16,6 +16,7 @@ SEARCH_SHARE = 0.3  # of the budget; a finalist gains about 0.3 points from twic
 START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
 SEARCH_EPOCHS = 4
+COOLDOWN = 0.25  # of an epoch: the branch by which a trial is judged at its rung
 MIN_TRIALS, MAX_TRIALS = 10, 48
 COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equal MACs
 MIN_ROWS = 512
@@ -116,7 +117,7 @@ def rows_for_trials(
     worker_seconds = max(1.0, shape.workers * (end - START_SECONDS))
     trials = min(max(3.0 * math.sqrt(worker_seconds), MIN_TRIALS), MAX_TRIALS)
     completed = min(trials, keep * (1.0 + math.log(max(trials / keep, 1.0))))
-    epochs = trials + completed * (SEARCH_EPOCHS - 1)
+    epochs = trials * (1.0 + COOLDOWN) + completed * (SEARCH_EPOCHS - 1)
     training = max(worker_seconds - trials * TRIAL_OVERHEAD, 0.3 * worker_seconds)
     rows = training / (epochs * COST_FACTOR * speed.seconds_per_image(macs))
     return int(min(max(rows, MIN_ROWS), shape.fold_rows))

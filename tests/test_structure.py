@@ -22,7 +22,9 @@ AROUND = ("tests", "benchmarks", "examples", "scripts")
 
 # Where a forbidden module may be imported all the same. torchvision loads torch.
 TORCH = frozenset({"torch", "torchvision"})
-TORCH_IN_SPACES = frozenset({"spaces/network.py", "spaces/complexity.py", "spaces/layers.py"})
+TORCH_IN_SPACES = frozenset(
+    f"spaces/{name}.py" for name in ("network", "complexity", "layers", "memory")
+)
 RAY_FILE = "workers/ray_pool.py"
 TRAINING_FILE = "workers/training.py"
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search.plan import COOLDOWN
 from spaces.network import build_network
 from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
@@ -79,6 +80,9 @@ class Training:
 
     Args:
         plan: how to compute the training.
+        rung: the epoch after which weak trainings are discarded. Its validation is that of a
+            branch in which the rate falls to zero, so that trainings are not judged by how well
+            they bear a high rate; then the training goes on from before the branch.
         evaluation: how to compute predictions; as the training by default.
         validate_each_epoch: otherwise only the last epoch is validated.
         pieces: into which each batch is cut from the start, to save memory.
@@ -93,11 +97,13 @@ class Training:
         seed: int,
         evaluation: DevicePlan | None = None,
         validate_each_epoch: bool = True,
+        rung: int | None = None,
         pieces: int = 1,
     ) -> None:
         self.candidate, self.rows, self.plan = candidate, rows, plan
         self.evaluation = evaluation or plan
         self.validate_each_epoch = validate_each_epoch
+        self.rung = rung
         recipe = candidate.recipe
         network = build_network(
             candidate.architecture,
@@ -179,20 +185,22 @@ class Training:
                 self._fit_to(seconds_left(), sums.images, time.perf_counter() - begin)
             if self.finished:
                 break
-        return self._report(sums, begin)
+        return self._report(sums, begin, interrupt)
 
     def take_step(self, batch: Batch, sums: StepSums) -> None:
         """Train on one batch at the schedule's rate."""
-        self._set_learning_rate()
+        self._set_learning_rate(self._rate_factor())
         self.stepper.step(batch, sums)
         self.step += 1
         if self.average is not None:
             self.average.update(step=self.step, total_steps=self.total_steps)
 
-    def _set_learning_rate(self) -> None:
-        recipe = self.candidate.recipe
+    def _rate_factor(self) -> float:
         progress = (self.step + 0.5) / self.total_steps
-        rate = recipe.learning_rate * learning_rate_factor(recipe.schedule, progress)
+        return learning_rate_factor(self.candidate.recipe.schedule, progress)
+
+    def _set_learning_rate(self, factor: float) -> None:
+        rate = self.candidate.recipe.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
 
@@ -213,7 +221,7 @@ class Training:
         planned = self.candidate.recipe.epochs * self.batches.per_epoch
         self.total_steps = min(planned, self.step + max(0, affordable))
 
-    def _report(self, sums: StepSums, begin: float) -> EpochReport:
+    def _report(self, sums: StepSums, begin: float, interrupt: Callable[[], None]) -> EpochReport:
         train_loss = float(sums.loss) / sums.images
         if not math.isfinite(train_loss):
             raise Diverged(f"the training loss of epoch {self.epoch + 1} is {train_loss}")
@@ -224,13 +232,36 @@ class Training:
             train_accuracy=float(sums.correct) / sums.images,
             train_seconds=time.perf_counter() - begin,
         )
+        if report.epoch == self.rung and not self.finished:
+            before = self.state()
+            self._cool_down(interrupt)
+            report = self._validated(report, average=False)
+            self.restore(before)
+            return report
         if self.validate_each_epoch or self.finished:
-            return self._validated(report)
+            return self._validated(report, average=True)
         return report
 
-    def _validated(self, report: EpochReport) -> EpochReport:
+    def _cool_down(self, interrupt: Callable[[], None]) -> None:
+        """Take a part of an epoch more, in which the rate falls from where it is to zero."""
+        self.network.train()
+        steps = max(1, round(COOLDOWN * self.batches.per_epoch))
+        factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
+        for index, batch in zip(range(steps), self.batches.epoch(self.epoch), strict=False):
+            interrupt()
+            self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
+            self.stepper.step(batch, sums)
+
+    def _validated(self, report: EpochReport, *, average: bool) -> EpochReport:
+        """Add the validation's figures, predicted by the averaged weights or the present ones."""
         begin = time.perf_counter()
-        probabilities = self.predict(self.rows.validation_images, self.evaluation)
+        with self._predicting_weights() if average else nullcontext():
+            probabilities = predict_probabilities(
+                self.network,
+                self.rows.validation_images,
+                normalisation=self.normalisation,
+                plan=self.evaluation,
+            )
         if not np.isfinite(probabilities).all():
             raise Diverged(f"the predictions of epoch {report.epoch} are not finite")
         self.validation_probabilities = probabilities

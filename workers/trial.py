@@ -120,7 +120,12 @@ class _TrialRun:
         seed = bench.seed("trial", self._trial.number)
         pieces, _ = batch_pieces(candidate, bench.plan)
         training = Training(
-            candidate, bench.search_rows, plan=bench.device, seed=seed, pieces=pieces
+            candidate,
+            bench.search_rows,
+            plan=bench.device,
+            seed=seed,
+            rung=bench.job.spec.discard_after,
+            pieces=pieces,
         )
         if resumed is not None:
             training.restore(resumed[1])
