@@ -13,7 +13,7 @@ from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe
 from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
 from workers.files import JobFiles, new_folder, write_array, write_atomically
-from workers.training import TrainingState
+from workers.training_state import TrainingState
 
 CANDIDATE = Candidate(
     architecture=Architecture(stem=Stem(width=8), stages=(Stage(depth=1, width=16),)),

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from spaces.errors import SpaceError
 from spaces.recipe import Candidate
 from workers.files import write_atomically
-from workers.training import TrainingState
+from workers.training_state import TrainingState
 
 KEPT = 2  # newest checkpoints of a training; the older ones are removed
 

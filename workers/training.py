@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,14 @@ from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
 from workers.optimization import learning_rate_factor, make_optimizer
 from workers.stepping import Stepper, StepSums
+from workers.training_state import (
+    TrainingState,
+    copies,
+    load_optimizer_state,
+    load_random_state,
+    optimizer_state,
+    random_state,
+)
 from workers.whitening import FIT_IMAGES, fit_whitening
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
@@ -59,14 +66,6 @@ class EpochReport:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_seconds: float | None = None
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """All that a checkpoint must hold to go on exactly: tensors, and numbers as JSON."""
-
-    tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
 
 
 OnEpoch = Callable[["Training", EpochReport], None]
@@ -284,7 +283,7 @@ class Training:
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the weights and buffers that predict: averages, if there are any."""
         with self._predicting_weights():
-            return _copies(self.network.state_dict())
+            return copies(self.network.state_dict())
 
     def _predicting_weights(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.in_place()
@@ -292,21 +291,12 @@ class Training:
     def state(self) -> TrainingState:
         """Return a copy of all that the rest of the training depends on."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        optimizer_numbers: dict[str, Any] = {}
-        for index, entry in self.optimizer.state_dict()["state"].items():
-            for key, value in entry.items():
-                name = f"optimizer.{index}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[name] = value
-                else:
-                    optimizer_numbers[name] = value
+        optimizer_tensors, optimizer_numbers = optimizer_state(self.optimizer)
+        tensors |= optimizer_tensors
         if self.average is not None:
             tensors |= {f"average.{i}": v for i, v in enumerate(self.average.tensors)}
-        tensors["random.torch"] = torch.get_rng_state()
-        if self.plan.torch_device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.plan.torch_device)
         return TrainingState(
-            tensors=_copies(tensors),
+            tensors=copies(tensors | random_state(self.plan.torch_device)),
             numbers={
                 "step": self.step,
                 "total_steps": self.total_steps,
@@ -324,14 +314,7 @@ class Training:
             k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)
         }
         self.network.load_state_dict(weights)
-        entries: dict[int, dict[str, Any]] = {}
-        values = {**state.tensors, **state.numbers["optimizer"]}
-        for name, value in values.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".", 2)
-                entries.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        load_optimizer_state(self.optimizer, {**state.tensors, **state.numbers["optimizer"]})
         if self.average is not None:
             count = len(self.average.tensors)
             self.average.restore([state.tensors[f"average.{i}"] for i in range(count)])
@@ -340,10 +323,4 @@ class Training:
         self.stepper.pieces = int(state.numbers["pieces"])
         self.curve = [EpochReport(**report) for report in state.numbers["curve"]]
         self.batches.restore(state.numbers["random"])
-        torch.set_rng_state(state.tensors["random.torch"])
-        if "random.cuda" in state.tensors:
-            torch.cuda.set_rng_state(state.tensors["random.cuda"], self.plan.torch_device)
-
-
-def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        load_random_state(self.plan.torch_device, state.tensors)
