@@ -61,6 +61,8 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
         "recipe": {"augmentation": "flip_shift_erase"},
         "architecture": {"views": "flip_shift"},
     },
+    "flip and affine": {"recipe": {"augmentation": "flip_affine"}},
+    "flip, affine, jitter": {"recipe": {"augmentation": "flip_affine_jitter"}},
     "mixup 0.2": {"recipe": {"mixup": 0.2}},
     "no label smoothing": {"recipe": {"label_smoothing": 0.0}},
     "cosine schedule": {"recipe": {"schedule": "cosine"}},

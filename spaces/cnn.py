@@ -31,6 +31,8 @@ VIEWS: dict[Augmentation, Views] = {  # a prediction averages what the training 
     "flip": "flip",
     "flip_shift": "flip_shift",
     "flip_shift_erase": "flip_shift",
+    "flip_affine": "flip",
+    "flip_affine_jitter": "flip",
 }
 MIN_SIDE = 2  # pixels; below this a stage keeps the resolution, and so the width
 

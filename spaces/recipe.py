@@ -11,7 +11,16 @@ from spaces.values import Value
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "triangular"]
 Averaging = Literal["none", "ema", "lookahead"]
-Augmentation = Literal["none", "flip", "shift", "flip_shift", "flip_shift_erase"]
+Augmentation = Literal[
+    "none",
+    "flip",
+    "shift",
+    "flip_shift",
+    "flip_shift_erase",
+    "affine",
+    "flip_affine",
+    "flip_affine_jitter",
+]
 
 MAX_RATE = 10.0
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
@@ -26,6 +35,9 @@ class Recipe(Value):
         weight_decay: decoupled from the gradient (arXiv 1711.05101): a step multiplies weights
             by 1 - rate * weight_decay; biases and norms are exempt.
         dropout: probability before each layer of the head (arXiv 1207.0580).
+        augmentation: what happens to each image at random: mirrored in every second epoch ("flip"),
+            moved by whole pixels ("shift"), a square set to the mean ("erase"), rotated, scaled and
+            moved ("affine"), contrast and brightness changed ("jitter").
         label_smoothing: share of the target spread over all classes (arXiv 1512.00567).
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
         averaging: of the weights over the last steps: "ema" keeps a moving average that

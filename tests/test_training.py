@@ -20,6 +20,7 @@ from search.plan import HostSpeed
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.network import build_network
 from spaces.recipe import Augmentation, Candidate, Optimizer, Recipe, Schedule
+from workers.augmentation import AUGMENTATIONS
 from workers.batches import Batch, Batches, Normalisation
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan, host_speed, images_per_second
@@ -569,6 +570,38 @@ def test_erasing_sets_one_square_of_half_of_the_images_to_the_mean() -> None:
     assert 0.35 < erased / 256 < 0.65
 
 
+def test_an_affine_change_turns_scales_and_moves_each_image_by_itself() -> None:
+    images = np.zeros((200, 40, 40, 1), dtype=np.uint8)
+    images[:, 17:23, 10:30] = 200  # a bar
+    found = drawn(batches_of(images, "affine", batch_size=200), 0).values()
+    y, x = np.mgrid[:40, :40] - 19.5
+    angles, sizes, moves = [], [], []
+    for image in (each[:, :, 0] for each in found):
+        mass = image.sum()
+        centre = np.array([(image * y).sum(), (image * x).sum()]) / mass
+        dy, dx = y - centre[0], x - centre[1]
+        cross, wide, high = ((image * each).sum() for each in (dx * dy, dx**2, dy**2))
+        angles.append(math.degrees(0.5 * math.atan2(2.0 * cross, wide - high)))
+        sizes.append(mass / (200 * 120))
+        moves.append(np.abs(centre).max())
+    assert 7.0 < max(map(abs, angles)) < 11.0
+    assert 0.80 < min(sizes) < 0.88 and 1.14 < max(sizes) < 1.25  # 1.1 squared is 1.21
+    assert 2.5 < max(moves) < 3.8  # 8 % of 40 pixels, and scaled
+    assert len(set(map(float, angles))) == 200
+
+
+def test_jitter_changes_contrast_and_brightness_alone() -> None:
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    changed = AUGMENTATIONS["jitter"](images, np.random.default_rng(0)).numpy()
+    factors = []
+    for before, after in zip(images.numpy(), changed, strict=True):
+        factor, offset = np.polyfit(before.ravel(), after.ravel(), 1)
+        assert np.allclose(after, factor * before + offset, atol=1e-4)
+        assert 0.8 <= factor <= 1.2 and abs(offset) <= 0.2
+        factors.append(factor)
+    assert np.ptp(factors) > 0.2
+
+
 def test_mixup_mixes_images_as_it_mixes_labels() -> None:
     images = np.repeat(np.arange(200, dtype=np.uint8), 64).reshape(200, 8, 8, 1)
     batches = batches_of(images, "none", batch_size=50, mixup=0.4)
@@ -583,7 +616,7 @@ def test_mixup_mixes_images_as_it_mixes_labels() -> None:
     assert len(set(shares)) == 4
 
 
-@pytest.mark.parametrize("augmentation", ["none", "flip_shift_erase"])
+@pytest.mark.parametrize("augmentation", ["none", "flip_shift_erase", "flip_affine_jitter"])
 def test_equal_seeds_draw_equal_batches_also_after_a_restore(augmentation: Augmentation) -> None:
     def epoch(batches: Batches, number: int) -> list[Batch]:
         return list(batches.epoch(number))

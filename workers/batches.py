@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spaces.recipe import Recipe
+from workers.augmentation import AUGMENTATIONS
 
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
-ERASE_SHARE = 0.35  # side of the erased square as a share of the image's side
-ERASE_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,7 @@ class Batches:
         device: torch.device,
     ) -> None:
         self.recipe = recipe
+        self.parts = frozenset(recipe.augmentation.split("_"))
         self.normalisation = Normalisation.of(images)
         self.random = np.random.default_rng(seed)
         self.rows = len(images)
@@ -133,15 +133,17 @@ class Batches:
     def _batch(self, rows: NDArray[np.int64], epoch: int) -> Batch:
         images = self.normalisation.apply(self._gather(rows, epoch))
         labels = self.labels[torch.from_numpy(rows).to(self.labels.device)]
-        if self.recipe.augmentation == "flip_shift_erase":
-            images = self._erase(images)
+        for name, augment in AUGMENTATIONS.items():
+            if name in self.parts:
+                images = augment(images, self.random)
         if self.recipe.mixup > 0.0:
             return self._mix(images, labels)
         return Batch(images, labels)
 
     def _shift(self) -> int:
-        shifting = self.recipe.augmentation in ("shift", "flip_shift", "flip_shift_erase")
-        return max(1, round(SHIFT_SHARE * min(self.side))) if shifting else 0
+        if "shift" not in self.parts:
+            return 0
+        return max(1, round(SHIFT_SHARE * float(min(self.side))))
 
     def _gather(self, rows: NDArray[np.int64], epoch: int) -> Tensor:
         """Cut a shifted, possibly mirrored window out of each padded image, in one gather."""
@@ -149,25 +151,12 @@ class Batches:
         places = self.random.integers(0, 2 * self.shift + 1, (2, len(rows)))
         chosen = torch.from_numpy(np.stack([rows, *places])).to(device, non_blocking=True)
         images = self.windows[chosen[0], chosen[1], chosen[2]]
-        if "flip" in self.recipe.augmentation:
+        if "flip" in self.parts:
             # alternating flip: each image is seen mirrored in every second epoch (2404.00498)
             flipped = self.first_flip[rows] ^ bool(epoch % 2)
             mirrored = torch.from_numpy(np.flatnonzero(flipped)).to(device, non_blocking=True)
             images[mirrored] = images[mirrored].flip(2)
         return images
-
-    def _erase(self, images: Tensor) -> Tensor:
-        """Set a random square of half of the images to the mean (arXiv 1708.04896)."""
-        height, width = self.side
-        count = len(images)
-        square = max(1, round(ERASE_SHARE * min(height, width)))
-        top = self.random.integers(0, height - square + 1, (count, 1))
-        left = self.random.integers(0, width - square + 1, (count, 1))
-        chosen = self.random.random((count, 1)) < ERASE_PROBABILITY
-        in_rows = (np.arange(height) >= top) & (np.arange(height) < top + square) & chosen
-        in_columns = (np.arange(width) >= left) & (np.arange(width) < left + square)
-        mask = torch.from_numpy(in_rows[:, None, :, None] & in_columns[:, None, None, :])
-        return images.masked_fill(mask.to(images.device), 0.0)
 
     def _mix(self, images: Tensor, labels: Tensor) -> Batch:
         share = float(self.random.beta(self.recipe.mixup, self.recipe.mixup))
