@@ -1,0 +1,1 @@
+"""What people use instead of Athanor, written as its own tutorials write it."""
