@@ -4,19 +4,17 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import psutil
 from rich.console import Console
 
 from athanor.console import make_console
+from athanor.interruption import Interruption
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_statement
@@ -116,7 +114,6 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
     console = _console(options)
     try:
         if not job.ended:
-            signal.signal(signal.SIGTERM, _interrupt)
             _work(store, job, options, console)
         progress = Progress.read(store, job.id)
         if progress.job.state != "done":
@@ -131,10 +128,6 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
         return 130
     finally:
         store.close()
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console) -> None:
@@ -153,10 +146,12 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
         return Progress.read(store, job.id).work_done
 
     with (
+        Interruption() as interruption,
         ProgressView(console, quiet=options.quiet) as view,
         LocalPool(command, size=workers, progress=work_done) as pool,
     ):
         while True:
+            interruption.check()
             store.jobs.tick(job.id)
             progress = Progress.read(store, job.id, workers=pool.running)
             view.show(progress)

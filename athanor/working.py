@@ -1,12 +1,10 @@
 """`athanor worker`: processes that wait for jobs and work on them."""
 
 import os
-import signal
 import sys
 import time
-from types import FrameType
-from typing import NoReturn
 
+from athanor.interruption import Interruption
 from athanor.places import Places
 from athanor.progress import Progress
 from search.store import StudyStore
@@ -29,11 +27,14 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
         threads=max(1, cores // count),
         job_id=job_id,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
     print(f"{count} workers on {places.store_url}", file=sys.stderr)
     try:
-        with LocalPool(command, size=count, progress=lambda: _work_done(store)) as pool:
+        with (
+            Interruption() as interruption,
+            LocalPool(command, size=count, progress=lambda: _work_done(store)) as pool,
+        ):
             while not pool.finished:
+                interruption.check()
                 time.sleep(POLL_SECONDS)
                 pool.watch()
         return 0 if job_id is None or store.jobs.get(job_id).state == "done" else 1
@@ -46,7 +47,3 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
 def _work_done(store: StudyStore) -> float:
     """Return a number that grows with every epoch and fold of any job."""
     return sum(Progress.read(store, job.id).work_done for job in store.jobs.list())
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
