@@ -145,7 +145,8 @@ def _last_words(folder: Path) -> str:
 def _answer(run: Run, folder: Path) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """Return the class of each test image, and what the run says about itself."""
     if run.arm in SEARCHES:
-        return _predict(folder), _facts_of_search(folder)
+        facts = _facts_of_search(folder)
+        return _predict(folder), facts
     try:
         classes = np.load(folder / PREDICTIONS, allow_pickle=False).astype(np.int64)
         return classes, json.loads((folder / RESULT).read_text())
@@ -156,7 +157,7 @@ def _answer(run: Run, folder: Path) -> tuple[NDArray[np.int64], dict[str, Any]]:
 def _predict(folder: Path) -> NDArray[np.int64]:
     """Let the model folder predict the test images, as its user would; not part of the time."""
     command = [*ATHANOR, "predict", MODEL, DATA, "--json", "--out", PREDICTIONS]
-    _run_to_its_end(command, folder, limit=LOADING_SECONDS)
+    _run_to_its_end(command, folder, limit=LOADING_SECONDS)  # its output replaces the search's
     predicted = json.loads((folder / PREDICTIONS).read_text())["predictions"]
     numbers = {name: number for number, name in enumerate(fashion_mnist().class_names)}
     return np.array([numbers[row["class"]] for row in predicted])
@@ -170,6 +171,7 @@ def _facts_of_search(folder: Path) -> dict[str, Any]:
         "folds": result["folds"],
         "out_of_fold_accuracy": result["out_of_fold_accuracy"],
         "test_accuracy": result["test_accuracy"],
+        "finalists": [trial for trial in found["leaderboard"] if trial["folds"]],
         "phases": found["phases"],
     }
 

@@ -1,7 +1,7 @@
 """Accuracy for a time budget, against what a user would pick instead.
 
     python benchmarks/time_to_accuracy.py --prepare         minutes: rivals are installed
-    python benchmarks/time_to_accuracy.py --quick           a minute: does every arm run?
+    python benchmarks/time_to_accuracy.py --quick           six minutes: does every arm run?
     python benchmarks/time_to_accuracy.py --out times.json  ten hours and more; resumes run by run
 
 Every run is one process on an otherwise idle machine: Fashion-MNIST's 60,000 training rows, a
@@ -25,11 +25,10 @@ in the file says why, and keeps it from being tried again until it is deleted th
 """
 
 import argparse
-import concurrent.futures
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,13 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
 
 from benchmarks.accuracy_figures import Figures, plot, times
-from benchmarks.contenders import ARMS, Outcome, Run, play
+from benchmarks.contenders import ARMS, Run, play
 from benchmarks.preparing import missing, prepare, rows_file
 from benchmarks.results import Results, machine, print_table
 from benchmarks.side_by_side import fashion_mnist
 
 BUDGETS, SEEDS = "2.5,5,10,20", "0,1"  # minutes
-QUICK_BUDGET = 20.0  # seconds: the least that a search takes
-QUICK_AT_ONCE = 4  # runs side by side: what they reach means nothing then
+QUICK_BUDGET = 40.0  # seconds
 
 
 class Answers:
@@ -70,18 +68,6 @@ class Answers:
         return np.unpackbits(np.load(self._path(run), allow_pickle=False)).astype(bool)
 
 
-def outcomes(runs: Sequence[Run], *, quick: bool) -> Iterator[tuple[Run, Outcome]]:
-    """Play the runs, one after the other; yield each with its outcome."""
-    rows = rows_file(quick=quick)
-    if not quick:
-        yield from ((run, play(run, rows=rows)) for run in runs)
-        return
-    with concurrent.futures.ThreadPoolExecutor(QUICK_AT_ONCE) as pool:
-        futures = {pool.submit(play, run, rows=rows): run for run in runs}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
-
-
 def measure(runs: Sequence[Run], results: Results, answers: Answers, *, quick: bool) -> None:
     """Play what was prepared and not played yet; keep every outcome as it comes."""
     todo = []
@@ -91,9 +77,10 @@ def measure(runs: Sequence[Run], results: Results, answers: Answers, *, quick: b
             print(f"{run}: --prepare must first provide {lacking}", file=sys.stderr)
         elif results.find(**run.key) is None:
             todo.append(run)
-    minutes = sum(run.budget for run in todo) / 60 / (QUICK_AT_ONCE if quick else 1)
+    minutes = sum(run.budget for run in todo) / 60
     print(f"{len(todo)} runs, about {minutes:.0f} minutes", file=sys.stderr)
-    for run, outcome in outcomes(todo, quick=quick):
+    for run in todo:
+        outcome = play(run, rows=rows_file(quick=quick))
         if outcome.correct is not None:
             answers.keep(run, outcome.correct)
         results.add(outcome.row)
@@ -118,7 +105,7 @@ def report(figures: Figures, arms: Sequence[str], *, picture: Path | None) -> bo
 def options() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a minute: does every arm run?")
+    parser.add_argument("--quick", action="store_true", help="does every arm run?")
     parser.add_argument(
         "--prepare", action="store_true", help="only install and measure what runs need"
     )
