@@ -95,7 +95,7 @@ def search(
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. [cores]")
+        int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
     ] = None,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Folds for finalists. [4 to 8]")
@@ -156,7 +156,7 @@ def submit(
 @app.command()
 def worker(
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. [cores]")
+        int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
     ] = None,
     job: Annotated[str | None, typer.Option("--job", help="Work on this job, then end.")] = None,
     store: StoreOption = None,

@@ -18,7 +18,7 @@ from athanor.interruption import Interruption
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_statement
-from search.folds import check_classes
+from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed
@@ -49,7 +49,8 @@ class SearchOptions:
 def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
-    check_classes(data.train_labels, k=spec.fold_count)
+    labels = data.train_labels
+    check_classes(labels, k=spec.fold_count(rarest=rarest_class(labels)))
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:

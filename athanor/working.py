@@ -7,6 +7,7 @@ import time
 from athanor.interruption import Interruption
 from athanor.places import Places
 from athanor.progress import Progress
+from search.job import usual_workers
 from search.store import StudyStore
 from workers.pool import LocalPool, WorkerCommand
 
@@ -19,7 +20,7 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
     if job_id is not None:
         store.jobs.get(job_id)
     cores = len(os.sched_getaffinity(0))
-    count = size or cores
+    count = size or usual_workers()
     command = WorkerCommand(
         store_url=places.store_url,
         artifacts=places.artifacts,

@@ -32,7 +32,7 @@ from spaces.recipe import Recipe
 from workers.augmentation import ERASE_PROBABILITY
 from workers.batches import Batch, Batches, Normalisation
 from workers.device import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE, DevicePlan
-from workers.evaluation import EVALUATION_BATCH
+from workers.evaluation import LARGEST_BATCH
 from workers.stepping import Stepper, StepSums
 from workers.worker import main as run_worker
 
@@ -103,12 +103,14 @@ def predict_from_loader(
     *,
     normalisation: Normalisation,
     plan: DevicePlan,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """Return softmax probabilities (rows, classes) for images that a `DataLoader` reads."""
+    interrupt()
     assert plan.dtype == "float32"
     no_labels = np.zeros(len(images), dtype=np.int64)
     data = PilImages(images, no_labels, transforms.Compose(to_tensor(normalisation)))
-    loader = DataLoader(data, batch_size=EVALUATION_BATCH, num_workers=LOADER_WORKERS)
+    loader = DataLoader(data, batch_size=LARGEST_BATCH, num_workers=LOADER_WORKERS)
     network.eval()
     with torch.no_grad():
         batches = [network(batch).softmax(dim=1) for batch, _ in loader]

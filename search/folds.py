@@ -138,6 +138,11 @@ def check_classes(labels: NDArray[np.integer[Any]], *, k: int) -> None:
         )
 
 
+def rarest_class(labels: NDArray[np.integer[Any]]) -> int:
+    """Return how many rows the class has that has the fewest."""
+    return int(_count_classes(labels)[1].min())
+
+
 def stratified_subset(
     labels: NDArray[np.integer[Any]], rows: NDArray[np.int64], *, size: int, seed: int
 ) -> NDArray[np.int64]:

@@ -24,8 +24,8 @@ ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
 MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the budget
 GPU_WORKERS = 2  # the steps of one fill the gaps of the other
-NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-MAX_FOLDS = 50
+NVIDIA_GPU = Path("/dev/nvidia0")
+MIN_FOLDS, MAX_FOLDS = 2, 50
 MAX_FINALISTS = 100
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 NAMED_SOURCES = ("fashion-mnist", "digits")
@@ -57,6 +57,13 @@ Duration = Annotated[float | None, pydantic.BeforeValidator(parse_duration)]
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
+def usual_workers() -> int:
+    """Return how many processes work here unless somebody says otherwise."""
+    cores = max(1, len(os.sched_getaffinity(0)))
+    gpu = NVIDIA_GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+    return min(cores, GPU_WORKERS) if gpu else cores
+
+
 class JobSpec(Value):
     """One search job as a person states it.
 
@@ -86,7 +93,7 @@ class JobSpec(Value):
     strategy: Literal["tpe", "random"] = "tpe"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
-    folds: Annotated[int, pydantic.Field(ge=2, le=MAX_FOLDS)] | None = None
+    folds: Annotated[int, pydantic.Field(ge=MIN_FOLDS, le=MAX_FOLDS)] | None = None
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
@@ -121,19 +128,21 @@ class JobSpec(Value):
     @property
     def worker_count(self) -> int:
         """How many worker processes share this machine: one a core, or two with a GPU."""
-        cores = max(1, len(os.sched_getaffinity(0)))
-        default = min(cores, GPU_WORKERS) if NVIDIA_GPUS.is_dir() else cores
-        return self.workers or default
+        return self.workers or usual_workers()
 
     @property
     def finalist_count(self) -> int:
         """How many trials are trained on every fold; fewer if there are not so many."""
         return min(self.finalists or finalists_for(self.budget), self.trials or MAX_FINALISTS)
 
-    @property
-    def fold_count(self) -> int:
-        """Into how many folds the training rows are split."""
-        return self.folds or folds_for(finalists=self.finalist_count, workers=self.worker_count)
+    def fold_count(self, *, rarest: int) -> int:
+        """Return into how many folds the training rows are split.
+
+        Args:
+            rarest: rows of the class that has the fewest, of which each fold needs one.
+        """
+        usual = folds_for(finalists=self.finalist_count, workers=self.worker_count)
+        return self.folds or min(usual, max(MIN_FOLDS, rarest))
 
     @classmethod
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":

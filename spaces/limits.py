@@ -10,7 +10,7 @@ class Complexity:
     """Cost of one image's forward pass.
 
     Attributes:
-        parameters: trainable numbers.
+        parameters: numbers in its weights, those of a fixed whitening stem included.
         macs: multiply-accumulate operations of convolutions and fully connected layers.
     """
 

@@ -97,9 +97,9 @@ class Network(nn.Module):
     def _average(self, images: Tensor) -> Tensor:
         views = [images] if self.views == "flip" else [images, *diagonal_shifts(images)]
         views += [view.flip(3) for view in views]
-        count = len(images)
-        logits: Tensor = self.head(self.stages(self.stem(torch.cat(views))))
-        return logits.float().view(len(views), count, -1).mean(0)
+        # one after the other: all at once would take so many times the memory
+        logits = [self.head(self.stages(self.stem(view))).float() for view in views]
+        return torch.stack(logits).mean(0)
 
 
 def diagonal_shifts(images: Tensor) -> list[Tensor]:

@@ -1,11 +1,9 @@
-"""What a search space is: one method that samples a candidate, live or from the record."""
+"""What every part of a search space is made of: choices, spans, and what they are drawn from."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 import pydantic
-
-from spaces.recipe import Candidate
 
 T = TypeVar("T")
 Choices = Annotated[tuple[T, ...], pydantic.Field(min_length=1)]
@@ -24,18 +22,6 @@ class Suggester(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return one of `choices`."""
-        ...
-
-
-class SearchSpace(Protocol):
-    """A set of candidates that can be sampled.
-
-    The parameters that a space asks for have the same names and ranges in every trial, used
-    or not, so that a model over all of them (multivariate TPE) learns from every trial.
-    """
-
-    def suggest(self, trial: Suggester) -> Candidate:
-        """Sample a candidate from a live trial, or rebuild it from a frozen one."""
         ...
 
 

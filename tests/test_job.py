@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import Trial, TrialState, create_trial
 
-from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration
+from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration, usual_workers
 from search.plan import (
     MIN_ROWS,
     START_SECONDS,
@@ -317,6 +317,35 @@ def test_without_a_budget_only_the_rows_are_limited() -> None:
     small = Shape(rows=100, folds=5, workers=2)
     assert rows_for_trials(None, keep=3, macs=10**6, shape=small, speed=speed) == 80
     assert finalists_for(None) == 2
+
+
+def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": "10m", "workers": 16})
+    assert spec.fold_count(rarest=100) == 8
+    assert spec.fold_count(rarest=5) == 5
+    assert spec.fold_count(rarest=1) == 2  # which is then refused, in words
+    asked = JobSpec.parse({"data": "digits", "budget": "10m", "folds": 8})
+    assert asked.fold_count(rarest=5) == 8
+
+
+@pytest.mark.parametrize(
+    ("gpu", "visible", "expected"),
+    [(True, None, 2), (True, "", 6), (True, "-1", 6), (True, "0", 2), (False, None, 6)],
+)
+def test_a_gpu_that_can_be_used_has_two_workers(
+    gpu: bool,
+    visible: str | None,
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.job.NVIDIA_GPU", tmp_path if gpu else tmp_path / "none")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert usual_workers() == expected
 
 
 def test_longer_budgets_have_more_finalists() -> None:

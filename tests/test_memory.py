@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +17,13 @@ from spaces.limits import Limits
 from spaces.memory import measure_step_memory
 from spaces.recipe import Candidate, Recipe
 from tests.command import athanor, result_of
+from workers.batches import Normalisation
 from workers.device import DevicePlan
+from workers.evaluation import PIXELS, predict_probabilities
 from workers.memory import (
+    LEAST,
     SMALLEST_PIECE,
+    USED_SHARE,
     WORKSPACE,
     batch_pieces,
     memory_for_steps,
@@ -65,10 +70,9 @@ print(step(2048) - small)
 """
 
 
-def plan_with(memory: int | None, *, rows: int = 10_000, dtype: str = "float32") -> Plan:
+def plan_with(memory: int | None, *, dtype: str = "float32") -> Plan:
     return Plan.model_construct(
         limits=Limits(memory=memory),
-        search_rows=rows,
         image_shape=(28, 28, 1),
         classes=10,
         device=DevicePlan.model_validate({"dtype": dtype}).to_json(),
@@ -113,20 +117,37 @@ def test_the_count_of_a_small_network_is_that_by_hand() -> None:
 def test_a_batch_is_cut_until_its_pieces_fit() -> None:
     candidate = candidate_of(batch_size=256)
     memory = step_memory(candidate, plan_with(None))
-    assert batch_pieces(candidate, plan_with(None)) == (1, -1.0)
-    assert batch_pieces(candidate, plan_with(predicted_peak(memory, images=256)))[0] == 1
-    assert batch_pieces(candidate, plan_with(predicted_peak(memory, images=255)))[0] == 2
-    pieces, excess = batch_pieces(candidate, plan_with(predicted_peak(memory, images=40)))
+    assert batch_pieces(candidate, plan_with(None), rows=10_000) == (1, -1.0)
+    assert (
+        batch_pieces(candidate, plan_with(predicted_peak(memory, images=256)), rows=10_000)[0] == 1
+    )
+    assert (
+        batch_pieces(candidate, plan_with(predicted_peak(memory, images=255)), rows=10_000)[0] == 2
+    )
+    pieces, excess = batch_pieces(
+        candidate, plan_with(predicted_peak(memory, images=40)), rows=10_000
+    )
     assert pieces == 8 and excess < 0.0
-    few_rows = plan_with(predicted_peak(memory, images=100), rows=100)
-    assert batch_pieces(candidate, few_rows)[0] == 1  # no batch is larger than the rows
+    hundred = plan_with(predicted_peak(memory, images=100))
+    assert batch_pieces(candidate, hundred, rows=100)[0] == 1  # no batch is larger than the rows
+
+
+def test_the_smallest_piece_is_one_that_can_be_reached() -> None:
+    candidate = candidate_of(batch_size=48)
+    memory = step_memory(candidate, plan_with(None))
+    for images, fits in ((24, True), (23, False)):
+        plan = plan_with(predicted_peak(memory, images=images))
+        pieces, excess = batch_pieces(candidate, plan, rows=10_000)
+        assert pieces == 2 and (excess <= 0.0) is fits
 
 
 def test_what_does_not_fit_in_the_smallest_piece_is_over_the_limit() -> None:
     candidate = candidate_of(batch_size=256)
     smallest = predicted_peak(step_memory(candidate, plan_with(None)), images=SMALLEST_PIECE)
-    assert batch_pieces(candidate, plan_with(smallest))[1] == 0.0
-    assert batch_pieces(candidate, plan_with(smallest // 2))[1] == pytest.approx(1.0, rel=1e-3)
+    assert batch_pieces(candidate, plan_with(smallest), rows=10_000)[1] == 0.0
+    assert batch_pieces(candidate, plan_with(smallest // 2), rows=10_000)[1] == pytest.approx(
+        1.0, rel=1e-3
+    )
 
 
 def test_workers_share_the_free_memory() -> None:
@@ -134,6 +155,70 @@ def test_workers_share_the_free_memory() -> None:
     four = memory_for_steps(DevicePlan(), workers=4)
     assert one > 2**28
     assert four == pytest.approx(one / 4, rel=0.2)  # other programs come and go
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "max", "memory.current": "5", "memory.stat": ""}, None),
+        (
+            {
+                "memory.max": str(8 * 2**30),
+                "memory.current": str(7 * 2**30),
+                "memory.stat": f"anon 1\ninactive_file {2**30}\nactive_file {2 * 2**30}\n",
+            },
+            4 * 2**30,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": str(4 * 2**30),
+                "memory/memory.usage_in_bytes": str(3 * 2**30),
+                "memory/memory.stat": f"inactive_file 5\ntotal_inactive_file {2**29}\n",
+            },
+            3 * 2**29,
+        ),
+        (
+            {
+                "memory.max": "max",
+                "memory.current": "5",
+                "memory.stat": "",
+                "own/memory.max": str(2**30),
+                "own/memory.current": str(2**30),
+                "own/memory.stat": "",
+            },
+            0,
+        ),
+    ],
+)
+def test_a_containers_limit_counts(
+    files: dict[str, str], left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    (tmp_path / "cgroup").write_text("0::/own\n3:cpu,memory:/elsewhere\n")
+    without = memory_for_steps(DevicePlan(), workers=1)
+    monkeypatch.setattr("workers.memory.CGROUP", tmp_path)
+    monkeypatch.setattr("workers.memory.OWN_GROUP", tmp_path / "cgroup")
+    found = memory_for_steps(DevicePlan(), workers=1)
+    if left is None:
+        assert found == pytest.approx(without, rel=0.2)
+    else:
+        assert found == max(LEAST, int(USED_SHARE * left))
+
+
+def test_predicting_large_images_takes_them_in_small_batches() -> None:
+    counts = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            counts.append(len(images))
+            return images.mean((2, 3)).repeat(1, 2)
+
+    images = np.zeros((30, 512, 512, 1), np.uint8)
+    normalisation = Normalisation((0.0,), (1.0,))
+    predict_probabilities(Counting(), images, normalisation=normalisation, plan=DevicePlan())
+    assert sum(counts) == 30 and max(counts) * 512 * 512 <= PIXELS
 
 
 def test_a_search_with_little_memory_leaves_out_what_does_not_fit(tmp_path: Path) -> None:

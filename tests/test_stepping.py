@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spaces.architecture import Architecture, Head, Stage, Stem
@@ -13,12 +14,12 @@ from spaces.errors import SpaceError
 from spaces.network import Network, build_network, diagonal_shifts, stem_width
 from spaces.recipe import Averaging, Candidate, Recipe
 from workers.averaging import WeightAverage
-from workers.batches import Batch, Batches, windows
+from workers.batches import Batch, Batches, Normalisation, windows
 from workers.device import DevicePlan
 from workers.optimization import make_optimizer
 from workers.stepping import Stepper, StepSums
 from workers.training import Rows, Training
-from workers.whitening import fit_whitening, principal_directions
+from workers.whitening import fit_whitening, patch_covariance, principal_directions
 
 CPU = DevicePlan()
 WHITENED = Architecture(
@@ -41,6 +42,11 @@ def random_images(count: int, *, channels: int = 1, side: int = 12) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(count, channels, side, side, generator=generator)
     return noise + 0.9 * noise.roll(1, 3)  # neighbours are correlated, as in pictures
+
+
+def random_pixels(count: int, *, channels: int = 1, side: int = 12) -> NDArray[np.uint8]:
+    images = 128 + 40 * random_images(count, channels=channels, side=side)
+    return images.clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def batch_of(count: int, **more: Any) -> Batch:
@@ -126,8 +132,10 @@ def test_the_norms_biases_have_a_rate_of_their_own() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_whitened_patches_are_uncorrelated_and_of_unit_variance(channels: int) -> None:
-    images = random_images(400, channels=channels)
-    filters = principal_directions(images, kernel=3)
+    pixels = random_pixels(400, channels=channels)
+    normalisation = Normalisation.of(pixels)
+    filters = principal_directions(pixels, kernel=3, normalisation=normalisation)
+    images = normalisation.apply(torch.from_numpy(pixels)).contiguous()
     patches = nn.functional.unfold(images, 3).transpose(1, 2).reshape(-1, 9 * channels)
     outputs = patches @ filters.T
     covariance = outputs.T @ outputs / len(outputs)
@@ -137,12 +145,33 @@ def test_whitened_patches_are_uncorrelated_and_of_unit_variance(channels: int) -
 def test_a_whitening_stem_has_both_signs_of_the_largest_directions() -> None:
     architecture = WHITENED.model_copy(update={"stem": Stem(kind="whitening", width=6)})
     network = build_network(architecture, channels=1, classes=5, seed=0)
-    images = random_images(50)
-    fit_whitening(network, images)
+    pixels = random_pixels(50)
+    normalisation = Normalisation.of(pixels)
+    fit_whitening(network, pixels, normalisation=normalisation)
     weight = network.stem[0].weight
     assert isinstance(weight, Tensor) and weight.shape == (6, 1, 3, 3)
     torch.testing.assert_close(weight[:3], -weight[3:])
-    torch.testing.assert_close(weight[:3].flatten(1), principal_directions(images, kernel=3)[:3])
+    directions = principal_directions(pixels, kernel=3, normalisation=normalisation)
+    torch.testing.assert_close(weight[:3].flatten(1), directions[:3])
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 1), (2, 2, 3), (2, 30, 1), (28, 28, 1)])
+def test_tiny_and_constant_images_have_finite_whitening_filters(shape: tuple[int, ...]) -> None:
+    varied = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
+    for pixels in (varied, np.zeros_like(varied)):
+        normalisation = Normalisation.of(pixels)
+        filters = principal_directions(pixels, kernel=3, normalisation=normalisation)
+        assert filters.shape == (9 * shape[-1],) * 2 and bool(filters.isfinite().all())
+
+
+def test_whitening_sees_rows_from_all_over_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    sorted_by_class = np.concatenate([np.zeros((30, 8, 8, 1), np.uint8), random_pixels(30, side=8)])
+    normalisation = Normalisation.of(sorted_by_class)
+    every = patch_covariance(sorted_by_class, 3, normalisation)
+    monkeypatch.setattr("workers.whitening.FIT_PATCHES", 20 * 36)  # 20 images of 36 patches
+    monkeypatch.setattr("workers.whitening.PATCHES_AT_ONCE", 100)
+    some = patch_covariance(sorted_by_class, 3, normalisation)
+    assert float((some - every).abs().max()) < 0.2 * float(every.abs().max())
 
 
 def test_a_patch_bounds_the_width_of_a_whitening_stem() -> None:

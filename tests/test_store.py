@@ -651,6 +651,15 @@ def test_other_endings_are_told_apart_and_are_no_finish(
     assert trials.running() == []
 
 
+def test_an_epoch_at_a_high_rate_does_not_lower_what_the_rung_gave(
+    store: StudyStore, job: Job
+) -> None:
+    trials = store.trials(job)
+    finished(trials, "out of time", 0.82, 0.78)
+    finished(trials, "complete", 0.82, 0.78)
+    assert [record.score for record in trials.records()] == [0.82, 0.78]
+
+
 def test_the_leaderboard_puts_finished_trials_first_and_then_the_best(
     store: StudyStore, job: Job
 ) -> None:

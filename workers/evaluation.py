@@ -1,5 +1,7 @@
 """Class probabilities of a network for uint8 images, in batches."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,7 +10,8 @@ from torch import nn
 from workers.batches import Normalisation
 from workers.device import DevicePlan
 
-EVALUATION_BATCH = 500
+LARGEST_BATCH = 500  # images
+PIXELS = 2**20  # of a batch; of large images fewer are predicted at once, to save memory
 
 
 def predict_probabilities(
@@ -17,13 +20,20 @@ def predict_probabilities(
     *,
     normalisation: Normalisation,
     plan: DevicePlan,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """Return softmax probabilities (rows, classes) for images (rows, height, width, channels)."""
+    """Return softmax probabilities (rows, classes) for images (rows, height, width, channels).
+
+    Args:
+        interrupt: called before each batch; may raise to stop.
+    """
     network.eval()
+    size = max(1, min(LARGEST_BATCH, PIXELS // (images.shape[1] * images.shape[2])))
     batches: list[torch.Tensor] = []
     with torch.inference_mode(), plan.autocast():
-        for begin in range(0, len(images), EVALUATION_BATCH):
-            pixels = torch.from_numpy(images[begin : begin + EVALUATION_BATCH])
+        for begin in range(0, len(images), size):
+            interrupt()
+            pixels = torch.from_numpy(images[begin : begin + size])
             logits = network(normalisation.apply(pixels.to(plan.torch_device)))
             batches.append(logits.float().softmax(dim=1).cpu())
     return torch.cat(batches).numpy()

@@ -69,7 +69,7 @@ def run_fold(
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
         validate_each_epoch=False,
-        pieces=batch_pieces(candidate, bench.plan)[0],
+        pieces=batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))[0],
     )
     if resumed is not None:
         training.restore(resumed[1])

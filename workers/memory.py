@@ -14,7 +14,9 @@ USED_SHARE = 0.8  # of the free memory; the rest is for the data, files and othe
 MARGIN = 1.3  # of the prediction: measured peaks were 0.8 to 1.1 of it
 WORKSPACE = 128 * 2**20  # bytes of kernels and their scratch space, as measured
 SMALLEST_PIECE = 16  # images; batch norm's statistics of fewer are mostly noise
-CGROUP = Path("/sys/fs/cgroup")
+LEAST = 2 * WORKSPACE  # bytes; with less one can but try
+UNLIMITED = 2**62
+CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def memory_for_steps(plan: DevicePlan, *, workers: int) -> int:
@@ -23,27 +25,30 @@ def memory_for_steps(plan: DevicePlan, *, workers: int) -> int:
         free, _ = torch.cuda.mem_get_info(plan.torch_device)
     else:
         free = min(_free_memory(), _free_in_group())
-    return int(USED_SHARE * free / workers)
+    return max(LEAST, int(USED_SHARE * free / workers))
 
 
-def batch_pieces(candidate: Candidate, plan: Plan) -> tuple[int, float]:
+def batch_pieces(candidate: Candidate, plan: Plan, *, rows: int) -> tuple[int, float]:
     """Return into how many pieces a batch must be cut so that each fits into the plan's memory.
 
     The second number says by how much even the smallest piece exceeds it, as a share; at most
     0 fits.
+
+    Args:
+        rows: that are trained on; no batch is larger.
     """
     limit = plan.limits.memory
     if limit is None:
         return 1, -1.0
     memory = step_memory(candidate, plan)
-    batch = min(candidate.recipe.batch_size, plan.search_rows)
-    pieces = 1
-    while predicted_peak(memory, images=-(-batch // pieces)) > limit:
-        if batch // (2 * pieces) < SMALLEST_PIECE:
-            peak = predicted_peak(memory, images=min(batch, SMALLEST_PIECE))
-            return pieces, peak / limit - 1.0
-        pieces *= 2
-    return pieces, predicted_peak(memory, images=min(batch, SMALLEST_PIECE)) / limit - 1.0
+    batch = min(candidate.recipe.batch_size, rows)
+    peaks = {1: predicted_peak(memory, images=batch)}
+    while batch // (2 * max(peaks)) >= SMALLEST_PIECE:
+        pieces = 2 * max(peaks)
+        peaks[pieces] = predicted_peak(memory, images=-(-batch // pieces))
+    most = max(peaks)
+    fewest = next((pieces for pieces, peak in peaks.items() if peak <= limit), most)
+    return fewest, peaks[most] / limit - 1.0
 
 
 def step_memory(candidate: Candidate, plan: Plan) -> StepMemory:
@@ -73,10 +78,42 @@ def _free_memory() -> int:
 
 
 def _free_in_group() -> int:
-    """Return what the container's limit leaves; as much as anything where there is none."""
+    """Return what the containers' limits leave; as much as anything where there is none."""
+    folders = _group_folders()
+    second = [_left(f / "memory.max", f / "memory.current", f / "memory.stat") for f in folders]
+    first = [
+        _left(f / "memory.limit_in_bytes", f / "memory.usage_in_bytes", f / "memory.stat")
+        for f in folders
+    ]
+    return min(first + second, default=UNLIMITED)
+
+
+def _group_folders() -> list[Path]:
+    """Return the folders of this process's control group, in both versions, and of its root."""
+    roots = [CGROUP, CGROUP / "memory"]
     try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
+        lines = OWN_GROUP.read_text().splitlines()
+    except OSError:
+        return roots
+    groups = [line.split(":", 2)[1:] for line in lines if line.count(":") >= 2]
+    own = [
+        (roots[1] if controllers else roots[0]) / path.lstrip("/")
+        for controllers, path in groups
+        if not controllers or "memory" in controllers.split(",")
+    ]
+    return list(dict.fromkeys([*roots, *own]))
+
+
+def _left(limit: Path, used: Path, statistics: Path) -> int:
+    """Return what a group's limit leaves: files that are only cached can be dropped."""
+    try:
+        most = int(limit.read_text())  # version 2 says "max" where there is no limit
+        taken = int(used.read_text())
+        fields = dict(line.split() for line in statistics.read_text().splitlines())
     except (OSError, ValueError):
-        return 2**62
-    return 2**62 if limit == "max" else max(0, int(limit) - used)
+        return UNLIMITED
+    names = ("total_inactive_file", "total_active_file")  # version 1, with groups below
+    if names[0] not in fields:
+        names = ("inactive_file", "active_file")
+    cached = sum(int(fields.get(name, 0)) for name in names)
+    return most - taken + min(cached, taken)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
-from search.folds import Folds, stratified_folds
+from search.folds import Folds, rarest_class, stratified_folds
 from search.job import Job
 from search.plan import (
     MAX_SEARCH_VALIDATION,
@@ -39,7 +39,7 @@ def load_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
     if not files.folds.exists():
         folds = stratified_folds(
             data.train_labels,
-            k=job.spec.fold_count,
+            k=job.spec.fold_count(rarest=rarest_class(data.train_labels)),
             seed=job.spec.seed,
             data_fingerprint=data.train_fingerprint,
         )

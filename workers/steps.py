@@ -14,6 +14,7 @@ from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, seconds_for
+from workers.stepping import is_out_of_memory
 from workers.training import Diverged
 from workers.trial import run_trial
 from workers.workbench import Workbench
@@ -141,6 +142,10 @@ def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
             run_fold(bench, task, lease, record=record, seconds=seconds)
         except Diverged as divergence:
             bench.store.folds.give_up(task, reason=str(divergence))
+        except (MemoryError, RuntimeError) as failure:
+            if not is_out_of_memory(failure):
+                raise
+            bench.store.folds.give_up(task, reason=str(failure).splitlines()[0])
         return True
 
 

@@ -28,7 +28,7 @@ from workers.training_state import (
     optimizer_state,
     random_state,
 )
-from workers.whitening import FIT_IMAGES, fit_whitening
+from workers.whitening import fit_whitening
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
 MIN_PACE_STEPS = 16  # steps before a measured pace is believed
@@ -119,8 +119,7 @@ class Training:
             device=plan.torch_device,
         )
         if candidate.architecture.stem.kind == "whitening":
-            sample = torch.from_numpy(rows.train_images[:FIT_IMAGES])
-            fit_whitening(network, self.normalisation.apply(sample))
+            fit_whitening(network, rows.train_images, normalisation=self.normalisation)
         self.network = plan.place(network)
         self.optimizer = make_optimizer(self.network, recipe)
         self.stepper = Stepper(
@@ -160,7 +159,8 @@ class Training:
 
         Args:
             on_epoch: called after each epoch; may raise to stop.
-            interrupt: called before each step; may raise to stop at once.
+            interrupt: called before each step and each batch of a validation; may raise to stop
+                at once.
             seconds_left: if given, the schedule is shortened so that the last step ends,
                 with its rate annealed, before this reaches zero; validation comes on top.
 
@@ -234,11 +234,11 @@ class Training:
         if report.epoch == self.rung and not self.finished:
             before = self.state()
             self._cool_down(interrupt)
-            report = self._validated(report, average=False)
+            report = self._validated(report, interrupt, average=False)
             self.restore(before)
             return report
         if self.validate_each_epoch or self.finished:
-            return self._validated(report, average=True)
+            return self._validated(report, interrupt, average=True)
         return report
 
     def _cool_down(self, interrupt: Callable[[], None]) -> None:
@@ -246,12 +246,14 @@ class Training:
         self.network.train()
         steps = max(1, round(COOLDOWN * self.batches.per_epoch))
         factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
-        for index, batch in zip(range(steps), self.batches.epoch(self.epoch), strict=False):
+        for index, batch in zip(range(steps), self.batches.epoch(self.epoch + 1), strict=False):
             interrupt()
             self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
             self.stepper.step(batch, sums)
 
-    def _validated(self, report: EpochReport, *, average: bool) -> EpochReport:
+    def _validated(
+        self, report: EpochReport, interrupt: Callable[[], None], *, average: bool
+    ) -> EpochReport:
         """Add the validation's figures, predicted by the averaged weights or the present ones."""
         begin = time.perf_counter()
         with self._predicting_weights() if average else nullcontext():
@@ -260,6 +262,7 @@ class Training:
                 self.rows.validation_images,
                 normalisation=self.normalisation,
                 plan=self.evaluation,
+                interrupt=interrupt,
             )
         if not np.isfinite(probabilities).all():
             raise Diverged(f"the predictions of epoch {report.epoch} are not finite")

@@ -41,6 +41,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, values: Mapping[str, 
             entries.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    for parameter, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # in the parameter's own memory layout: another one makes every step slower
+                entry[key] = torch.empty_like(parameter).copy_(value)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

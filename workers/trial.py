@@ -43,7 +43,7 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     bench.trials.describe(trial, candidate, complexity)
     excess = bench.plan.limits.excess(complexity)
     if all(value <= 0.0 for value in excess.values()):
-        excess["memory"] = batch_pieces(candidate, bench.plan)[1]
+        excess["memory"] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
     _constrain(trial, excess)
     if any(value > 0.0 for value in excess.values()):
         bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
@@ -118,10 +118,11 @@ class _TrialRun:
             candidate = resumed[0]
         self._candidate = candidate
         seed = bench.seed("trial", self._trial.number)
-        pieces, _ = batch_pieces(candidate, bench.plan)
+        rows = bench.search_rows
+        pieces, _ = batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))
         training = Training(
             candidate,
-            bench.search_rows,
+            rows,
             plan=bench.device,
             seed=seed,
             rung=bench.job.spec.discard_after,

@@ -37,7 +37,7 @@ class TrialRecord:
     """A trial as people see it.
 
     Attributes:
-        score: the last validation accuracy, as a share.
+        score: the validation accuracy at the trial's end, or the best before, as a share.
         curve: validation accuracy by epoch, from 1.
         train_pace, predict_pace: measured seconds for one image.
     """
@@ -61,13 +61,14 @@ class TrialRecord:
         attributes = trial.user_attrs
         candidate = attributes.get(CANDIDATE)
         costs = attributes.get(COSTS, {})
-        last = trial.intermediate_values.get(trial.last_step) if trial.last_step else None
+        # a trial is cooled down at its rung: an epoch at a high rate after it may score less
+        best = max(trial.intermediate_values.values(), default=None)
         open_states = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
         return cls(
             number=trial.number,
             # a worker that died while it told the end has left its words but not ended the trial
             state=open_states.get(trial.state) or attributes.get(ENDED, "failed"),
-            score=trial.value if trial.state == TrialState.COMPLETE else last,
+            score=trial.value if trial.state == TrialState.COMPLETE else best,
             curve=dict(sorted(trial.intermediate_values.items())),
             candidate=None if candidate is None else Candidate.from_json(candidate),
             parameters=costs.get("parameters"),
