@@ -23,6 +23,7 @@ from athanor.places import Places
 from benchmarks.rivals.task import CLASSES, EPOCHS, WIDTHS, Task, parser
 from benchmarks.side_by_side import side_by_side
 from search.sampling import derived_seed
+from spaces.architecture import VIEW_COUNTS
 from spaces.cnn import CnnSpace
 from spaces.network import build_network
 from spaces.recipe import Candidate
@@ -34,7 +35,6 @@ from workers.training import Diverged, EpochReport, Rows, Training
 PROCESSES = 2
 END_SECONDS = 6.0  # to end the processes and build the best network again
 WARM_UP_STEPS = 4  # of a training, before its pace is believed
-VIEWS = {"one": 1, "flip": 2, "flip_shift": 6}  # forward passes of a prediction
 PASSES_OF_A_STEP = 3  # forward passes that a training step costs
 STUDY = "study"
 SPACE = CnnSpace(width=WIDTHS)
@@ -89,7 +89,7 @@ class Clock:
         now, task = time.time(), self._task
         images = (self._training.step - self._first_step) * self._training.batches.size
         pace = (now - self._begin) / max(images, 1)
-        views = VIEWS[self._training.candidate.architecture.views]
+        views = VIEW_COUNTS[self._training.candidate.architecture.views]
         predictions = len(task.held_out_images) + len(task.test_images)
         needed = predictions * pace * views / PASSES_OF_A_STEP
         return task.deadline - END_SECONDS - needed - now

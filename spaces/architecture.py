@@ -16,6 +16,7 @@ Downsampling = Literal["none", "max", "mean", "stride"]
 Pooling = Literal["mean", "max"]
 StemKind = Literal["convolution", "whitening"]
 Views = Literal["one", "flip", "flip_shift"]
+VIEW_COUNTS: dict[Views, int] = {"one": 1, "flip": 2, "flip_shift": 6}  # forward passes
 
 MAX_KERNEL = 15
 MAX_WIDTH = 4096

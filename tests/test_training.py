@@ -25,6 +25,7 @@ from workers.batches import Batch, Batches, Normalisation
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan, host_speed, images_per_second
 from workers.evaluation import predict_probabilities
+from workers.finalist import processor_pace
 from workers.optimization import learning_rate_factor, make_optimizer
 from workers.training import Diverged, EpochReport, Rows, Training
 
@@ -660,6 +661,15 @@ def test_equal_seeds_draw_equal_batches_also_after_a_restore(augmentation: Augme
         assert one.share == other.share
     different = batches_of(noise(), augmentation, batch_size=16, seed=1)
     assert not torch.equal(epoch(different, 0)[0].labels, one.labels)
+
+
+def test_the_exported_networks_pace_is_that_of_the_processor(few: Rows) -> None:
+    training = run(training_of(candidate(epochs=1), few))
+    own = training.curve[-1].validation_seconds
+    assert own is not None
+    assert processor_pace(training) == own / len(few.validation_labels)
+    training.evaluation = training.evaluation.model_copy(update={"device": "cuda"})
+    assert 0.0 < processor_pace(training) != own / len(few.validation_labels)
 
 
 # --- predicting -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import os
 
 from search.finalists import best_trials
 from search.store import FoldTask, TrialRecord
+from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
 from workers.finalist import EXACT_COST
 from workers.workbench import Workbench
@@ -12,6 +13,7 @@ from workers.workbench import Workbench
 SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
 ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
 ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen
+PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
 
@@ -38,22 +40,27 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     if budget is None:
         return None
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
-    predictions = rows * len(tasks) * _exact_pace(bench, tasks) / cores()
+    speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
+    predictions = rows * len(tasks) * _exact_pace(bench, tasks) / speedup
     return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
 
 
 def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:
-    """Return the slowest measured seconds to predict an image in float32."""
+    """Return the slowest seconds to predict an image in float32 on a worker's processor threads."""
     measured: list[float] = [
-        task.report["predict_seconds"] / len(bench.folds.folds[task.fold].validation_rows)
-        for task in tasks
-        if task.done and task.report is not None
+        task.report["predict_pace"] for task in tasks if task.done and task.report is not None
     ]
     if measured:
         return max(measured)
-    records = bench.trials.records()
-    paces = [records[task.trial].predict_pace or DEFAULT_PACE for task in tasks]
-    return max(paces) * EXACT_COST
+    records = [bench.trials.records()[task.trial] for task in tasks]
+    if bench.device.device != "cpu":  # trials have measured the GPU
+        return max(map(_counted_pace, records)) / bench.plan.threads
+    return max(record.predict_pace or DEFAULT_PACE for record in records) * EXACT_COST
+
+
+def _counted_pace(record: TrialRecord) -> float:
+    assert record.candidate is not None
+    return (record.macs or 0) * VIEW_COUNTS[record.candidate.architecture.views] / PROCESSOR_MACS
 
 
 def cores() -> int:
