@@ -1,0 +1,69 @@
+"""A worker in this very process: what one fold meets does not end the job."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workers.steps
+from search.job import Job, JobSpec
+from search.store import FoldTask, StudyStore
+from workers.worker import Worker
+
+SPEC = {
+    "data": "digits",
+    "trials": 1,
+    "workers": 1,
+    "folds": 3,
+    "search_rows": 200,
+    "search_epochs": 1,
+    "space": {"stages": [2, 2], "depth": [1, 1], "width": [8]},
+}
+
+
+def worked(folder: Path) -> tuple[Job, list[FoldTask]]:
+    """Run a small job to its end; return it and its folds."""
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse(SPEC))
+    places = {"artifacts": folder / "artifacts", "cache": folder / "cache"}
+    worker = Worker(store, **places, parent=os.getppid(), job_id=job.id)
+    try:
+        worker.run()
+        return store.jobs.get(job.id), store.folds.all(job.id)
+    finally:
+        store.close()
+
+
+def failing(fold: int, failure: Exception) -> Any:
+    """Return a `run_fold` that fails on one fold."""
+    run_fold = workers.steps.run_fold
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold == fold:
+            raise failure
+        run_fold(bench, task, *more, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [MemoryError("out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1")],
+)
+def test_a_fold_without_memory_is_left_out(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.steps, "run_fold", failing(1, failure))
+    job, folds = worked(tmp_path)
+    assert job.state == "done", job.error
+    assert [task.done for task in folds] == [True, False, True]
+    assert job.result is not None and job.result["folds"] == 2
+
+
+def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.steps, "run_fold", failing(1, RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        worked(tmp_path)
