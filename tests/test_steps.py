@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import workers.steps
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
+from workers.finalist import run_fold
 from workers.worker import Worker
 
 SPEC = {
@@ -37,7 +37,6 @@ def worked(folder: Path) -> tuple[Job, list[FoldTask]]:
 
 def failing(fold: int, failure: Exception) -> Any:
     """Return a `run_fold` that fails on one fold."""
-    run_fold = workers.steps.run_fold
 
     def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
         if task.fold == fold:
@@ -54,7 +53,7 @@ def failing(fold: int, failure: Exception) -> Any:
 def test_a_fold_without_memory_is_left_out(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.steps, "run_fold", failing(1, failure))
+    monkeypatch.setattr("workers.steps.run_fold", failing(1, failure))
     job, folds = worked(tmp_path)
     assert job.state == "done", job.error
     assert [task.done for task in folds] == [True, False, True]
@@ -64,6 +63,6 @@ def test_a_fold_without_memory_is_left_out(
 def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.steps, "run_fold", failing(1, RuntimeError("a bug")))
+    monkeypatch.setattr("workers.steps.run_fold", failing(1, RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         worked(tmp_path)
