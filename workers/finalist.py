@@ -20,6 +20,7 @@ from workers.training import EpochReport, Training
 from workers.workbench import Workbench
 
 LARGEST_BATCH = 256  # larger ones train no faster on processors
+FASTER = 1.5  # than its trial a finalist may be: its batches are larger
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
 EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
@@ -114,12 +115,12 @@ def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> floa
 
 
 def _lengthened(bench: Workbench, record: TrialRecord, rows: int, seconds: float) -> Candidate:
-    """Return the candidate for as many epochs as fit; a deadline cuts the last one to size."""
+    """Return the candidate for as many epochs as may fit; a deadline cuts them to size."""
     assert record.candidate is not None
     epochs = bench.plan.finalist_epochs
     if not math.isinf(seconds):
         pace = record.train_pace or 0.0
-        epochs = math.ceil(seconds / (pace * rows)) if pace else MAX_EPOCHS
+        epochs = math.ceil(FASTER * seconds / (pace * rows)) if pace else MAX_EPOCHS
     epochs = min(max(epochs, 1), MAX_EPOCHS)
     plan, recipe = bench.plan, record.candidate.recipe
     recipe = recipe.lengthened(
