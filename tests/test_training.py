@@ -356,7 +356,7 @@ def run_within(training: Training, left: list[float], *, planned: int) -> set[in
     times = iter(left)
 
     def note() -> None:
-        assert training.step < planned, "the training goes on beyond its plan"
+        assert training.step <= planned, "the training goes on beyond its plan"
         totals.add(training.total_steps)
 
     def seconds_left() -> float:
@@ -684,7 +684,7 @@ def test_probabilities_sum_to_one_whatever_the_batch(
     tolerance = 1e-5 if dtype == "float32" else 0.05
     expected = training.predict(few.train_images, CPU)
     for size in (1, 7, 200, 500):
-        monkeypatch.setattr("workers.evaluation.EVALUATION_BATCH", size)
+        monkeypatch.setattr("workers.evaluation.LARGEST_BATCH", size)
         made = predict_probabilities(
             training.network, few.train_images, normalisation=training.normalisation, plan=plan
         )
