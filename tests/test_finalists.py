@@ -1,9 +1,19 @@
-"""The finalists are the best trials, and luck alone does not displace the prior."""
+"""The finalists are the best trials, luck alone does not displace the prior, all use their time."""
+
+import dataclasses
+import math
 
 import pytest
 
 from search.finalists import best_trials
+from search.plan import Plan
 from search.store.trials import TrialRecord
+from spaces.architecture import Architecture, Stage, Stem
+from spaces.recipe import Candidate, Recipe
+from workers.finalist import FASTER, MAX_EPOCHS, lengthened
+
+
+NETWORK = Architecture(stem=Stem(width=8), stages=(Stage(width=8),))
 
 
 def record(number: int, score: float, state: str = "complete") -> TrialRecord:
@@ -51,3 +61,19 @@ def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:
 
 def test_there_are_no_more_finalists_than_asked_for() -> None:
     assert chosen([record(1, 0.9), record(2, 0.8), record(3, 0.7)], count=1) == [1]
+
+
+def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> None:
+    recipe = Recipe(batch_size=64, learning_rate=0.1, epochs=4)
+    trial = dataclasses.replace(
+        record(0, 0.9),
+        candidate=Candidate(architecture=NETWORK, recipe=recipe),
+        train_pace=0.001,
+    )
+    plan = Plan.model_construct(finalist_epochs=8, search_epochs=4, search_rows=10_000)
+    made = lengthened(trial, plan, rows=40_000, seconds=400.0).recipe
+    assert made.epochs == 10 * FASTER  # ten at the trial's pace
+    assert made.batch_size == 64 * 4  # the root of ten times the images, in powers of two
+    timeless = lengthened(trial, plan, rows=40_000, seconds=math.inf).recipe
+    assert timeless.epochs == 8
+    assert lengthened(trial, plan, rows=40, seconds=400.0).recipe.epochs == MAX_EPOCHS

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save as save_tensors
 
+from search.plan import Plan
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
@@ -64,8 +65,9 @@ def run_fold(
     all_fences = bench.files.finalist(task.trial, task.fold)
     folder = all_fences / str(lease.fence)
     resumed = load_checkpoint(all_fences)
+    count = len(rows.train_labels)
     candidate = (
-        resumed[0] if resumed else _lengthened(bench, record, len(rows.train_labels), seconds)
+        resumed[0] if resumed else lengthened(record, bench.plan, rows=count, seconds=seconds)
     )
     training = Training(
         candidate,
@@ -74,7 +76,7 @@ def run_fold(
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
         validate_each_epoch=False,
-        pieces=batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))[0],
+        pieces=batch_pieces(candidate, bench.plan, rows=count)[0],
     )
     if resumed is not None:
         training.restore(resumed[1])
@@ -114,18 +116,22 @@ def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> floa
     return OVERHEAD + EXACT_COST * left_out * (record.predict_pace or 0.0)
 
 
-def _lengthened(bench: Workbench, record: TrialRecord, rows: int, seconds: float) -> Candidate:
-    """Return the candidate for as many epochs as may fit; a deadline cuts them to size."""
+def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) -> Candidate:
+    """Return a trial's candidate for a training that lasts about `seconds` on so many rows.
+
+    Batch and rate follow the length that the trial's pace predicts; there are epochs to spare, as
+    larger batches may be faster, and the deadline cuts the schedule to size.
+    """
     assert record.candidate is not None
-    epochs = bench.plan.finalist_epochs
+    expected = planned = plan.finalist_epochs
     if not math.isinf(seconds):
-        pace = record.train_pace or 0.0
-        epochs = math.ceil(FASTER * seconds / (pace * rows)) if pace else MAX_EPOCHS
-    epochs = min(max(epochs, 1), MAX_EPOCHS)
-    plan, recipe = bench.plan, record.candidate.recipe
-    recipe = recipe.lengthened(
-        epochs=epochs,
-        times=epochs * rows / (plan.search_epochs * plan.search_rows),
+        expected = planned = MAX_EPOCHS
+        if record.train_pace:
+            epochs = seconds / (record.train_pace * rows)
+            expected, planned = math.ceil(epochs), math.ceil(FASTER * epochs)
+    recipe = record.candidate.recipe.lengthened(
+        epochs=min(max(planned, 1), MAX_EPOCHS),
+        times=min(max(expected, 1), MAX_EPOCHS) * rows / (plan.search_epochs * plan.search_rows),
         largest_batch=LARGEST_BATCH,
     )
     return record.candidate.model_copy(update={"recipe": recipe})

@@ -118,11 +118,10 @@ class _TrialRun:
             candidate = resumed[0]
         self._candidate = candidate
         seed = bench.seed("trial", self._trial.number)
-        rows = bench.search_rows
-        pieces, _ = batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))
+        pieces, _ = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)
         training = Training(
             candidate,
-            rows,
+            bench.search_rows,
             plan=bench.device,
             seed=seed,
             rung=bench.job.spec.discard_after,

@@ -57,10 +57,10 @@ def patch_covariance(
     chosen = np.linspace(0, rows - 1, min(rows, max(1, FIT_PATCHES // in_an_image))).astype(int)
     size = channels * kernel**2
     total: Tensor = torch.zeros(size, size, dtype=torch.float64)
-    for part in np.array_split(chosen, -(-len(chosen) * in_an_image // PATCHES_AT_ONCE)):
-        if len(part) == 0:
-            continue
-        pixels = normalisation.apply(torch.from_numpy(images[part]))
+    at_once = max(1, PATCHES_AT_ONCE // in_an_image)
+    for begin in range(0, len(chosen), at_once):
+        part = images[chosen[begin : begin + at_once]]
+        pixels = normalisation.apply(torch.from_numpy(part))
         patches = nn.functional.unfold(pixels.contiguous(), kernel, padding=padding)
         columns = patches.transpose(0, 1).reshape(size, -1).double()
         total += columns @ columns.T
