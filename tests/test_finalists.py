@@ -12,8 +12,7 @@ from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe
 from workers.finalist import FASTER, MAX_EPOCHS, lengthened
 
-
-NETWORK = Architecture(stem=Stem(width=8), stages=(Stage(width=8),))
+NETWORK = Architecture(stem=Stem(width=8), stages=(Stage(width=8, depth=1),))
 
 
 def record(number: int, score: float, state: str = "complete") -> TrialRecord:
