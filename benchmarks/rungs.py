@@ -154,6 +154,7 @@ def measure(run: Run) -> dict[str, float] | None:
         scores["annealed"] = annealed_score(short, sample, run.plan)
         recipe = run.candidate.recipe.lengthened(  # as a finalist's
             epochs=run.worth_epochs,
+            expected=run.worth_epochs,
             times=run.worth_epochs * TRAIN_ROWS / (EPOCHS * run.sample),
             largest_batch=LARGEST_BATCH,
         )

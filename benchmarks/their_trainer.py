@@ -55,8 +55,8 @@ class LoaderBatches(Batches):
         super().__init__(images, labels, recipe=recipe, seed=seed, device=device)
         self._data = PilImages(images, labels, self._transform())
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once."""
+    def epoch(self, number: int, *, whole: bool = False) -> Iterator[Batch]:
+        """Yield the batches of one epoch, each row at most once; this loop leaves none out."""
         seed = int(self.random.integers(2**63))
         loader = DataLoader(
             self._data,
@@ -67,8 +67,8 @@ class LoaderBatches(Batches):
             generator=torch.Generator().manual_seed(seed),
         )
         for images, labels in loader:
-            mixed = self.recipe.mixup > 0.0
-            yield self._mix(images, labels) if mixed else Batch(images, labels)
+            batch = Batch(images, labels)
+            yield self._mixed(batch) if self.recipe.mixup > 0.0 else batch
 
     def _transform(self) -> transforms.Compose:
         chosen = self.recipe.augmentation

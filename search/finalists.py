@@ -11,7 +11,8 @@ def best_trials(board: list[TrialRecord], *, count: int, validation_rows: int) -
     """Return the best trials that trained to their end, or the best there are; best first.
 
     The prior comes first unless another is better by more than a standard error of its score:
-    the best of many noisy scores is partly luck, and the prior is known to be good.
+    the best of many noisy scores is partly luck, and the prior is known to be good. Where there
+    are several finalists it is one of them, for then no luck costs much.
 
     Args:
         board: scored trials, best first.
@@ -21,7 +22,10 @@ def best_trials(board: list[TrialRecord], *, count: int, validation_rows: int) -
     prior = next((record for record in finished if record.number == PRIOR), None)
     if prior is not None and _tied(prior.score, finished[0].score, rows=validation_rows):
         finished = [prior, *(record for record in finished if record is not prior)]
-    return finished[:count]
+    best = finished[:count]
+    if prior is not None and count > 1 and prior not in best:
+        best[-1] = prior
+    return best
 
 
 def _tied(score: float | None, best: float | None, *, rows: int) -> bool:

@@ -1,7 +1,7 @@
 """`Recipe`: how a network is trained. `Candidate`: a network and its recipe, searched jointly."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -23,6 +23,8 @@ Augmentation = Literal[
 ]
 
 MAX_RATE = 10.0
+SHIFT_FROM = 18  # epochs after which the images of one place are known by heart (docs/recipe.md)
+SHIFTED: dict[Augmentation, Augmentation] = {"none": "shift", "flip": "flip_shift"}
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 
 
@@ -40,6 +42,9 @@ class Recipe(Value):
             moved ("affine"), contrast and brightness changed ("jitter").
         label_smoothing: share of the target spread over all classes (arXiv 1512.00567).
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
+        skip: share of the easy rows, those whose last loss was below the mean, that each epoch but
+            the last ones leaves out; the others weigh more in their place (arXiv 2303.04947).
+            Mixed rows have no loss of their own: with mixup none is left out.
         averaging: of the weights over the last steps: "ema" keeps a moving average that
             predicts in their place, "lookahead" (arXiv 1907.08610) also trains on from it.
         clip_norm: the gradient's largest global norm, or None for no limit.
@@ -54,29 +59,36 @@ class Recipe(Value):
     label_smoothing: Fraction = 0.1
     mixup: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
     augmentation: Augmentation = "flip_shift"
+    skip: Fraction = 0.0
     averaging: Averaging = "none"
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
 
-    def lengthened(self, *, epochs: int, times: float, largest_batch: int) -> "Recipe":
-        """Return the recipe for a training on `times` as many images.
+    def lengthened(
+        self, *, epochs: int, expected: float, times: float, largest_batch: int
+    ) -> "Recipe":
+        """Return the recipe for a training of up to `epochs`, on `times` as many images.
 
         The batch that learns most from each image grows with the training (arXiv 1812.06162), so
         it grows with the root of `times`, by a power of two, and the learning rate with the root
-        of the batch.
+        of the batch. What a short training need not fear, a long one does: that it learns the
+        images by heart. So a long one also shifts them.
 
         Args:
+            expected: epochs that there probably is time for.
             largest_batch: beyond which the batch does not grow.
         """
         doublings = max(0, round(0.5 * math.log2(max(times, 1.0))))
         while doublings and self.batch_size * 2**doublings > largest_batch:
             doublings -= 1
-        changes = {
+        changes: dict[str, Any] = {
             "epochs": epochs,
             "batch_size": self.batch_size * 2**doublings,
             "learning_rate": min(self.learning_rate * 2.0 ** (doublings / 2), MAX_RATE),
         }
+        if expected >= SHIFT_FROM:
+            changes["augmentation"] = SHIFTED.get(self.augmentation, self.augmentation)
         return self.model_copy(update=changes)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 import pydantic
 
 from spaces.errors import SpaceError
-from spaces.recipe import Augmentation, Averaging, Optimizer, Recipe, Schedule
+from spaces.recipe import Augmentation, Averaging, Fraction, Optimizer, Recipe, Schedule
 from spaces.space import Choices, Suggester, check_span
 from spaces.values import Value
 
@@ -30,6 +30,7 @@ class RecipeSpace(Value):
     schedules: Choices[Schedule] = ("triangular", "cosine", "step", "constant")
     norm_bias_rates: Choices[float] = (1.0, 8.0)
     averagings: Choices[Averaging] = ("none", "ema")
+    skips: Choices[Fraction] = (0.75,)
     weight_decay: PositiveSpan = (5e-4, 5e-2)
     dropout: ShareSpan = (0.0, 0.5)
     label_smoothing: ShareSpan = (0.0, 0.2)
@@ -72,6 +73,7 @@ class RecipeSpace(Value):
             learning_rate=rates[optimizer],
             norm_bias_rate=trial.suggest_categorical("norm_bias_rate", self.norm_bias_rates),
             averaging=trial.suggest_categorical("averaging", self.averagings),
+            skip=trial.suggest_categorical("skip", self.skips),
             schedule=trial.suggest_categorical("schedule", self.schedules),
             weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
             dropout=trial.suggest_float("dropout", *self.dropout),
@@ -91,6 +93,7 @@ class RecipeSpace(Value):
             "schedule": preferred("triangular", self.schedules),
             "norm_bias_rate": preferred(1.0, self.norm_bias_rates),
             "averaging": preferred("none", self.averagings),
+            "skip": preferred(0.75, self.skips),
             "weight_decay": clipped(5e-3, self.weight_decay),
             "dropout": clipped(0.0, self.dropout),
             "label_smoothing": clipped(0.1, self.label_smoothing),

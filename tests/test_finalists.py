@@ -38,7 +38,7 @@ def chosen(board: list[TrialRecord], *, count: int = 2, rows: int = 4000) -> lis
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
-    [(4000, [0, 7]), (100_000, [7, 5])],
+    [(4000, [0, 7]), (100_000, [7, 0])],
     ids=["within a standard error", "beyond it"],
 )
 def test_the_prior_is_displaced_only_beyond_a_standard_error(
@@ -50,6 +50,12 @@ def test_the_prior_is_displaced_only_beyond_a_standard_error(
 
 def test_a_far_better_trial_comes_first() -> None:
     assert chosen([record(3, 0.95), record(0, 0.90)]) == [3, 0]
+    assert chosen([record(3, 0.95), record(0, 0.90)], count=1) == [3]
+
+
+def test_the_prior_is_one_of_several_finalists() -> None:
+    board = [record(3, 0.95), record(2, 0.94), record(4, 0.93), record(0, 0.90)]
+    assert chosen(board, count=3) == [3, 2, 0]
 
 
 def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:

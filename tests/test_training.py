@@ -14,16 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from torch import Tensor
 
-from search.plan import HostSpeed
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.network import build_network
-from spaces.recipe import Augmentation, Candidate, Optimizer, Recipe, Schedule
-from workers.augmentation import AUGMENTATIONS
-from workers.batches import Batch, Batches, Normalisation
+from spaces.recipe import Candidate, Optimizer, Recipe, Schedule
 from workers.checkpoints import load_checkpoint, save_checkpoint
-from workers.device import DevicePlan, host_speed, images_per_second
+from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
 from workers.finalist import processor_pace
 from workers.optimization import learning_rate_factor, make_optimizer
@@ -154,8 +150,8 @@ def test_equal_seeds_give_equal_trainings_and_others_do_not(few: Rows) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize(
     "recipe",
-    [{}, {"augmentation": "flip_shift_erase", "mixup": 0.4}],
-    ids=["plain", "mixed and erased"],
+    [{}, {"augmentation": "flip_shift_erase", "mixup": 0.4}, {"skip": 0.75}],
+    ids=["plain", "mixed and erased", "easy rows left out"],
 )
 def test_a_resumed_training_ends_where_the_undisturbed_one_does(
     few: Rows,
@@ -319,6 +315,18 @@ def test_a_far_too_high_rate_diverges_and_clipping_does_not(few: Rows) -> None:
     assert run(training_of(candidate(**gentle), few)).finished
 
 
+def test_easy_rows_are_left_out_until_the_last_steps(few: Rows) -> None:
+    made = candidate(skip=0.9, epochs=8, batch_size=16, learning_rate=0.1)
+    training = run(training_of(made, few))
+    images = [report.images for report in training.curve]
+    assert sum(images) == 8 * 192 == training.total_steps * 16
+    assert images[0] == 192 and max(images[1:4]) < 192
+    assert training.epoch > 8
+    last = training.curve[-1]
+    assert last.validation_accuracy is not None and last.validation_accuracy > 0.7
+    assert 0.0 < last.train_accuracy <= 1.0
+
+
 # --- keeping to the time ----------------------------------------------------------------------
 
 STEP_SECONDS = 1000.0  # of the clock that tests turn; what really passes is nothing against it
@@ -454,224 +462,6 @@ def test_biases_and_norms_do_not_decay(optimizer: Optimizer) -> None:
     assert kinds == {True, False}
 
 
-# --- batches ----------------------------------------------------------------------------------
-
-
-def test_normalisation_is_numpys_mean_and_deviation_by_channel() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3), dtype=np.uint8)
-    images[..., 1] //= 4
-    images[..., 2] = 7
-    made = Normalisation.of(images)
-    pixels = images.reshape(-1, 3).astype(float)
-    assert made.mean == pytest.approx(tuple(pixels.mean(0)))
-    assert made.std == pytest.approx((pixels[:, 0].std(), pixels[:, 1].std(), 1.0))
-    mapped = made.apply(torch.from_numpy(images)).numpy()
-    expected = (images - pixels.mean(0)) / np.array(made.std)
-    assert mapped.shape == (50, 3, 6, 5)
-    assert np.allclose(mapped, expected.transpose(0, 3, 1, 2), atol=1e-4)
-
-
-def batches_of(
-    images: Images,
-    augmentation: Augmentation,
-    *,
-    seed: int = 0,
-    batch_size: int = 64,
-    mixup: float = 0.0,
-) -> Batches:
-    """Return batches in which the label of each image is its row."""
-    recipe = Recipe(augmentation=augmentation, batch_size=batch_size, mixup=mixup)
-    labels = np.arange(len(images), dtype=np.int64)
-    return Batches(images, labels, recipe=recipe, seed=seed, device=CPU.torch_device)
-
-
-def pixels_of(batches: Batches, images: Tensor) -> NDArray[np.float64]:
-    """Return normalised images as pixel values of (rows, height, width, channels)."""
-    values: NDArray[np.float64] = images.permute(0, 2, 3, 1).numpy().astype(np.float64)
-    values *= np.array(batches.normalisation.std)
-    values += np.array(batches.normalisation.mean)
-    return values
-
-
-def drawn(batches: Batches, epoch: int) -> dict[int, NDArray[np.float64]]:
-    """Return each image of an epoch by its row, as pixel values."""
-    return {
-        int(label): image
-        for batch in batches.epoch(epoch)
-        for label, image in zip(batch.labels, pixels_of(batches, batch.images), strict=True)
-    }
-
-
-def single_pixels(side: int, *, at: tuple[int, int], rows: int = 128) -> Images:
-    """Return black images with one bright pixel at (row, column)."""
-    images = np.zeros((rows, side, side, 1), dtype=np.uint8)
-    images[:, at[0], at[1]] = 250
-    return images
-
-
-def places(batches: Batches, epoch: int) -> dict[int, tuple[int, int]]:
-    """Return where the one bright pixel of each image is."""
-    found = {}
-    for row, image in drawn(batches, epoch).items():
-        bright = np.argwhere(image[..., 0] > 125)
-        assert len(bright) == 1
-        found[row] = (int(bright[0, 0]), int(bright[0, 1]))
-    return found
-
-
-def noise(rows: int = 64, *, side: int = 8, channels: int = 1) -> Images:
-    generator = np.random.default_rng(1)
-    return generator.integers(0, 256, (rows, side, side, channels), dtype=np.uint8)
-
-
-def test_without_augmentation_images_and_labels_stay_as_they_are() -> None:
-    images = noise(channels=3)
-    batches = batches_of(images, "none", batch_size=16)
-    for epoch in range(2):
-        seen = drawn(batches, epoch)
-        assert len(seen) == len(images)
-        for row, image in seen.items():
-            assert np.allclose(image, images[row], atol=1e-2)
-
-
-@pytest.mark.parametrize("augmentation", ["none", "flip", "shift", "flip_shift_erase"])
-def test_an_epoch_sees_each_row_at_most_once_in_another_order(augmentation: Augmentation) -> None:
-    batches = batches_of(noise(50), augmentation, batch_size=16)
-    assert batches.per_epoch == 3
-    orders = [[int(x) for batch in batches.epoch(e) for x in batch.labels] for e in range(2)]
-    for order in orders:
-        assert len(order) == len(set(order)) == 48
-    assert orders[0] != orders[1]
-
-
-def test_fewer_rows_than_a_batch_are_one_batch() -> None:
-    batches = batches_of(noise(10), "none", batch_size=256)
-    assert batches.per_epoch == 1 and len(drawn(batches, 0)) == 10
-
-
-@pytest.mark.parametrize(("side", "most"), [(8, 1), (28, 2), (40, 3)])
-def test_a_shift_moves_at_most_the_stated_pixels_each_way(side: int, most: int) -> None:
-    batches = batches_of(single_pixels(side, at=(3, 4)), "shift")
-    moves = [(y - 3, x - 4) for epoch in (0, 1) for y, x in places(batches, epoch).values()]
-    for direction in (0, 1):
-        assert {move[direction] for move in moves} == set(range(-most, most + 1))
-
-
-def test_what_a_shift_brings_in_is_black() -> None:
-    images = np.full((128, 8, 8, 1), 200, dtype=np.uint8)
-    images[0] = 100  # so that the deviation is not zero
-    for row, image in drawn(batches_of(images, "shift"), 0).items():
-        values = set(np.rint(image).astype(int).ravel().tolist())
-        assert values <= {0, int(images[row, 0, 0, 0])}
-
-
-def test_a_flip_mirrors_each_image_in_every_second_epoch() -> None:
-    batches = batches_of(single_pixels(8, at=(2, 1)), "flip")
-    epochs = [places(batches, epoch) for epoch in range(4)]
-    assert {place for place in epochs[0].values()} == {(2, 1), (2, 6)}
-    assert epochs[0] == epochs[2] and epochs[1] == epochs[3]
-    assert all(epochs[0][row] != epochs[1][row] for row in epochs[0])
-
-
-def test_a_flip_mirrors_whole_images() -> None:
-    images = noise(channels=2)
-    for row, image in drawn(batches_of(images, "flip"), 0).items():
-        either = (images[row], images[row][:, ::-1])
-        assert any(np.allclose(image, each, atol=1e-2) for each in either)
-
-
-def test_flip_and_shift_together_do_both() -> None:
-    batches = batches_of(single_pixels(28, at=(9, 4)), "flip_shift")
-    for epoch in (0, 1):
-        found = places(batches, epoch).values()
-        assert {y for y, _ in found} == set(range(7, 12))
-        assert {x for _, x in found} == {*range(2, 7), *range(21, 26)}
-
-
-def test_erasing_sets_one_square_of_half_of_the_images_to_the_mean() -> None:
-    batches = batches_of(noise(256, side=20), "flip_shift_erase", batch_size=256)
-    (batch,) = batches.epoch(0)
-    erased = 0
-    for image in batch.images[:, 0].numpy():
-        rows, columns = np.nonzero(image == 0.0)  # the mean, once normalised
-        if len(rows):
-            erased += 1
-            assert np.ptp(rows) == np.ptp(columns) == 6 and len(rows) == 49  # 35 % of 20 is 7
-    assert 0.35 < erased / 256 < 0.65
-
-
-def test_an_affine_change_turns_scales_and_moves_each_image_by_itself() -> None:
-    images = np.zeros((200, 40, 40, 1), dtype=np.uint8)
-    images[:, 17:23, 10:30] = 200  # a bar
-    found = drawn(batches_of(images, "affine", batch_size=200), 0).values()
-    y, x = np.mgrid[:40, :40] - 19.5
-    angles, sizes, moves = [], [], []
-    for image in (each[:, :, 0] for each in found):
-        mass = image.sum()
-        centre = np.array([(image * y).sum(), (image * x).sum()]) / mass
-        dy, dx = y - centre[0], x - centre[1]
-        cross, wide, high = ((image * each).sum() for each in (dx * dy, dx**2, dy**2))
-        angles.append(math.degrees(0.5 * math.atan2(2.0 * cross, wide - high)))
-        sizes.append(mass / (200 * 120))
-        moves.append(np.abs(centre).max())
-    assert 7.0 < max(map(abs, angles)) < 11.0
-    assert 0.80 < min(sizes) < 0.88 and 1.14 < max(sizes) < 1.25  # 1.1 squared is 1.21
-    assert 2.5 < max(moves) < 3.8  # 8 % of 40 pixels, and scaled
-    assert len(set(map(float, angles))) == 200
-
-
-def test_jitter_changes_contrast_and_brightness_alone() -> None:
-    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    changed = AUGMENTATIONS["jitter"](images, np.random.default_rng(0)).numpy()
-    factors = []
-    for before, after in zip(images.numpy(), changed, strict=True):
-        factor, offset = np.polyfit(before.ravel(), after.ravel(), 1)
-        assert np.allclose(after, factor * before + offset, atol=1e-4)
-        assert 0.8 <= factor <= 1.2 and abs(offset) <= 0.2
-        factors.append(factor)
-    assert np.ptp(factors) > 0.2
-
-
-def test_mixup_mixes_images_as_it_mixes_labels() -> None:
-    images = np.repeat(np.arange(200, dtype=np.uint8), 64).reshape(200, 8, 8, 1)
-    batches = batches_of(images, "none", batch_size=50, mixup=0.4)
-    shares = []
-    for batch in batches.epoch(0):
-        assert batch.other_labels is not None and 0.0 <= batch.share <= 1.0
-        assert sorted(batch.labels.tolist()) == sorted(batch.other_labels.tolist())
-        expected = batch.share * batch.labels + (1.0 - batch.share) * batch.other_labels
-        found = pixels_of(batches, batch.images)[:, 0, 0, 0]
-        assert np.allclose(found, expected.numpy(), atol=1e-2)
-        shares.append(batch.share)
-    assert len(set(shares)) == 4
-
-
-@pytest.mark.parametrize("augmentation", ["none", "flip_shift_erase", "flip_affine_jitter"])
-def test_equal_seeds_draw_equal_batches_also_after_a_restore(augmentation: Augmentation) -> None:
-    def epoch(batches: Batches, number: int) -> list[Batch]:
-        return list(batches.epoch(number))
-
-    first = batches_of(noise(), augmentation, batch_size=16, mixup=0.4)
-    epoch(first, 0)
-    state = json.loads(json.dumps(first.state()))
-    again = batches_of(noise(), augmentation, batch_size=16, mixup=0.4)
-    again.restore(state)
-    for one, other in zip(epoch(first, 1), epoch(again, 1), strict=True):
-        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
-        assert one.share == other.share
-    different = batches_of(noise(), augmentation, batch_size=16, seed=1)
-    assert not torch.equal(epoch(different, 0)[0].labels, one.labels)
-
-
-def test_the_exported_networks_pace_is_that_of_the_processor(few: Rows) -> None:
-    training = run(training_of(candidate(epochs=1), few))
-    own = training.curve[-1].validation_seconds
-    assert own is not None
-    assert processor_pace(training) == own / len(few.validation_labels)
-    training.evaluation = training.evaluation.model_copy(update={"device": "cuda"})
-    assert 0.0 < processor_pace(training) != own / len(few.validation_labels)
-
-
 # --- predicting -------------------------------------------------------------------------------
 
 
@@ -701,82 +491,10 @@ def test_predicting_changes_neither_the_network_nor_the_random_state(few: Rows) 
     assert all(torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
 
 
-# --- the host's speed -------------------------------------------------------------------------
-
-
-class Probe:
-    """Stands in for the measuring, and counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[DevicePlan] = []
-        self.progress: list[str] = []
-
-    def __call__(self, plan: DevicePlan) -> float:
-        self.asked.append(plan)
-        return 900.0 if plan.dtype == "float32" and plan.channels_last else 500.0
-
-    def speed(self, cache: Path) -> tuple[HostSpeed, DevicePlan]:
-        return host_speed(cache=cache, progress=self.progress.append)
-
-
-@pytest.fixture
-def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
-    made = Probe()
-    monkeypatch.setattr("workers.device.images_per_second", made)
-    return made
-
-
-def test_the_fastest_way_of_computing_is_chosen(probe: Probe, tmp_path: Path) -> None:
-    speed, plan = probe.speed(tmp_path)
-    assert speed.images_per_second == 900.0 and speed.macs > 0
-    assert plan.dtype == "float32" and plan.channels_last
-    assert len(probe.asked) == len(set(probe.asked)) == 3 and len(probe.progress) == 1
-
-
-def test_a_host_is_measured_once(probe: Probe, tmp_path: Path) -> None:
-    first = probe.speed(tmp_path / "cache")
-    measured = len(probe.asked)
-    assert probe.speed(tmp_path / "cache") == first
-    (path,) = (tmp_path / "cache").iterdir()
-    record = json.loads(path.read_text())
-    record["speed"]["images_per_second"] = 12345.0
-    path.write_text(json.dumps(record))
-    speed, plan = probe.speed(tmp_path / "cache")
-    assert speed.images_per_second == 12345.0 and plan == first[1]
-    assert len(probe.asked) == measured and len(probe.progress) == 1
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: "",
-        lambda text: "null",
-        lambda text: "[]",
-        lambda text: text.replace("images_per_second", "images"),
-        lambda text: text.replace("float32", "float33"),
-        lambda text: text.replace("900", '"fast"'),
-        lambda text: "\xff",
-    ],
-)
-def test_a_damaged_memory_is_measured_again_and_mended(
-    probe: Probe, tmp_path: Path, damage: Callable[[str], str]
-) -> None:
-    first = probe.speed(tmp_path)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_text()
-    path.write_bytes(damage(whole).encode("latin-1"))
-    assert probe.speed(tmp_path) == first and len(probe.asked) == 6
-    assert path.read_text() == whole
-
-
-def test_a_memory_that_cannot_be_written_is_done_without(probe: Probe, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for _ in range(2):
-        assert probe.speed(tmp_path / "file")[0].images_per_second == 900.0
-    assert len(probe.asked) == 6
-
-
-def test_measuring_gives_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.device.PROBE_SECONDS", 0.01)
-    assert images_per_second(CPU) > 0.0
+def test_the_exported_networks_pace_is_that_of_the_processor(few: Rows) -> None:
+    training = run(training_of(candidate(epochs=1), few))
+    own = training.curve[-1].validation_seconds
+    assert own is not None
+    assert processor_pace(training) == own / len(few.validation_labels)
+    training.evaluation = training.evaluation.model_copy(update={"device": "cuda"})
+    assert 0.0 < processor_pace(training) != own / len(few.validation_labels)

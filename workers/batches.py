@@ -4,8 +4,8 @@ Images stay in memory as uint8. Shift and flip are a single gather: every output
 up its source row and column in the padded image, so no image is touched on its own.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spaces.recipe import Recipe
 from workers.augmentation import AUGMENTATIONS
+from workers.row_losses import RowLosses
 
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
 
@@ -51,24 +52,39 @@ class Batch:
 
     With mixup, the image's second share belongs to `other_labels`: the loss weighs the
     labels by `share` and the other labels by 1 - `share`.
+
+    Attributes:
+        rows: the images' numbers (n,) among the training rows, where their losses are wanted.
+        weights: of each image's loss (n,), about 1 on average; None: all weigh the same.
     """
 
     images: Tensor
     labels: Tensor
     other_labels: Tensor | None = None
     share: float = 1.0
+    rows: Tensor | None = None
+    weights: Tensor | None = None
 
     def split(self, pieces: int) -> list["Batch"]:
         """Cut the batch into so many pieces of about the same size."""
         if pieces == 1:
             return [self]
-        others = (self.other_labels,) * pieces
-        if self.other_labels is not None:
-            others = self.other_labels.tensor_split(pieces)
-        parts = zip(
-            self.images.tensor_split(pieces), self.labels.tensor_split(pieces), others, strict=True
+        columns = zip(
+            self.images.tensor_split(pieces),
+            self.labels.tensor_split(pieces),
+            _cut(self.other_labels, pieces),
+            _cut(self.rows, pieces),
+            _cut(self.weights, pieces),
+            strict=True,
         )
-        return [Batch(images, labels, other, self.share) for images, labels, other in parts]
+        return [
+            Batch(images, labels, others, self.share, rows, weights)
+            for images, labels, others, rows, weights in columns
+        ]
+
+
+def _cut(column: Tensor | None, pieces: int) -> Sequence[Tensor | None]:
+    return [None] * pieces if column is None else column.tensor_split(pieces)
 
 
 def windows(images: Tensor, height: int, width: int) -> Tensor:
@@ -86,7 +102,12 @@ def windows(images: Tensor, height: int, width: int) -> Tensor:
 
 
 class Batches:
-    """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator."""
+    """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator.
+
+    Attributes:
+        losses: of the rows when they were last seen, if the recipe leaves easy ones out; whoever
+            trains notes them.
+    """
 
     def __init__(
         self,
@@ -110,10 +131,12 @@ class Batches:
         padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
         self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
+        skips = recipe.skip > 0.0 and recipe.mixup == 0.0
+        self.losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
 
     @property
     def per_epoch(self) -> int:
-        """Number of batches in an epoch; the incomplete last one is left out."""
+        """Number of batches in a whole epoch; the incomplete last one is left out."""
         return max(1, self.rows // self.size)
 
     def state(self) -> dict[str, Any]:
@@ -124,21 +147,39 @@ class Batches:
         """Continue as if the epochs before `state` had been drawn here."""
         self.random.bit_generator.state = state
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once."""
-        order = self.random.permutation(self.rows)
-        for index in range(self.per_epoch):
-            yield self._batch(order[index * self.size : (index + 1) * self.size], number)
+    def epoch(self, number: int, *, whole: bool = False) -> Iterator[Batch]:
+        """Yield the batches of one epoch, each row at most once.
 
-    def _batch(self, rows: NDArray[np.int64], epoch: int) -> Batch:
+        Args:
+            whole: also the rows that the recipe leaves out.
+        """
+        order = self.random.permutation(self.rows)
+        weights: NDArray[np.float32] | None = None
+        if self.losses is not None and not whole:
+            kept, weights = self.losses.draw(self.random)
+            if kept.sum() >= self.size:
+                order = order[kept[order]]
+            else:
+                weights = None
+        for first in range(0, len(order) - self.size + 1, self.size):
+            yield self._batch(order[first : first + self.size], number, weights)
+
+    def _batch(
+        self, rows: NDArray[np.int64], epoch: int, weights: NDArray[np.float32] | None
+    ) -> Batch:
         images = self.normalisation.apply(self._gather(rows, epoch))
-        labels = self.labels[torch.from_numpy(rows).to(self.labels.device)]
+        device = self.labels.device
+        numbers = torch.from_numpy(rows).to(device)
         for name, augment in AUGMENTATIONS.items():
             if name in self.parts:
                 images = augment(images, self.random)
-        if self.recipe.mixup > 0.0:
-            return self._mix(images, labels)
-        return Batch(images, labels)
+        batch = Batch(
+            images,
+            self.labels[numbers],
+            rows=None if self.losses is None else numbers,
+            weights=None if weights is None else torch.from_numpy(weights[rows]).to(device),
+        )
+        return self._mixed(batch) if self.recipe.mixup > 0.0 else batch
 
     def _shift(self) -> int:
         if "shift" not in self.parts:
@@ -158,8 +199,9 @@ class Batches:
             images[mirrored] = images[mirrored].flip(2)
         return images
 
-    def _mix(self, images: Tensor, labels: Tensor) -> Batch:
+    def _mixed(self, batch: Batch) -> Batch:
         share = float(self.random.beta(self.recipe.mixup, self.recipe.mixup))
-        order = torch.from_numpy(self.random.permutation(len(labels))).to(images.device)
-        mixed = images * share + images[order] * (1.0 - share)
-        return Batch(mixed, labels, other_labels=labels[order], share=share)
+        order = torch.from_numpy(self.random.permutation(len(batch.labels)))
+        order = order.to(batch.labels.device)
+        mixed = batch.images * share + batch.images[order] * (1.0 - share)
+        return replace(batch, images=mixed, other_labels=batch.labels[order], share=share)

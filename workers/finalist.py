@@ -119,8 +119,8 @@ def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> floa
 def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) -> Candidate:
     """Return a trial's candidate for a training that lasts about `seconds` on so many rows.
 
-    Batch and rate follow the length that the trial's pace predicts; there are epochs to spare, as
-    larger batches may be faster, and the deadline cuts the schedule to size.
+    Batch, rate and augmentation follow the length that the trial's pace predicts; there are epochs
+    to spare, as larger batches may be faster, and the deadline cuts the schedule to size.
     """
     assert record.candidate is not None
     expected = planned = plan.finalist_epochs
@@ -129,9 +129,11 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
         if record.train_pace:
             epochs = seconds / (record.train_pace * rows)
             expected, planned = math.ceil(epochs), math.ceil(FASTER * epochs)
+    expected, planned = (min(max(count, 1), MAX_EPOCHS) for count in (expected, planned))
     recipe = record.candidate.recipe.lengthened(
-        epochs=min(max(planned, 1), MAX_EPOCHS),
-        times=min(max(expected, 1), MAX_EPOCHS) * rows / (plan.search_epochs * plan.search_rows),
+        epochs=planned,
+        expected=expected,
+        times=expected * rows / (plan.search_epochs * plan.search_rows),
         largest_batch=LARGEST_BATCH,
     )
     return record.candidate.model_copy(update={"recipe": recipe})

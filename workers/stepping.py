@@ -9,6 +9,7 @@ from spaces.recipe import Recipe
 from workers.batches import Batch
 from workers.device import DevicePlan
 from workers.memory import SMALLEST_PIECE
+from workers.row_losses import RowLosses
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -27,11 +28,12 @@ class StepSums:
         self.correct = torch.zeros((), device=self.device)
 
     @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Count the images of a batch or of a piece of one."""
-        self.loss += loss * len(labels)
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.images += len(labels)
+    def add(self, logits: Tensor, batch: Batch, loss: Tensor) -> None:
+        """Count the images of a batch or of a piece of one, each with its weight."""
+        self.loss += loss * len(batch.labels)
+        correct = logits.argmax(1) == batch.labels
+        self.correct += (correct if batch.weights is None else correct * batch.weights).sum()
+        self.images += len(batch.labels)
 
 
 class Stepper:
@@ -40,6 +42,7 @@ class Stepper:
     Attributes:
         pieces: into how many a batch is cut; their gradients add up to the whole batch's, only
             the batch norms see fewer images at once. Doubled whenever memory runs out.
+        losses: where the loss of each row is noted, if anybody wants to know.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Stepper:
         *,
         recipe: Recipe,
         plan: DevicePlan,
+        losses: RowLosses | None = None,
         pieces: int = 1,
     ) -> None:
         self.network, self.optimizer = network, optimizer
         self.recipe, self.plan = recipe, plan
+        self.losses = losses
         self.pieces = pieces
 
     def step(self, batch: Batch, sums: StepSums) -> None:
@@ -79,25 +84,33 @@ class Stepper:
 
     def _gradients(self, batch: Batch, sums: StepSums) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        done: list[tuple[Tensor, Tensor, Tensor]] = []
+        done: list[tuple[Tensor, Batch, Tensor]] = []
         for piece in batch.split(self.pieces):
             with self.plan.autocast():
                 logits = self.network(piece.images)
-                loss = self._loss(logits, piece)
+                losses = self._losses(logits, piece)
+            if self.losses is not None and piece.rows is not None:
+                self.losses.note(piece.rows, losses)
+            loss = (losses if piece.weights is None else losses * piece.weights).mean()
             share = len(piece.labels) / len(batch.labels)
             (loss * share if share < 1.0 else loss).backward()  # type: ignore[no-untyped-call]
-            done.append((logits.detach(), piece.labels, loss.detach()))
+            done.append((logits.detach(), piece, loss.detach()))
         for counted in done:  # a batch counts once, also when memory ran out half-way
             sums.add(*counted)
 
-    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        logits = logits.float()
-        loss = nn.functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of each image (n,)."""
+        losses = self._cross_entropy(logits, batch.labels)
         if batch.other_labels is None:
-            return loss
-        other = nn.functional.cross_entropy(logits, batch.other_labels, label_smoothing=smoothing)
-        return batch.share * loss + (1.0 - batch.share) * other
+            return losses
+        others = self._cross_entropy(logits, batch.other_labels)
+        return batch.share * losses + (1.0 - batch.share) * others
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        return nn.functional.cross_entropy(
+            logits.float(), labels, label_smoothing=smoothing, reduction="none"
+        )
 
 
 def is_out_of_memory(failure: BaseException) -> bool:

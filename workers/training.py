@@ -33,6 +33,7 @@ from workers.whitening import fit_whitening
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
 MIN_PACE_STEPS = 16  # steps before a measured pace is believed
 RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
+WHOLE_FROM = 0.875  # share of all steps after which epochs leave no row out (2303.04947)
 MIN_LIKELIHOOD = 1e-12  # keeps the loss of a class that was given no probability finite
 
 
@@ -123,7 +124,12 @@ class Training:
         self.network = plan.place(network)
         self.optimizer = make_optimizer(self.network, recipe)
         self.stepper = Stepper(
-            self.network, self.optimizer, recipe=recipe, plan=plan, pieces=pieces
+            self.network,
+            self.optimizer,
+            recipe=recipe,
+            plan=plan,
+            losses=self.batches.losses,
+            pieces=pieces,
         )
         averages = recipe.averaging != "none"
         self.average = WeightAverage(self.network, recipe.averaging) if averages else None
@@ -177,7 +183,8 @@ class Training:
     ) -> EpochReport:
         self.network.train()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
-        for batch in self.batches.epoch(self.epoch):
+        whole = self.step >= WHOLE_FROM * self.total_steps
+        for batch in self.batches.epoch(self.epoch, whole=whole):
             interrupt()
             self.take_step(batch, sums)
             if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
@@ -298,6 +305,8 @@ class Training:
         tensors |= optimizer_tensors
         if self.average is not None:
             tensors |= {f"average.{i}": v for i, v in enumerate(self.average.tensors)}
+        if self.batches.losses is not None:
+            tensors["losses"] = self.batches.losses.losses
         return TrainingState(
             tensors=copies(tensors | random_state(self.plan.torch_device)),
             numbers={
@@ -321,6 +330,8 @@ class Training:
         if self.average is not None:
             count = len(self.average.tensors)
             self.average.restore([state.tensors[f"average.{i}"] for i in range(count)])
+        if self.batches.losses is not None:
+            self.batches.losses.losses.copy_(state.tensors["losses"])
         self.step = int(state.numbers["step"])
         self.total_steps = int(state.numbers["total_steps"])
         self.stepper.pieces = int(state.numbers["pieces"])

@@ -1,0 +1,90 @@
+"""The host is measured once, and the fastest way of computing is chosen."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search.plan import HostSpeed
+from workers.device import DevicePlan, host_speed, images_per_second
+
+CPU = DevicePlan()
+
+
+class Probe:
+    """Stands in for the measuring, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[DevicePlan] = []
+        self.progress: list[str] = []
+
+    def __call__(self, plan: DevicePlan) -> float:
+        self.asked.append(plan)
+        return 900.0 if plan.dtype == "float32" and plan.channels_last else 500.0
+
+    def speed(self, cache: Path) -> tuple[HostSpeed, DevicePlan]:
+        return host_speed(cache=cache, progress=self.progress.append)
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
+    made = Probe()
+    monkeypatch.setattr("workers.device.images_per_second", made)
+    return made
+
+
+def test_the_fastest_way_of_computing_is_chosen(probe: Probe, tmp_path: Path) -> None:
+    speed, plan = probe.speed(tmp_path)
+    assert speed.images_per_second == 900.0 and speed.macs > 0
+    assert plan.dtype == "float32" and plan.channels_last
+    assert len(probe.asked) == len(set(probe.asked)) == 3 and len(probe.progress) == 1
+
+
+def test_a_host_is_measured_once(probe: Probe, tmp_path: Path) -> None:
+    first = probe.speed(tmp_path / "cache")
+    measured = len(probe.asked)
+    assert probe.speed(tmp_path / "cache") == first
+    (path,) = (tmp_path / "cache").iterdir()
+    record = json.loads(path.read_text())
+    record["speed"]["images_per_second"] = 12345.0
+    path.write_text(json.dumps(record))
+    speed, plan = probe.speed(tmp_path / "cache")
+    assert speed.images_per_second == 12345.0 and plan == first[1]
+    assert len(probe.asked) == measured and len(probe.progress) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "null",
+        lambda text: "[]",
+        lambda text: text.replace("images_per_second", "images"),
+        lambda text: text.replace("float32", "float33"),
+        lambda text: text.replace("900", '"fast"'),
+        lambda text: "\xff",
+    ],
+)
+def test_a_damaged_memory_is_measured_again_and_mended(
+    probe: Probe, tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    first = probe.speed(tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_text()
+    path.write_bytes(damage(whole).encode("latin-1"))
+    assert probe.speed(tmp_path) == first and len(probe.asked) == 6
+    assert path.read_text() == whole
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(probe: Probe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        assert probe.speed(tmp_path / "file")[0].images_per_second == 900.0
+    assert len(probe.asked) == 6
+
+
+def test_measuring_gives_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.device.PROBE_SECONDS", 0.01)
+    assert images_per_second(CPU) > 0.0
