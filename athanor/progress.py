@@ -69,7 +69,8 @@ class Progress:
 
     def folds_line(self) -> str:
         """Say how many folds are trained."""
-        return f"{self.folds_done} of {len(self.folds)} folds" if self.folds else ""
+        wanted = sum(task.done or task.pending for task in self.folds)
+        return f"{self.folds_done} of {wanted} folds" if self.folds else ""
 
     def budget_line(self) -> str:
         """Say how much of the budget is used."""

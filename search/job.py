@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from search.plan import Plan, finalists_for, folds_for
+from search.plan import Plan, finalists_for, folds_for, survivors_for
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.values import Value, validated
@@ -76,8 +76,9 @@ class JobSpec(Value):
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
         folds: into how many parts the training rows are split; fold 0 judges the trials. None:
-            about five, so that no worker idles.
-        finalists: how many of the best trials are trained on every fold; None: by budget.
+            about five, more in long searches, so that no worker idles.
+        finalists: how many of the best trials are trained on every fold; None: by budget, and in
+            long searches by a race on the first fold.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget.
         discard_after: epochs after which only the best go on; 0 turns pruning off.
         keep: how many of the best so far go on.
@@ -132,8 +133,13 @@ class JobSpec(Value):
 
     @property
     def finalist_count(self) -> int:
-        """How many trials are trained on every fold; fewer if there are not so many."""
+        """How many trials are trained on the first fold; fewer if there are not so many."""
         return min(self.finalists or finalists_for(self.budget), self.trials or MAX_FINALISTS)
+
+    @property
+    def survivor_count(self) -> int:
+        """How many of them are trained on every fold: all, where so many were asked for."""
+        return min(self.finalists or survivors_for(self.budget), self.finalist_count)
 
     def fold_count(self, *, rarest: int) -> int:
         """Return into how many folds the training rows are split.
@@ -141,7 +147,12 @@ class JobSpec(Value):
         Args:
             rarest: rows of the class that has the fewest, of which each fold needs one.
         """
-        usual = folds_for(finalists=self.finalist_count, workers=self.worker_count)
+        usual = folds_for(
+            self.budget,
+            finalists=self.finalist_count,
+            survivors=self.survivor_count,
+            workers=self.worker_count,
+        )
         return self.folds or min(usual, max(MIN_FOLDS, rarest))
 
     @classmethod

@@ -22,12 +22,13 @@ COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equ
 MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
 UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
-TWO_FINALISTS_FROM = 2400.0  # seconds of budget; below it a second one takes too much time
-THREE_FINALISTS_FROM = 7200.0
+RACE_FROM = 1500.0  # seconds of budget; below it a race takes too much of the finalists' time
+TWO_SURVIVORS_FROM = 7200.0  # seconds of budget; below it one finalist uses the time better
 FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`
 TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes
 FIXED_COST = 0.55  # of the probe's time per image is independent of its MACs
-FOLDS, USUAL_FOLDS = range(4, 9), 5
+FOLDS = range(4, 9)
+SHORT_FOLDS, LONG_FOLDS = 5, 7  # usual below RACE_FROM and from there on
 MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
 
 
@@ -58,8 +59,9 @@ class Plan(Value):
         search_epochs: of a trial that is not discarded.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the widths that are far beyond the limits.
-        finalists, finalist_epochs: how many are trained on each fold, and how long without
-            a time budget.
+        finalists, survivors: how many trials race on the first fold, and how many of them go on
+            to the others; equal without a race.
+        finalist_epochs: of a finalist on a fold, without a time budget.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """
 
@@ -73,6 +75,7 @@ class Plan(Value):
     space: CnnSpace
     limits: Limits
     finalists: int
+    survivors: int
     finalist_epochs: int
     classes: int
     image_shape: tuple[int, int, int]
@@ -86,6 +89,13 @@ class Shape(Value):
     rows: int
     folds: int
     workers: int
+    finalists: int = 1
+    survivors: int = 1
+
+    @property
+    def trainings(self) -> int:
+        """Finalists on folds that are trained, those of the race included."""
+        return self.finalists + self.survivors * (self.folds - 1)
 
     @property
     def fold_rows(self) -> int:
@@ -123,28 +133,36 @@ def rows_for_trials(
     return int(min(max(rows, MIN_ROWS), shape.fold_rows))
 
 
-def finalists_for(budget: float | None) -> int:
+def survivors_for(budget: float | None) -> int:
     """Return how many trials are worth training on every fold."""
-    if budget is None:
-        return 2
-    return 1 + (budget >= TWO_FINALISTS_FROM) + (budget >= THREE_FINALISTS_FROM)
+    return 2 if budget is None else 1 + (budget >= TWO_SURVIVORS_FROM)
 
 
-def folds_for(*, finalists: int, workers: int) -> int:
-    """Return into how many folds the rows are split: about five, so that few workers idle.
+def finalists_for(budget: float | None) -> int:
+    """Return how many trials race for that on the first fold; as many as survive: no race."""
+    races = budget is not None and budget >= RACE_FROM
+    return survivors_for(budget) + races
+
+
+def folds_for(budget: float | None, *, finalists: int, survivors: int, workers: int) -> int:
+    """Return into how many folds the rows are split, so that few workers idle.
 
     Two workers train five folds in three rounds, the last one with one of them idle; in the
-    same time they train six, or four in two longer rounds.
+    same time they train six, or four in two longer rounds. Where there is time, more folds are
+    better: each network learns from more rows.
     """
+    usual = LONG_FOLDS if budget is not None and budget >= RACE_FROM else SHORT_FOLDS
 
     def idle(folds: int) -> float:
-        tasks = finalists * folds
-        return math.ceil(tasks / workers) * workers / tasks
+        later = survivors * folds if finalists == survivors else survivors * (folds - 1)
+        first = 0 if finalists == survivors else finalists
+        rounds = math.ceil(first / workers) + math.ceil(later / workers)
+        return rounds * workers / (first + later)
 
-    return min(FOLDS, key=lambda folds: (idle(folds), abs(folds - USUAL_FOLDS), folds))
+    return min(FOLDS, key=lambda folds: (idle(folds), abs(folds - usual), folds))
 
 
-def macs_for(budget: float | None, *, finalists: int, shape: Shape, speed: HostSpeed) -> int | None:
+def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | None:
     """Return the MACs of the largest network that the finalists' part of the budget affords.
 
     More time is best spent on larger networks and on more epochs together: where the probe's
@@ -157,6 +175,6 @@ def macs_for(budget: float | None, *, finalists: int, shape: Shape, speed: HostS
     end = search_seconds(budget)
     assert end is not None
     worker_seconds = shape.workers * 0.8 * (budget - end)
-    images = finalists * shape.folds * shape.fold_rows
+    images = shape.trainings * shape.fold_rows
     epochs = FEWEST_EPOCHS * (worker_seconds * speed.images_per_second / images) ** EPOCHS_POWER
     return speed.macs_within(worker_seconds / (images * epochs))

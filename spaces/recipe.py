@@ -23,7 +23,7 @@ Augmentation = Literal[
 ]
 
 MAX_RATE = 10.0
-SHIFT_FROM = 18  # epochs after which the images of one place are known by heart (docs/recipe.md)
+SHIFT_FROM = 14  # epochs after which images in one place are known by heart (docs/recipe.md)
 SHIFTED: dict[Augmentation, Augmentation] = {"none": "shift", "flip": "flip_shift"}
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from search.finalists import best_trials
+from search.finalists import Race, best_trials
 from search.plan import Plan
+from search.store import FoldTask
 from search.store.trials import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe
@@ -66,6 +67,65 @@ def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:
 
 def test_there_are_no_more_finalists_than_asked_for() -> None:
     assert chosen([record(1, 0.9), record(2, 0.8), record(3, 0.7)], count=1) == [1]
+
+
+def runner(trial: int, fold: int, accuracy: float | None = None, *, lost: bool = False) -> FoldTask:
+    """Return a finalist on a fold: planned, done with an accuracy, or given up."""
+    return FoldTask(
+        job_id="job",
+        trial=trial,
+        fold=fold,
+        place={7: 0, 0: 1, 3: 2}[trial],
+        state="given up" if lost else "planned" if accuracy is None else "done",
+        files=None,
+        accuracy=accuracy,
+        report=None,
+    )
+
+
+def field(*first: FoldTask, folds: int = 3) -> list[FoldTask]:
+    """Return each finalist on the first fold as given, and planned on the others."""
+    return [
+        task for run in first for task in (run, *(runner(run.trial, f) for f in range(1, folds)))
+    ]
+
+
+def test_a_race_is_open_on_the_first_fold_alone() -> None:
+    for tasks in (field(runner(7, 0), runner(0, 0)), field(runner(7, 0, 0.9), runner(0, 0))):
+        race = Race(tasks, survivors=1)
+        assert race.undecided and race.beaten == []
+        assert race.open(tasks) == [task for task in tasks if task.fold == 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "loser"),
+    [(0.91, 0.92, 7), (0.92, 0.91, 0), (0.92, 0.92, 0)],
+    ids=["the second wins", "the first wins", "equals"],
+)
+def test_a_race_is_won_by_the_most_accurate(first: float, second: float, loser: int) -> None:
+    tasks = field(runner(7, 0, first), runner(0, 0, second))
+    race = Race(tasks, survivors=1)
+    assert not race.undecided and race.open(tasks) == tasks
+    assert [(task.trial, task.fold) for task in race.beaten] == [(loser, 1), (loser, 2)]
+
+
+def test_a_finalist_that_cannot_be_trained_has_lost() -> None:
+    tasks = field(runner(7, 0, lost=True), runner(0, 0))
+    race = Race(tasks, survivors=1)
+    assert not race.undecided and {task.trial for task in race.beaten} == {7}
+    both = field(runner(7, 0, lost=True), runner(0, 0, lost=True))
+    assert {task.trial for task in Race(both, survivors=1).beaten} == {0}
+
+
+def test_several_survive_a_race_of_more() -> None:
+    tasks = field(runner(7, 0, 0.91), runner(0, 0, 0.92), runner(3, 0, 0.93))
+    assert {task.trial for task in Race(tasks, survivors=2).beaten} == {7}
+
+
+def test_without_a_race_every_fold_is_open() -> None:
+    tasks = field(runner(7, 0), runner(0, 0, 0.9))
+    race = Race(tasks, survivors=2)
+    assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
 
 
 def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> None:

@@ -22,6 +22,7 @@ from search.plan import (
     macs_for,
     rows_for_trials,
     search_seconds,
+    survivors_for,
 )
 from search.pruning import EarlyDiscardPruner
 from search.sampling import STARTUP_TRIALS, derived_seed, make_sampler
@@ -292,7 +293,8 @@ def test_the_largest_network_grows_with_the_budget(
     budget: float, more: float, shape: Shape, speed: HostSpeed
 ) -> None:
     def largest(seconds: float, finalists: int) -> int:
-        found = macs_for(seconds, finalists=finalists, shape=shape, speed=speed)
+        landing = shape.model_copy(update={"finalists": finalists, "survivors": finalists})
+        found = macs_for(seconds, shape=landing, speed=speed)
         assert found is not None and found > 0
         return found
 
@@ -312,11 +314,11 @@ def test_without_a_budget_only_the_rows_are_limited() -> None:
     speed = HostSpeed(images_per_second=1000.0, macs=10**6)
     assert shape.fold_rows == 48_000
     assert search_seconds(None) is None
-    assert macs_for(None, finalists=2, shape=shape, speed=speed) is None
+    assert macs_for(None, shape=shape, speed=speed) is None
     assert rows_for_trials(None, keep=3, macs=10**6, shape=shape, speed=speed) == 8000
     small = Shape(rows=100, folds=5, workers=2)
     assert rows_for_trials(None, keep=3, macs=10**6, shape=small, speed=speed) == 80
-    assert finalists_for(None) == 2
+    assert finalists_for(None) == survivors_for(None) == 2
 
 
 def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None:
@@ -349,7 +351,26 @@ def test_a_gpu_that_can_be_used_has_two_workers(
 
 
 def test_longer_budgets_have_more_finalists() -> None:
-    assert [finalists_for(budget) for budget in (20.0, 1800.0, 3600.0, 7200.0)] == [1, 1, 2, 3]
+    budgets = (20.0, 1200.0, 1800.0, 3600.0, 7200.0)
+    assert [finalists_for(budget) for budget in budgets] == [1, 1, 2, 2, 3]
+    assert [survivors_for(budget) for budget in budgets] == [1, 1, 1, 1, 2]
+
+
+def test_finalists_that_were_asked_for_are_all_trained_on_every_fold() -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": "1h"})
+    assert (spec.finalist_count, spec.survivor_count) == (2, 1)
+    spec = JobSpec.parse({"data": "digits", "budget": "1h", "finalists": 3})
+    assert (spec.finalist_count, spec.survivor_count) == (3, 3)
+    spec = JobSpec.parse({"data": "digits", "budget": "1h", "trials": 1})
+    assert (spec.finalist_count, spec.survivor_count) == (1, 1)
+    spec = JobSpec.parse({"data": "digits", "trials": 9})
+    assert (spec.finalist_count, spec.survivor_count) == (2, 2)
+
+
+def test_a_race_trains_one_more_finalist_on_one_fold() -> None:
+    shape = Shape(rows=700, folds=7, workers=2, finalists=2, survivors=1)
+    assert shape.trainings == 8
+    assert Shape(rows=700, folds=5, workers=2, finalists=2, survivors=2).trainings == 10
 
 
 # --- drawing trials --------------------------------------------------------------------------

@@ -242,4 +242,15 @@ def test_a_search_with_little_memory_leaves_out_what_does_not_fit(tmp_path: Path
     [(1, 1, 5), (1, 2, 4), (2, 2, 5), (1, 3, 6), (1, 4, 4), (1, 8, 8), (2, 4, 4), (3, 2, 4)],
 )
 def test_folds_keep_all_workers_busy(finalists: int, workers: int, folds: int) -> None:
-    assert folds_for(finalists=finalists, workers=workers) == folds
+    assert folds_for(600.0, finalists=finalists, survivors=finalists, workers=workers) == folds
+
+
+@pytest.mark.parametrize(
+    ("finalists", "survivors", "workers", "folds"),
+    [(2, 1, 1, 7), (2, 1, 2, 7), (1, 1, 2, 6), (3, 2, 2, 7), (2, 2, 2, 7), (2, 1, 4, 5)],
+)
+def test_long_searches_have_more_folds(
+    finalists: int, survivors: int, workers: int, folds: int
+) -> None:
+    made = folds_for(3600.0, finalists=finalists, survivors=survivors, workers=workers)
+    assert made == folds

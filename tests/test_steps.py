@@ -22,10 +22,10 @@ SPEC = {
 }
 
 
-def worked(folder: Path) -> tuple[Job, list[FoldTask]]:
+def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
     """Run a small job to its end; return it and its folds."""
     store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse(SPEC))
+    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
     places = {"artifacts": folder / "artifacts", "cache": folder / "cache"}
     worker = Worker(store, **places, parent=os.getppid(), job_id=job.id)
     try:
@@ -66,3 +66,20 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
     monkeypatch.setattr("workers.steps.run_fold", failing(1, RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         worked(tmp_path)
+
+
+def test_only_the_winner_of_the_race_is_trained_on_every_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
+    job, folds = worked(tmp_path, budget="25s", trials=3)
+    assert job.state == "done", job.error
+    first = {task.trial: task.accuracy or 0.0 for task in folds if task.fold == 0}
+    assert len(first) == 2 and all(first.values())
+    winner = max(first, key=lambda trial: first[trial])
+    for task in folds:
+        assert task.done == (task.fold == 0 or task.trial == winner)
+        if not task.done:
+            assert task.report == {"reason": "beaten on the first fold"}
+    assert job.result is not None and job.result["networks"] == 3
+    assert {member["trial"] for member in job.result["members"]} == {winner}

@@ -495,6 +495,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         space=CnnSpace(),
         limits=Limits(macs=10**6),
         finalists=2,
+        survivors=2,
         finalist_epochs=8,
         classes=10,
         image_shape=(8, 8, 1),

@@ -3,7 +3,7 @@
 import math
 import os
 
-from search.finalists import best_trials
+from search.finalists import FIRST_FOLD, Race, best_trials
 from search.store import FoldTask, TrialRecord
 from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
@@ -41,7 +41,8 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
         return None
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
     speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
-    predictions = rows * len(tasks) * _exact_pace(bench, tasks) / speedup
+    networks = min(len(tasks), bench.plan.survivors * len(bench.folds.folds))
+    predictions = rows * networks * _exact_pace(bench, tasks) / speedup
     return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
 
 
@@ -77,5 +78,9 @@ def seconds_for(bench: Workbench, task: FoldTask, pending: list[FoldTask]) -> fl
     tasks = bench.store.folds.all(bench.job.id)
     left = bench.heartbeat.seconds_until(folds_deadline(bench, tasks))
     assert task in pending
-    rounds = math.ceil(len(pending) / bench.job.spec.worker_count)
-    return left / rounds
+    workers = bench.job.spec.worker_count
+    if not Race(tasks, survivors=bench.plan.survivors).undecided:
+        return left / math.ceil(len(pending) / workers)
+    racing = sum(task.fold == FIRST_FOLD for task in pending)
+    later = bench.plan.survivors * (len(bench.folds.folds) - 1)
+    return left / (math.ceil(racing / workers) + math.ceil(later / workers))

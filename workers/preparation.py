@@ -61,9 +61,14 @@ def prepare(
     folds = load_folds(files, data, job)
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
-    finalists = spec.finalist_count
-    shape = Shape(rows=len(data.train_labels), folds=len(folds.folds), workers=spec.worker_count)
-    macs = spec.max_macs or macs_for(spec.budget, finalists=finalists, shape=shape, speed=speed)
+    shape = Shape(
+        rows=len(data.train_labels),
+        folds=len(folds.folds),
+        workers=spec.worker_count,
+        finalists=spec.finalist_count,
+        survivors=spec.survivor_count,
+    )
+    macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
     limits = Limits(parameters=spec.max_parameters, macs=macs, memory=memory)
     rows = spec.search_rows or rows_for_trials(
@@ -86,7 +91,8 @@ def prepare(
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
-        finalists=finalists,
+        finalists=shape.finalists,
+        survivors=shape.survivors,
         finalist_epochs=FINALIST_EPOCHS,
         classes=data.classes,
         image_shape=data.image_shape,

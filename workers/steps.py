@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from optuna.trial import Trial
 
+from search.finalists import Race
 from search.job import JobState
 from search.store import FoldTask
 from spaces.errors import JobFailed
@@ -106,11 +107,15 @@ def _begin_landing(bench: Workbench) -> None:
 
 
 def _land(bench: Workbench) -> None:
-    tasks = [task for task in bench.store.folds.all(bench.job.id) if task.pending]
+    planned = bench.store.folds.all(bench.job.id)
+    race = Race(planned, survivors=bench.plan.survivors)
+    for task in race.beaten:
+        bench.store.folds.give_up(task, reason="beaten on the first fold")
+    tasks = [task for task in planned if task.pending and task not in race.beaten]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]
     records = bench.trials.records()
-    for task in free:
+    for task in race.open(free):
         seconds = seconds_for(bench, task, free)
         if seconds - fold_overhead(bench, task, records[task.trial]) < MIN_FOLD_SECONDS:
             # the last fold of the worst finalist goes first: the others share its time
