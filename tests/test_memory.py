@@ -247,7 +247,7 @@ def test_folds_keep_all_workers_busy(finalists: int, workers: int, folds: int) -
 
 @pytest.mark.parametrize(
     ("finalists", "survivors", "workers", "folds"),
-    [(2, 1, 1, 7), (2, 1, 2, 7), (1, 1, 2, 6), (3, 2, 2, 7), (2, 2, 2, 7), (2, 1, 4, 5)],
+    [(2, 1, 1, 7), (2, 1, 2, 7), (1, 1, 2, 6), (3, 2, 2, 8), (2, 2, 2, 7), (2, 1, 4, 8)],
 )
 def test_long_searches_have_more_folds(
     finalists: int, survivors: int, workers: int, folds: int
