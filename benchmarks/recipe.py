@@ -41,7 +41,9 @@ DEFAULT = Candidate(
         stages=(Stage(depth=2, width=16), Stage(depth=2, width=32), Stage(depth=2, width=64)),
         views="flip",
     ),
-    recipe=Recipe(learning_rate=0.2, weight_decay=5e-3, augmentation="flip", epochs=MAX_EPOCHS),
+    recipe=Recipe(
+        learning_rate=0.4, weight_decay=5e-3, augmentation="flip", skip=0.75, epochs=MAX_EPOCHS
+    ),
 )
 ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
     "default": {},
@@ -68,11 +70,14 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
     "cosine schedule": {"recipe": {"schedule": "cosine"}},
     "constant rate": {"recipe": {"schedule": "constant"}},
     "norm bias rate 8": {"recipe": {"norm_bias_rate": 8.0}},
+    "no row left out": {"recipe": {"skip": 0.0}},
+    "half of the easy rows left out": {"recipe": {"skip": 0.5}},
+    "rate 0.2": {"recipe": {"learning_rate": 0.2}},
     "ema": {"recipe": {"averaging": "ema"}},
     "lookahead": {"recipe": {"averaging": "lookahead"}},
     "no weight decay": {"recipe": {"weight_decay": 0.0}},
-    "batch 128": {"recipe": {"batch_size": 128, "learning_rate": 0.14}},
-    "batch 512": {"recipe": {"batch_size": 512, "learning_rate": 0.28}},
+    "batch 128": {"recipe": {"batch_size": 128, "learning_rate": 0.28}},
+    "batch 512": {"recipe": {"batch_size": 512, "learning_rate": 0.56}},
     "adamw": {"recipe": {"optimizer": "adamw", "learning_rate": 0.006, "weight_decay": 0.05}},
 }
 
