@@ -98,7 +98,7 @@ def search(
         int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option("--folds", help="Folds for finalists. [4 to 8]")
+        int | None, typer.Option("--folds", help="Networks of each finalist. [4 to 8]")
     ] = None,
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained on every fold. [by budget]")

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.store import FoldTask, StudyStore, TrialRecord
 
@@ -19,7 +20,7 @@ PHASES = {
     "queued": "starting the workers",
     "preparing": "looking at data and host",
     "searching": "searching",
-    "landing": "training the finalists on every fold",
+    "landing": "training the finalists",
     "assembling": "building and verifying the ensemble",
     "done": "done",
     "failed": "failed",
@@ -52,12 +53,19 @@ class Progress:
     @property
     def work_done(self) -> float:
         """A number that grows with every epoch and every fold."""
-        return sum(len(record.curve) for record in self.trials) + 1e6 * self.folds_done
+        done = sum(task.done for task in self.folds)
+        return sum(len(record.curve) for record in self.trials) + 1e6 * done
 
     @property
     def folds_done(self) -> int:
-        """How many finalists' folds have a result."""
-        return sum(task.done for task in self.folds)
+        """How many finalists' folds have a result, those of a race apart."""
+        return sum(task.done for task in self.networks)
+
+    @property
+    def networks(self) -> list[FoldTask]:
+        """The folds that are trained or will be, those of a race apart."""
+        wanted = [task for task in self.folds if task.done or task.pending]
+        return [task for task in wanted if task.fold != JUDGING_FOLD]
 
     def states(self) -> str:
         """Count the trials by state, in words."""
@@ -68,9 +76,11 @@ class Progress:
         return f"{said}, and {infeasible} infeasible" if infeasible else said
 
     def folds_line(self) -> str:
-        """Say how many folds are trained."""
-        wanted = sum(task.done or task.pending for task in self.folds)
-        return f"{self.folds_done} of {wanted} folds" if self.folds else ""
+        """Say how many folds are trained, or how far the race for them is."""
+        race = [task for task in self.folds if task.fold == JUDGING_FOLD]
+        if any(task.pending for task in race):
+            return f"{sum(not task.pending for task in race)} of {len(race)} finalists raced"
+        return f"{self.folds_done} of {len(self.networks)} folds" if self.folds else ""
 
     def budget_line(self) -> str:
         """Say how much of the budget is used."""

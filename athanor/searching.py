@@ -50,7 +50,7 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
     labels = data.train_labels
-    check_classes(labels, k=spec.fold_count(rarest=rarest_class(labels)))
+    check_classes(labels, k=spec.split_count(rows=len(labels), rarest=rarest_class(labels)))
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from athanor.progress import PHASES, Progress, clock_text
+from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.store import FoldTask, TrialRecord
 
@@ -43,13 +44,14 @@ def leaderboard_json(job: Job, board: list[TrialRecord], folds: list[FoldTask]) 
 
 
 def leaderboard_table(board: list[TrialRecord], folds: list[FoldTask]) -> Table:
-    """Draw the best trials; the score is the validation accuracy on fold 0's sample."""
+    """Draw the best trials; the score is that on a sample of the judging fold."""
     table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
     for name in ("", "trial", "state", "score", "folds", "params", "MMACs"):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
     table.add_column("network", no_wrap=True, overflow="ellipsis")
     for place, record in enumerate(board[:SHOWN], start=1):
-        scores = [t.accuracy for t in folds if t.trial == record.number and t.accuracy is not None]
+        mine = [task for task in folds if task.trial == record.number]
+        scores = [t.accuracy for t in mine if t.fold != JUDGING_FOLD and t.accuracy is not None]
         table.add_row(
             str(place),
             str(record.number),
@@ -106,7 +108,7 @@ def status_json(progress: Progress) -> dict[str, Any]:
         **job_json(progress.job),
         "trials": states,
         "folds_done": progress.folds_done,
-        "folds": len(progress.folds),
+        "folds": len(progress.networks),
         "best_trial": None if best is None else best.number,
         "best_score": None if best is None else best.score,
     }
@@ -119,8 +121,9 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"time: {phases_line(job)}")
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
     console.print(
-        f"ensemble: {members}; {result['networks']} networks of {result['folds']} folds each; "
-        f"out-of-fold accuracy {result['out_of_fold_accuracy']:.4f}"
+        f"ensemble: {members}; {result['folds']} networks each, {result['networks']} in all; "
+        f"out-of-fold accuracy {result['out_of_fold_accuracy']:.4f} "
+        f"({result['out_of_fold_rows']:,} images)"
     )
     low, high = result["test_interval"]
     console.print(

@@ -157,6 +157,7 @@ def measure(run: Run) -> dict[str, float] | None:
             expected=run.worth_epochs,
             times=run.worth_epochs * TRAIN_ROWS / (EPOCHS * run.sample),
             largest_batch=LARGEST_BATCH,
+            augmentations=(),
         )
         long = run.candidate.model_copy(update={"recipe": recipe})
         scores["worth"] = annealed_score(long, whole, run.plan)

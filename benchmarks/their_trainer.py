@@ -55,8 +55,8 @@ class LoaderBatches(Batches):
         super().__init__(images, labels, recipe=recipe, seed=seed, device=device)
         self._data = PilImages(images, labels, self._transform())
 
-    def epoch(self, number: int, *, whole: bool = False) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once; this loop leaves none out."""
+    def epoch(self, number: int, *, whole: bool = False, augment: bool = True) -> Iterator[Batch]:
+        """Yield the batches of one epoch, each row at most once: always all, always augmented."""
         seed = int(self.random.integers(2**63))
         loader = DataLoader(
             self._data,

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from spaces.errors import DataError, StoreError
 
+JUDGING_FOLD = 0  # trials and races are judged on it, networks of the ensemble on the others
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from search.plan import Plan, finalists_for, folds_for, survivors_for
+from search.plan import Plan, finalists_for, folds_for, splits_for, survivors_for
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.values import Value, validated
@@ -25,7 +25,7 @@ DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials 
 MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the budget
 GPU_WORKERS = 2  # the steps of one fill the gaps of the other
 NVIDIA_GPU = Path("/dev/nvidia0")
-MIN_FOLDS, MAX_FOLDS = 2, 50
+MAX_FOLDS = 50
 MAX_FINALISTS = 100
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 NAMED_SOURCES = ("fashion-mnist", "digits")
@@ -75,10 +75,11 @@ class JobSpec(Value):
         strategy: "tpe" learns from finished trials; "random" does not.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
-        folds: into how many parts the training rows are split; fold 0 judges the trials. None:
-            about five, more in long searches, so that no worker idles.
-        finalists: how many of the best trials are trained on every fold; None: by budget, and in
-            long searches by a race on the first fold.
+        folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
+            more judges the trials, and with many rows there are ten, so that each network learns
+            from nine tenths. None: four to eight, so that no worker idles.
+        finalists: how many of the best trials are trained on them; None: by budget, and in long
+            searches by a race on the fold that judged the trials.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget.
         discard_after: epochs after which only the best go on; 0 turns pruning off.
         keep: how many of the best so far go on.
@@ -94,7 +95,7 @@ class JobSpec(Value):
     strategy: Literal["tpe", "random"] = "tpe"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
-    folds: Annotated[int, pydantic.Field(ge=MIN_FOLDS, le=MAX_FOLDS)] | None = None
+    folds: Annotated[int, pydantic.Field(ge=1, le=MAX_FOLDS)] | None = None
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
@@ -133,27 +134,28 @@ class JobSpec(Value):
 
     @property
     def finalist_count(self) -> int:
-        """How many trials are trained on the first fold; fewer if there are not so many."""
-        return min(self.finalists or finalists_for(self.budget), self.trials or MAX_FINALISTS)
+        """How many trials are finalists, in a race or not; fewer if there are not so many."""
+        usual = finalists_for(self.budget, workers=self.worker_count)
+        return min(self.finalists or usual, self.trials or MAX_FINALISTS)
 
     @property
     def survivor_count(self) -> int:
-        """How many of them are trained on every fold: all, where so many were asked for."""
+        """How many of them are trained for the ensemble: all, where so many were asked for."""
         return min(self.finalists or survivors_for(self.budget), self.finalist_count)
 
     def fold_count(self, *, rarest: int) -> int:
-        """Return into how many folds the training rows are split.
+        """Return on how many folds each finalist is trained.
 
         Args:
-            rarest: rows of the class that has the fewest, of which each fold needs one.
+            rarest: rows of the class that has the fewest, of which each part needs one.
         """
-        usual = folds_for(
-            self.budget,
-            finalists=self.finalist_count,
-            survivors=self.survivor_count,
-            workers=self.worker_count,
-        )
-        return self.folds or min(usual, max(MIN_FOLDS, rarest))
+        usual = folds_for(survivors=self.survivor_count, workers=self.worker_count)
+        return self.folds or min(usual, max(1, rarest - 1))
+
+    def split_count(self, *, rows: int, rarest: int) -> int:
+        """Return into how many parts so many training rows are split."""
+        folds = self.fold_count(rarest=rarest)
+        return max(folds + 1, min(splits_for(rows=rows, folds=folds), rarest))
 
     @classmethod
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":

@@ -1,8 +1,9 @@
 """What a job will do, decided once when it starts and then written into the job.
 
 A time budget buys a number of training steps on this host. The plan shares them out: many
-short trials on a sample of the rows, then the finalists on every fold, then the end of the
-landing (ensemble, verification, test), for which a part is reserved from the start.
+short trials on a sample of the rows, in long searches a race of finalists, then the best on
+several folds, then the end of the landing (ensemble, verification, test), for which a part is
+reserved from the start.
 """
 
 import math
@@ -12,7 +13,9 @@ from spaces.cnn import CnnSpace
 from spaces.limits import Limits
 from spaces.values import Value
 
-SEARCH_SHARE = 0.3  # of the budget; a finalist gains about 0.3 points from twice the time
+SEARCH_SHARE = 0.3  # of a budget of up to SHARED_UP_TO
+SHARED_UP_TO = 600.0  # seconds of budget; from there on the search grows more slowly than it,
+SEARCH_POWER = 0.75  # with this power: a finalist gains 0.3 points from twice the time
 START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
 SEARCH_EPOCHS = 4
@@ -23,12 +26,15 @@ MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
 UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
 RACE_FROM = 1500.0  # seconds of budget; below it a race takes too much of the finalists' time
+RACE_SHARE = 0.15  # of the landing
+MAX_RACERS = 8
 TWO_SURVIVORS_FROM = 7200.0  # seconds of budget; below it one finalist uses the time better
 FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`
 TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes
 FIXED_COST = 0.55  # of the probe's time per image is independent of its MACs
-FOLDS = range(4, 9)
-SHORT_FOLDS, LONG_FOLDS = 5, 7  # usual below RACE_FROM and from there on
+FOLDS = range(4, 9)  # on which a finalist is trained, the first of these where no worker idles
+SPLITS = 10  # into which many rows are parted: each network learns from nine tenths
+SPLIT_ROWS = 4000  # each part has, where there are not so many
 MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
 
 
@@ -59,8 +65,9 @@ class Plan(Value):
         search_epochs: of a trial that is not discarded.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the widths that are far beyond the limits.
-        finalists, survivors: how many trials race on the first fold, and how many of them go on
-            to the others; equal without a race.
+        finalists, survivors: how many trials race on the judging fold, and how many of them are
+            then trained on the others; equal without a race.
+        folds: on how many, from the first after the judging fold.
         finalist_epochs: of a finalist on a fold, without a time budget.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """
@@ -76,38 +83,54 @@ class Plan(Value):
     limits: Limits
     finalists: int
     survivors: int
+    folds: int
     finalist_epochs: int
     classes: int
     image_shape: tuple[int, int, int]
     data_fingerprint: str
     folds_hash: str
 
+    def times_race(self, *, workers: int) -> float:
+        """Return how many times longer a finalist trains on a fold than in the race before."""
+        heats = math.ceil(self.finalists / workers)
+        rounds = math.ceil(self.survivors * self.folds / workers)
+        return (1.0 - RACE_SHARE) / RACE_SHARE * heats / rounds
+
 
 class Shape(Value):
-    """The sizes on which a plan depends: training rows of all folds together, and folds."""
+    """The sizes on which a plan depends.
+
+    Attributes:
+        rows: of the data that are not test rows.
+        splits: into how many parts they are split.
+        folds: of these that a finalist is trained on.
+        survivors: finalists that are.
+    """
 
     rows: int
+    splits: int
     folds: int
     workers: int
-    finalists: int = 1
     survivors: int = 1
 
     @property
-    def trainings(self) -> int:
-        """Finalists on folds that are trained, those of the race included."""
-        return self.finalists + self.survivors * (self.folds - 1)
+    def rounds(self) -> int:
+        """Trainings of finalists that one worker does after the other."""
+        return math.ceil(self.survivors * self.folds / self.workers)
 
     @property
     def fold_rows(self) -> int:
         """Training rows within one fold."""
-        return self.rows - self.rows // self.folds
+        return self.rows - self.rows // self.splits
 
 
 def search_seconds(budget: float | None) -> float | None:
     """Return the job's second at which the search ends, its start included."""
     if budget is None:
         return None
-    return START_SECONDS + SEARCH_SHARE * (budget - START_SECONDS)
+    usable = budget - START_SECONDS
+    slower: float = min(1.0, (SHARED_UP_TO / usable) ** (1.0 - SEARCH_POWER))
+    return START_SECONDS + SEARCH_SHARE * slower * usable
 
 
 def rows_for_trials(
@@ -138,28 +161,32 @@ def survivors_for(budget: float | None) -> int:
     return 2 if budget is None else 1 + (budget >= TWO_SURVIVORS_FROM)
 
 
-def finalists_for(budget: float | None) -> int:
-    """Return how many trials race for that on the first fold; as many as survive: no race."""
-    races = budget is not None and budget >= RACE_FROM
-    return survivors_for(budget) + races
+def finalists_for(budget: float | None, *, workers: int) -> int:
+    """Return how many trials race for that: one for each worker; as many as survive: no race."""
+    survivors = survivors_for(budget)
+    if budget is None or budget < RACE_FROM:
+        return survivors
+    return max(survivors + 1, min(workers, MAX_RACERS))
 
 
-def folds_for(budget: float | None, *, finalists: int, survivors: int, workers: int) -> int:
-    """Return into how many folds the rows are split, so that few workers idle.
+def folds_for(*, survivors: int, workers: int) -> int:
+    """Return on how many folds finalists are trained, so that few workers idle.
 
     Two workers train five folds in three rounds, the last one with one of them idle; in the
-    same time they train six, or four in two longer rounds. Where there is time, more folds are
-    better: each network learns from more rows.
+    same time they train six, or four in two longer rounds. Fewer and longer trainings are better
+    (docs/recipe.md).
     """
-    usual = LONG_FOLDS if budget is not None and budget >= RACE_FROM else SHORT_FOLDS
 
     def idle(folds: int) -> float:
-        later = survivors * folds if finalists == survivors else survivors * (folds - 1)
-        first = 0 if finalists == survivors else finalists
-        rounds = math.ceil(first / workers) + math.ceil(later / workers)
-        return rounds * workers / (first + later)
+        trainings = survivors * folds
+        return math.ceil(trainings / workers) * workers / trainings
 
-    return min(FOLDS, key=lambda folds: (idle(folds), abs(folds - usual), folds))
+    return min(FOLDS, key=idle)
+
+
+def splits_for(*, rows: int, folds: int) -> int:
+    """Return into how many parts the rows are split: at least the judging fold and the others."""
+    return max(folds + 1, min(SPLITS, rows // SPLIT_ROWS))
 
 
 def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | None:
@@ -174,7 +201,6 @@ def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | N
         return None
     end = search_seconds(budget)
     assert end is not None
-    worker_seconds = shape.workers * 0.8 * (budget - end)
-    images = shape.trainings * shape.fold_rows
-    epochs = FEWEST_EPOCHS * (worker_seconds * speed.images_per_second / images) ** EPOCHS_POWER
-    return speed.macs_within(worker_seconds / (images * epochs))
+    seconds = 0.8 * (budget - end) / shape.rounds
+    epochs = FEWEST_EPOCHS * (seconds * speed.images_per_second / shape.fold_rows) ** EPOCHS_POWER
+    return speed.macs_within(seconds / (shape.fold_rows * epochs))

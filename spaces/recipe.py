@@ -1,6 +1,7 @@
 """`Recipe`: how a network is trained. `Candidate`: a network and its recipe, searched jointly."""
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -23,7 +24,7 @@ Augmentation = Literal[
 ]
 
 MAX_RATE = 10.0
-SHIFT_FROM = 14  # epochs after which images in one place are known by heart (docs/recipe.md)
+SHIFT_FROM = 14  # epochs from which shift lowers the log-loss of flip alone (docs/recipe.md)
 SHIFTED: dict[Augmentation, Augmentation] = {"none": "shift", "flip": "flip_shift"}
 Fraction = Annotated[float, pydantic.Field(ge=0.0, lt=1.0)]
 
@@ -40,13 +41,17 @@ class Recipe(Value):
         augmentation: what happens to each image at random: mirrored in every second epoch ("flip"),
             moved by whole pixels ("shift"), a square set to the mean ("erase"), rotated, scaled and
             moved ("affine"), contrast and brightness changed ("jitter").
+        augment_until: share of all steps after which passes over the rows only mirror, so that the
+            network ends on images as it will meet them (arXiv 1909.09148).
         label_smoothing: share of the target spread over all classes (arXiv 1512.00567).
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
         skip: share of the easy rows, those whose last loss was below the mean, that each epoch but
-            the last ones leaves out; the others weigh more in their place (arXiv 2303.04947).
-            Mixed rows have no loss of their own: with mixup none is left out.
+            the last ones leaves out; the easy ones that stay weigh more in their place
+            (arXiv 2303.04947). Mixed rows have no loss of their own: with mixup none is left out.
         averaging: of the weights over the last steps: "ema" keeps a moving average that
             predicts in their place, "lookahead" (arXiv 1907.08610) also trains on from it.
+        epochs: how often as many images are seen as there are rows; where rows are left out, that
+            takes more and shorter passes over them.
         clip_norm: the gradient's largest global norm, or None for no limit.
     """
 
@@ -59,6 +64,7 @@ class Recipe(Value):
     label_smoothing: Fraction = 0.1
     mixup: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
     augmentation: Augmentation = "flip_shift"
+    augment_until: Annotated[float, pydantic.Field(ge=0.0, le=1.0)] = 1.0
     skip: Fraction = 0.0
     averaging: Averaging = "none"
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
@@ -66,7 +72,13 @@ class Recipe(Value):
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
 
     def lengthened(
-        self, *, epochs: int, expected: float, times: float, largest_batch: int
+        self,
+        *,
+        epochs: int,
+        expected: float,
+        times: float,
+        largest_batch: int,
+        augmentations: Collection[Augmentation],
     ) -> "Recipe":
         """Return the recipe for a training of up to `epochs`, on `times` as many images.
 
@@ -78,6 +90,7 @@ class Recipe(Value):
         Args:
             expected: epochs that there probably is time for.
             largest_batch: beyond which the batch does not grow.
+            augmentations: that may be used.
         """
         doublings = max(0, round(0.5 * math.log2(max(times, 1.0))))
         while doublings and self.batch_size * 2**doublings > largest_batch:
@@ -88,7 +101,8 @@ class Recipe(Value):
             "learning_rate": min(self.learning_rate * 2.0 ** (doublings / 2), MAX_RATE),
         }
         if expected >= SHIFT_FROM:
-            changes["augmentation"] = SHIFTED.get(self.augmentation, self.augmentation)
+            shifted = SHIFTED.get(self.augmentation, self.augmentation)
+            changes["augmentation"] = shifted if shifted in augmentations else self.augmentation
         return self.model_copy(update=changes)
 
 

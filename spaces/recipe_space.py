@@ -35,7 +35,14 @@ class RecipeSpace(Value):
     dropout: ShareSpan = (0.0, 0.5)
     label_smoothing: ShareSpan = (0.0, 0.2)
     mixup: Choices[float] = (0.0, 0.2)
-    augmentations: Choices[Augmentation] = ("flip", "none", "flip_shift", "flip_shift_erase")
+    augmentations: Choices[Augmentation] = (
+        "flip",
+        "none",
+        "shift",
+        "flip_shift",
+        "flip_shift_erase",
+    )
+    augment_until: Choices[Annotated[float, pydantic.Field(ge=0.0, le=1.0)]] = (0.75,)
     batch_sizes: Choices[int] = (64, 128, 256, 512)
 
     @pydantic.model_validator(mode="after")
@@ -80,6 +87,7 @@ class RecipeSpace(Value):
             label_smoothing=trial.suggest_float("label_smoothing", *self.label_smoothing),
             mixup=trial.suggest_categorical("mixup", self.mixup),
             augmentation=trial.suggest_categorical("augmentation", self.augmentations),
+            augment_until=trial.suggest_categorical("augment_until", self.augment_until),
             batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
             epochs=epochs,
         )
@@ -99,6 +107,7 @@ class RecipeSpace(Value):
             "label_smoothing": clipped(0.1, self.label_smoothing),
             "mixup": preferred(0.0, self.mixup),
             "augmentation": preferred("flip", self.augmentations),
+            "augment_until": preferred(0.75, self.augment_until),
             "batch_size": max(
                 (size for size in self.batch_sizes if size <= 256), default=min(self.batch_sizes)
             ),

@@ -261,11 +261,11 @@ def test_only_easy_rows_are_left_out_and_the_mean_gradient_stays() -> None:
 @pytest.mark.parametrize("whole", [False, True])
 def test_an_epoch_leaves_easy_rows_out_unless_it_is_whole(whole: bool) -> None:
     batches = batches_of(noise(100), "flip", batch_size=8, skip=0.75)
-    assert batches.losses is not None
+    assert batches.row_losses is not None
     assert len(list(batches.epoch(0))) == 12
     losses = torch.full((100,), 3.0)
     losses[:80] = 0.1
-    batches.losses.note(torch.arange(100), losses)
+    batches.row_losses.note(torch.arange(100), losses)
     epoch = list(batches.epoch(1, whole=whole))
     rows = torch.cat([batch.labels for batch in epoch]).tolist()
     assert len(rows) == len(set(rows)) == 8 * len(epoch)
@@ -282,15 +282,28 @@ def test_an_epoch_leaves_easy_rows_out_unless_it_is_whole(whole: bool) -> None:
 
 def test_no_row_is_left_out_where_too_few_for_a_batch_would_stay() -> None:
     batches = batches_of(noise(20), "none", batch_size=16, skip=0.95)
-    assert batches.losses is not None
-    batches.losses.note(torch.arange(20), torch.tensor([0.1] * 19 + [9.0]))
+    assert batches.row_losses is not None
+    batches.row_losses.note(torch.arange(20), torch.tensor([0.1] * 19 + [9.0]))
     (batch,) = batches.epoch(1)
     assert len(batch.labels) == 16 and batch.weights is None
 
 
+def test_passes_that_are_not_augmented_only_mirror() -> None:
+    images = noise()
+    batches = batches_of(images, "flip_shift_erase")
+    mirrored = 0
+    for batch in batches.epoch(0, augment=False):
+        for row, image in zip(batch.labels, pixels_of(batches, batch.images), strict=True):
+            original = images[int(row)]
+            if not np.allclose(image, original, atol=0.01):
+                assert np.allclose(image, original[:, ::-1], atol=0.01)
+                mirrored += 1
+    assert mirrored > 0
+
+
 def test_mixed_rows_have_no_loss_of_their_own() -> None:
-    assert batches_of(noise(), "none", mixup=0.2, skip=0.75).losses is None
-    assert batches_of(noise(), "none").losses is None
+    assert batches_of(noise(), "none", mixup=0.2, skip=0.75).row_losses is None
+    assert batches_of(noise(), "none").row_losses is None
 
 
 def test_pieces_of_a_batch_keep_rows_and_weights() -> None:

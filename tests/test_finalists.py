@@ -6,10 +6,12 @@ import math
 import pytest
 
 from search.finalists import Race, best_trials
+from search.folds import JUDGING_FOLD
 from search.plan import Plan
 from search.store import FoldTask
 from search.store.trials import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
+from spaces.cnn import CnnSpace
 from spaces.recipe import Candidate, Recipe
 from workers.finalist import FASTER, MAX_EPOCHS, lengthened
 
@@ -33,13 +35,16 @@ def record(number: int, score: float, state: str = "complete") -> TrialRecord:
     )
 
 
-def chosen(board: list[TrialRecord], *, count: int = 2, rows: int = 4000) -> list[int]:
-    return [each.number for each in best_trials(board, count=count, validation_rows=rows)]
+def chosen(
+    board: list[TrialRecord], *, count: int = 2, with_prior: bool = False, rows: int = 4000
+) -> list[int]:
+    found = best_trials(board, count=count, with_prior=with_prior, validation_rows=rows)
+    return [each.number for each in found]
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
-    [(4000, [0, 7]), (100_000, [7, 0])],
+    [(4000, [0, 7]), (100_000, [7, 5])],
     ids=["within a standard error", "beyond it"],
 )
 def test_the_prior_is_displaced_only_beyond_a_standard_error(
@@ -54,9 +59,11 @@ def test_a_far_better_trial_comes_first() -> None:
     assert chosen([record(3, 0.95), record(0, 0.90)], count=1) == [3]
 
 
-def test_the_prior_is_one_of_several_finalists() -> None:
+def test_the_prior_takes_part_in_a_race() -> None:
     board = [record(3, 0.95), record(2, 0.94), record(4, 0.93), record(0, 0.90)]
-    assert chosen(board, count=3) == [3, 2, 0]
+    assert chosen(board, count=3, with_prior=True) == [3, 2, 0]
+    assert chosen(board, count=3) == [3, 2, 4]
+    assert chosen([*board[:3], record(0, 0.90, state="diverged")], with_prior=True) == [3, 2]
 
 
 def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:
@@ -69,7 +76,9 @@ def test_there_are_no_more_finalists_than_asked_for() -> None:
     assert chosen([record(1, 0.9), record(2, 0.8), record(3, 0.7)], count=1) == [1]
 
 
-def runner(trial: int, fold: int, accuracy: float | None = None, *, lost: bool = False) -> FoldTask:
+def runner(
+    trial: int, fold: int = JUDGING_FOLD, *, accuracy: float | None = None, lost: bool = False
+) -> FoldTask:
     """Return a finalist on a fold: planned, done with an accuracy, or given up."""
     return FoldTask(
         job_id="job",
@@ -83,18 +92,17 @@ def runner(trial: int, fold: int, accuracy: float | None = None, *, lost: bool =
     )
 
 
-def field(*first: FoldTask, folds: int = 3) -> list[FoldTask]:
-    """Return each finalist on the first fold as given, and planned on the others."""
-    return [
-        task for run in first for task in (run, *(runner(run.trial, f) for f in range(1, folds)))
-    ]
+def field(*heats: FoldTask, folds: int = 2) -> list[FoldTask]:
+    """Return each finalist on the judging fold as given, and planned on the others."""
+    numbers = range(JUDGING_FOLD + 1, JUDGING_FOLD + 1 + folds)
+    return [task for heat in heats for task in (heat, *(runner(heat.trial, n) for n in numbers))]
 
 
-def test_a_race_is_open_on_the_first_fold_alone() -> None:
-    for tasks in (field(runner(7, 0), runner(0, 0)), field(runner(7, 0, 0.9), runner(0, 0))):
+def test_a_race_is_open_on_the_judging_fold_alone() -> None:
+    for tasks in (field(runner(7), runner(0)), field(runner(7, accuracy=0.9), runner(0))):
         race = Race(tasks, survivors=1)
         assert race.undecided and race.beaten == []
-        assert race.open(tasks) == [task for task in tasks if task.fold == 0]
+        assert race.open(tasks) == [task for task in tasks if task.fold == JUDGING_FOLD]
 
 
 @pytest.mark.parametrize(
@@ -103,27 +111,28 @@ def test_a_race_is_open_on_the_first_fold_alone() -> None:
     ids=["the second wins", "the first wins", "equals"],
 )
 def test_a_race_is_won_by_the_most_accurate(first: float, second: float, loser: int) -> None:
-    tasks = field(runner(7, 0, first), runner(0, 0, second))
+    tasks = field(runner(7, accuracy=first), runner(0, accuracy=second))
     race = Race(tasks, survivors=1)
     assert not race.undecided and race.open(tasks) == tasks
     assert [(task.trial, task.fold) for task in race.beaten] == [(loser, 1), (loser, 2)]
 
 
-def test_a_finalist_that_cannot_be_trained_has_lost() -> None:
-    tasks = field(runner(7, 0, lost=True), runner(0, 0))
-    race = Race(tasks, survivors=1)
-    assert not race.undecided and {task.trial for task in race.beaten} == {7}
-    both = field(runner(7, 0, lost=True), runner(0, 0, lost=True))
-    assert {task.trial for task in Race(both, survivors=1).beaten} == {0}
+def test_a_finalist_that_cannot_be_trained_has_lost_unless_no_other_can() -> None:
+    lost = runner(7, lost=True)
+    race = Race(field(lost, runner(0)), survivors=1)
+    assert race.undecided and race.beaten == []
+    for other, loser in ((runner(0, accuracy=0.1), 7), (runner(0, lost=True), 0)):
+        race = Race(field(lost, other), survivors=1)
+        assert not race.undecided and {task.trial for task in race.beaten} == {loser}
 
 
 def test_several_survive_a_race_of_more() -> None:
-    tasks = field(runner(7, 0, 0.91), runner(0, 0, 0.92), runner(3, 0, 0.93))
-    assert {task.trial for task in Race(tasks, survivors=2).beaten} == {7}
+    heats = [runner(7, accuracy=0.91), runner(0, accuracy=0.92), runner(3, accuracy=0.93)]
+    assert {task.trial for task in Race(field(*heats), survivors=2).beaten} == {7}
 
 
 def test_without_a_race_every_fold_is_open() -> None:
-    tasks = field(runner(7, 0), runner(0, 0, 0.9))
+    tasks = [runner(trial, fold) for trial in (7, 0) for fold in (1, 2)]
     race = Race(tasks, survivors=2)
     assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
 
@@ -135,7 +144,9 @@ def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> No
         candidate=Candidate(architecture=NETWORK, recipe=recipe),
         train_pace=0.001,
     )
-    plan = Plan.model_construct(finalist_epochs=8, search_epochs=4, search_rows=10_000)
+    plan = Plan.model_construct(
+        finalist_epochs=8, search_epochs=4, search_rows=10_000, space=CnnSpace()
+    )
     made = lengthened(trial, plan, rows=40_000, seconds=400.0).recipe
     assert made.epochs == 10 * FASTER  # ten at the trial's pace
     assert made.batch_size == 64 * 4  # the root of ten times the images, in powers of two

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from search.folds import Folds
-from search.plan import Plan, folds_for
+from search.plan import Plan
 from search.store import StudyStore
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.limits import Limits
@@ -234,23 +234,4 @@ def test_a_search_with_little_memory_leaves_out_what_does_not_fit(tmp_path: Path
     assert sum(record.state == "complete" for record in records) >= 1
     assert found["state"] == "done"
     folder = tmp_path / "athanor-runs" / "artifacts" / found["job"]
-    assert len(Folds.load(next(folder.glob("**/folds*.npz"))).folds) == 2
-
-
-@pytest.mark.parametrize(
-    ("finalists", "workers", "folds"),
-    [(1, 1, 5), (1, 2, 4), (2, 2, 5), (1, 3, 6), (1, 4, 4), (1, 8, 8), (2, 4, 4), (3, 2, 4)],
-)
-def test_folds_keep_all_workers_busy(finalists: int, workers: int, folds: int) -> None:
-    assert folds_for(600.0, finalists=finalists, survivors=finalists, workers=workers) == folds
-
-
-@pytest.mark.parametrize(
-    ("finalists", "survivors", "workers", "folds"),
-    [(2, 1, 1, 7), (2, 1, 2, 7), (1, 1, 2, 6), (3, 2, 2, 8), (2, 2, 2, 7), (2, 1, 4, 8)],
-)
-def test_long_searches_have_more_folds(
-    finalists: int, survivors: int, workers: int, folds: int
-) -> None:
-    made = folds_for(3600.0, finalists=finalists, survivors=survivors, workers=workers)
-    assert made == folds
+    assert len(Folds.load(next(folder.glob("**/folds*.npz"))).folds) == 3

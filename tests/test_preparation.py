@@ -6,6 +6,8 @@ from spaces.cnn import CnnSpace
 from spaces.recipe import SHIFT_FROM, Augmentation, Recipe
 from workers.preparation import first_trials, with_small_batches
 
+AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "flip", "shift", "flip_shift")
+
 
 def test_the_first_trials_are_the_prior_with_and_without_mirroring() -> None:
     mirrored, plain = first_trials(CnnSpace(), width=16)
@@ -34,7 +36,9 @@ def test_a_longer_training_has_larger_batches_and_rates(
     times: float, batch: int, rate: float
 ) -> None:
     recipe = Recipe(batch_size=64, learning_rate=0.2, weight_decay=0.01)
-    longer = recipe.lengthened(epochs=9, expected=9, times=times, largest_batch=256)
+    longer = recipe.lengthened(
+        epochs=9, expected=9, times=times, largest_batch=256, augmentations=AUGMENTATIONS
+    )
     assert longer == recipe.model_copy(
         update={"epochs": 9, "batch_size": batch, "learning_rate": pytest.approx(rate)}
     )
@@ -42,7 +46,12 @@ def test_a_longer_training_has_larger_batches_and_rates(
 
 def test_a_large_batch_is_not_cut_by_a_longer_training() -> None:
     recipe = Recipe(batch_size=512)
-    assert recipe.lengthened(epochs=8, expected=8, times=50.0, largest_batch=256) == recipe
+    assert (
+        recipe.lengthened(
+            epochs=8, expected=8, times=50.0, largest_batch=256, augmentations=AUGMENTATIONS
+        )
+        == recipe
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,6 +60,13 @@ def test_a_large_batch_is_not_cut_by_a_longer_training() -> None:
 )
 def test_a_long_training_also_shifts_its_images(short: Augmentation, long: Augmentation) -> None:
     recipe = Recipe(augmentation=short)
-    for expected, augmentation in ((SHIFT_FROM - 1, short), (SHIFT_FROM, long)):
-        made = recipe.lengthened(epochs=30, expected=expected, times=1.0, largest_batch=256)
+    unshifted: tuple[Augmentation, ...] = ("none", "flip")
+    for expected, allowed, augmentation in (
+        (SHIFT_FROM - 1, AUGMENTATIONS, short),
+        (SHIFT_FROM, AUGMENTATIONS, long),
+        (SHIFT_FROM, unshifted, short),
+    ):
+        made = recipe.lengthened(
+            epochs=30, expected=expected, times=1.0, largest_batch=256, augmentations=allowed
+        )
         assert made == recipe.model_copy(update={"epochs": 30, "augmentation": augmentation})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from search.folds import JUDGING_FOLD, Folds
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
 from workers.finalist import run_fold
@@ -56,7 +57,8 @@ def test_a_fold_without_memory_is_left_out(
     monkeypatch.setattr("workers.steps.run_fold", failing(1, failure))
     job, folds = worked(tmp_path)
     assert job.state == "done", job.error
-    assert [task.done for task in folds] == [True, False, True]
+    assert [task.fold for task in folds] == [1, 2, 3]
+    assert [task.done for task in folds] == [False, True, True]
     assert job.result is not None and job.result["folds"] == 2
 
 
@@ -68,18 +70,43 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
         worked(tmp_path)
 
 
-def test_only_the_winner_of_the_race_is_trained_on_every_fold(
+def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
     job, folds = worked(tmp_path, budget="25s", trials=3)
     assert job.state == "done", job.error
-    first = {task.trial: task.accuracy or 0.0 for task in folds if task.fold == 0}
-    assert len(first) == 2 and all(first.values())
-    winner = max(first, key=lambda trial: first[trial])
+    heats = [task for task in folds if task.fold == JUDGING_FOLD]
+    assert len(heats) == 2 and all(task.done for task in heats)
+    winner = max(heats, key=lambda task: task.accuracy or 0.0).trial
     for task in folds:
-        assert task.done == (task.fold == 0 or task.trial == winner)
+        assert task.done == (task.fold == JUDGING_FOLD or task.trial == winner)
         if not task.done:
-            assert task.report == {"reason": "beaten on the first fold"}
+            assert task.report == {"reason": "beaten in the race"}
     assert job.result is not None and job.result["networks"] == 3
+    judged = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds[1:]
+    assert job.result["out_of_fold_rows"] == sum(len(fold.validation_rows) for fold in judged)
     assert {member["trial"] for member in job.result["members"]} == {winner}
+
+
+@pytest.mark.parametrize("fails", ["the first heat", "both heats"])
+def test_a_race_that_cannot_be_run_does_not_end_the_job(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
+    heats: list[int] = []
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold == JUDGING_FOLD:
+            heats.append(task.trial)
+            if fails == "both heats" or len(heats) == 1:
+                raise MemoryError("out of memory")
+        run_fold(bench, task, *more, **options)
+
+    monkeypatch.setattr("workers.steps.run_fold", run)
+    job, folds = worked(tmp_path, budget="25s", trials=3)
+    assert job.state == "done", job.error
+    assert len(heats) == 2
+    winner = heats[1 if fails == "the first heat" else 0]
+    assert {task.trial for task in folds if task.done} == {winner}
+    assert job.result is not None and job.result["networks"] == 3

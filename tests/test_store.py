@@ -496,6 +496,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         limits=Limits(macs=10**6),
         finalists=2,
         survivors=2,
+        folds=4,
         finalist_epochs=8,
         classes=10,
         image_shape=(8, 8, 1),
@@ -820,31 +821,31 @@ def test_processes_take_each_queued_trial_exactly_once(
 
 
 def test_folds_are_planned_best_finalist_first_and_only_once(store: StudyStore, job: Job) -> None:
-    store.folds.plan(job.id, trials=[7, 3], folds=2)
-    store.folds.plan(job.id, trials=[1, 2, 3], folds=5)
+    store.folds.plan(job.id, trials=[7, 3], folds=(0, 2))
+    store.folds.plan(job.id, trials=[1, 2, 3], folds=range(5))
     tasks = store.folds.all(job.id)
     order = [(task.place, task.trial, task.fold) for task in tasks]
-    assert order == [(0, 7, 0), (0, 7, 1), (1, 3, 0), (1, 3, 1)]
+    assert order == [(0, 7, 0), (0, 7, 2), (1, 3, 0), (1, 3, 2)]
     assert all(task.pending and not task.done and task.accuracy is None for task in tasks)
 
 
 def test_many_that_plan_at_once_plan_once(store: StudyStore, job: Job) -> None:
-    in_threads(lambda number: store.folds.plan(job.id, trials=[number], folds=3))
+    in_threads(lambda number: store.folds.plan(job.id, trials=[number], folds=range(3)))
     assert len({task.trial for task in store.folds.all(job.id)}) == 1
     assert len(store.folds.all(job.id)) == 3
 
 
 def test_jobs_have_folds_of_their_own(store: StudyStore, job: Job) -> None:
     other = store.jobs.create(some_spec())
-    store.folds.plan(job.id, trials=[0], folds=2)
+    store.folds.plan(job.id, trials=[0], folds=range(2))
     assert store.folds.all(other.id) == []
-    store.folds.plan(other.id, trials=[0], folds=3)
+    store.folds.plan(other.id, trials=[0], folds=range(3))
     store.folds.record(store.folds.all(other.id)[0], files="f", accuracy=0.5, report={})
     assert [task.pending for task in store.folds.all(job.id)] == [True, True]
 
 
 def test_the_first_result_of_a_fold_counts(store: StudyStore, job: Job) -> None:
-    store.folds.plan(job.id, trials=[7], folds=2)
+    store.folds.plan(job.id, trials=[7], folds=range(2))
     task = store.folds.all(job.id)[1]
     store.folds.record(task, files="7-1/1", accuracy=0.9, report={"epochs": 3})
     store.folds.record(task, files="7-1/2", accuracy=0.1, report={})
@@ -855,7 +856,7 @@ def test_the_first_result_of_a_fold_counts(store: StudyStore, job: Job) -> None:
 
 
 def test_a_fold_that_was_given_up_stays_so_and_says_why(store: StudyStore, job: Job) -> None:
-    store.folds.plan(job.id, trials=[7], folds=1)
+    store.folds.plan(job.id, trials=[7], folds=range(1))
     (task,) = store.folds.all(job.id)
     store.folds.give_up(task, reason="no time left")
     store.folds.record(task, files="7-0/1", accuracy=0.9, report={})

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.network import build_network
 from spaces.recipe import Candidate, Optimizer, Recipe, Schedule
+from workers.batches import Batch
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
@@ -330,6 +331,30 @@ def test_easy_rows_are_left_out_until_the_last_steps(few: Rows) -> None:
 # --- keeping to the time ----------------------------------------------------------------------
 
 STEP_SECONDS = 1000.0  # of the clock that tests turn; what really passes is nothing against it
+
+
+def test_the_last_passes_only_mirror_whatever_the_augmentation(
+    few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = candidate(augmentation="flip_shift_erase", augment_until=0.5, epochs=4)
+    training = training_of(made, few)
+    draw, augmented = training.batches.epoch, []
+
+    def epoch(number: int, **options: bool) -> Iterator[Batch]:
+        augmented.append(options["augment"])
+        return draw(number, **options)
+
+    monkeypatch.setattr(training.batches, "epoch", epoch)
+    run(training)
+    assert augmented == [True, True, False, False]
+
+
+def test_the_training_s_figures_weigh_images_as_the_loss_does(few: Rows) -> None:
+    training = run(training_of(candidate(skip=0.75, epochs=12, learning_rate=0.2), few))
+    assert 0.9 < max(report.train_accuracy for report in training.curve) < 1.0 + 1e-5
+    seconds = sum(report.train_seconds for report in training.curve)
+    images = sum(report.images for report in training.curve)
+    assert training.pace == pytest.approx(seconds / images)
 
 
 def turn_clock(monkeypatch: pytest.MonkeyPatch, training: Training) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble, greedy_selection
+from search.folds import JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions, accuracy_interval
 from search.store import FoldTask
 from spaces.errors import JobFailed
@@ -72,7 +73,7 @@ def _counting_folds(bench: Workbench) -> list[FoldTask]:
     """
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     for task in bench.store.folds.all(bench.job.id):
-        if task.done:
+        if task.done and task.fold != JUDGING_FOLD:
             done[task.trial].append(task)
     if not done:
         raise JobFailed("the landing must finish at least one fold, but none was finished")
@@ -108,6 +109,7 @@ def _validation_scores(
 ) -> dict[str, Any]:
     return {
         "out_of_fold_accuracy": ensemble.score,
+        "out_of_fold_rows": int(next(iter(predictions.values())).covered.sum()),
         "out_of_fold_of_members": {
             name: each.accuracy() for name, each in sorted(predictions.items())
         },
@@ -171,7 +173,9 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
             "test_split": data.test_split,
             "train_fingerprint": data.train_fingerprint,
             "test_fingerprint": data.test_fingerprint,
-            "selected_on": "validation rows of fold 0; ensemble weights on all out-of-fold rows",
+            "judging_fold": JUDGING_FOLD,
+            "selected_on": "validation rows of the judging fold, on which no network is scored; "
+            "ensemble weights on the out-of-fold rows",
             "predictions": "float32, loaded from this folder in a new process",
             "training": bench.plan.device,
             "seed": spec.seed,

@@ -105,8 +105,8 @@ class Batches:
     """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator.
 
     Attributes:
-        losses: of the rows when they were last seen, if the recipe leaves easy ones out; whoever
-            trains notes them.
+        row_losses: of the rows when they were last seen, if the recipe leaves easy ones out;
+            whoever trains notes them.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Batches:
         self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
         skips = recipe.skip > 0.0 and recipe.mixup == 0.0
-        self.losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
+        self.row_losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
 
     @property
     def per_epoch(self) -> int:
@@ -140,43 +140,50 @@ class Batches:
         return max(1, self.rows // self.size)
 
     def state(self) -> dict[str, Any]:
-        """Return the generator's state between two epochs, as JSON."""
+        """Return the generator's state between two epochs, as JSON; `row_losses` are apart."""
         return dict(self.random.bit_generator.state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue as if the epochs before `state` had been drawn here."""
         self.random.bit_generator.state = state
 
-    def epoch(self, number: int, *, whole: bool = False) -> Iterator[Batch]:
+    def epoch(self, number: int, *, whole: bool = False, augment: bool = True) -> Iterator[Batch]:
         """Yield the batches of one epoch, each row at most once.
 
         Args:
             whole: also the rows that the recipe leaves out.
+            augment: otherwise images are mirrored at most.
         """
         order = self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
-        if self.losses is not None and not whole:
-            kept, weights = self.losses.draw(self.random)
+        if self.row_losses is not None and not whole:
+            kept, weights = self.row_losses.draw(self.random)
             if kept.sum() >= self.size:
                 order = order[kept[order]]
             else:
                 weights = None
         for first in range(0, len(order) - self.size + 1, self.size):
-            yield self._batch(order[first : first + self.size], number, weights)
+            rows = order[first : first + self.size]
+            yield self._batch(rows, number, weights, augment=augment)
 
     def _batch(
-        self, rows: NDArray[np.int64], epoch: int, weights: NDArray[np.float32] | None
+        self,
+        rows: NDArray[np.int64],
+        epoch: int,
+        weights: NDArray[np.float32] | None,
+        *,
+        augment: bool,
     ) -> Batch:
-        images = self.normalisation.apply(self._gather(rows, epoch))
+        images = self.normalisation.apply(self._gather(rows, epoch, shift=augment))
         device = self.labels.device
         numbers = torch.from_numpy(rows).to(device)
-        for name, augment in AUGMENTATIONS.items():
-            if name in self.parts:
-                images = augment(images, self.random)
+        for name, alter in AUGMENTATIONS.items():
+            if augment and name in self.parts:
+                images = alter(images, self.random)
         batch = Batch(
             images,
             self.labels[numbers],
-            rows=None if self.losses is None else numbers,
+            rows=None if self.row_losses is None else numbers,
             weights=None if weights is None else torch.from_numpy(weights[rows]).to(device),
         )
         return self._mixed(batch) if self.recipe.mixup > 0.0 else batch
@@ -186,10 +193,12 @@ class Batches:
             return 0
         return max(1, round(SHIFT_SHARE * float(min(self.side))))
 
-    def _gather(self, rows: NDArray[np.int64], epoch: int) -> Tensor:
+    def _gather(self, rows: NDArray[np.int64], epoch: int, *, shift: bool) -> Tensor:
         """Cut a shifted, possibly mirrored window out of each padded image, in one gather."""
         device = self.labels.device
         places = self.random.integers(0, 2 * self.shift + 1, (2, len(rows)))
+        if not shift:
+            places[:] = self.shift
         chosen = torch.from_numpy(np.stack([rows, *places])).to(device, non_blocking=True)
         images = self.windows[chosen[0], chosen[1], chosen[2]]
         if "flip" in self.parts:

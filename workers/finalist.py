@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save as save_tensors
 
+from search.folds import JUDGING_FOLD
 from search.plan import Plan
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
@@ -66,9 +67,12 @@ def run_fold(
     folder = all_fences / str(lease.fence)
     resumed = load_checkpoint(all_fences)
     count = len(rows.train_labels)
-    candidate = (
-        resumed[0] if resumed else lengthened(record, bench.plan, rows=count, seconds=seconds)
-    )
+    if resumed is not None:
+        candidate = resumed[0]
+    else:
+        races = task.fold == JUDGING_FOLD  # with the recipe of the training that it races for
+        times = bench.plan.times_race(workers=bench.job.spec.worker_count) if races else 1.0
+        candidate = lengthened(record, bench.plan, rows=count, seconds=times * seconds)
     training = Training(
         candidate,
         rows,
@@ -119,8 +123,9 @@ def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> floa
 def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) -> Candidate:
     """Return a trial's candidate for a training that lasts about `seconds` on so many rows.
 
-    Batch, rate and augmentation follow the length that the trial's pace predicts; there are epochs
-    to spare, as larger batches may be faster, and the deadline cuts the schedule to size.
+    Batch, rate and, within the space, augmentation follow the length that the trial's pace
+    predicts; there are epochs to spare, as larger batches may be faster, and the deadline cuts the
+    schedule to size.
     """
     assert record.candidate is not None
     expected = planned = plan.finalist_epochs
@@ -135,6 +140,7 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
         expected=expected,
         times=expected * rows / (plan.search_epochs * plan.search_rows),
         largest_batch=LARGEST_BATCH,
+        augmentations=plan.space.recipe.augmentations,
     )
     return record.candidate.model_copy(update={"recipe": recipe})
 
@@ -147,6 +153,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     tensors = training.weights()
     report = {
         "epochs": round(training.step / training.batches.per_epoch, 2),
+        "images": sum(epoch.images for epoch in training.curve),
         "train_loss": last.train_loss,
         "train_accuracy": last.train_accuracy,
         "validation_accuracy": last.validation_accuracy,

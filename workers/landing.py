@@ -3,7 +3,9 @@
 import math
 import os
 
-from search.finalists import FIRST_FOLD, Race, best_trials
+from search.finalists import best_trials
+from search.folds import JUDGING_FOLD
+from search.plan import RACE_SHARE
 from search.store import FoldTask, TrialRecord
 from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
@@ -27,7 +29,12 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     if not board:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
     plan = bench.plan
-    return best_trials(board, count=plan.finalists, validation_rows=plan.validation_rows)
+    return best_trials(
+        board,
+        count=plan.finalists,
+        with_prior=plan.finalists > plan.survivors,
+        validation_rows=plan.validation_rows,
+    )
 
 
 def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
@@ -41,8 +48,9 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
         return None
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
     speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
-    networks = min(len(tasks), bench.plan.survivors * len(bench.folds.folds))
-    predictions = rows * networks * _exact_pace(bench, tasks) / speedup
+    wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
+    networks = min(len(wanted), bench.plan.survivors * bench.plan.folds)
+    predictions = rows * networks * _exact_pace(bench, wanted or tasks) / speedup
     return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
 
 
@@ -69,18 +77,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def seconds_for(bench: Workbench, task: FoldTask, pending: list[FoldTask]) -> float:
-    """Return the fair share of the time left for one of the pending folds; infinite if free.
+def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float:
+    """Return the share of the time left for one of the folds; infinite without a budget.
+
+    In a race all have the same time. The other folds share what is left.
 
     Args:
-        pending: the folds that nobody has begun, `task` included.
+        free: the folds that nobody has begun, `task` included.
     """
     tasks = bench.store.folds.all(bench.job.id)
-    left = bench.heartbeat.seconds_until(folds_deadline(bench, tasks))
-    assert task in pending
+    deadline = folds_deadline(bench, tasks)
+    if deadline is None:
+        return math.inf
+    left = bench.heartbeat.seconds_until(deadline)
     workers = bench.job.spec.worker_count
-    if not Race(tasks, survivors=bench.plan.survivors).undecided:
-        return left / math.ceil(len(pending) / workers)
-    racing = sum(task.fold == FIRST_FOLD for task in pending)
-    later = bench.plan.survivors * (len(bench.folds.folds) - 1)
-    return left / (math.ceil(racing / workers) + math.ceil(later / workers))
+    if task.fold != JUDGING_FOLD:
+        return left / math.ceil(len(free) / workers)
+    heats = sum(task.fold == JUDGING_FOLD for task in tasks)
+    landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
+    # a landing that was interrupted has less time than its race was planned with
+    return RACE_SHARE * min(landing, left / (1.0 - RACE_SHARE)) / math.ceil(heats / workers)

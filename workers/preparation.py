@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
-from search.folds import Folds, rarest_class, stratified_folds
+from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job
 from search.plan import (
     MAX_SEARCH_VALIDATION,
@@ -37,9 +37,10 @@ KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no 
 def load_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
     """Return the job's folds, computed at the first call and read at every later one."""
     if not files.folds.exists():
+        labels = data.train_labels
         folds = stratified_folds(
-            data.train_labels,
-            k=job.spec.fold_count(rarest=rarest_class(data.train_labels)),
+            labels,
+            k=job.spec.split_count(rows=len(labels), rarest=rarest_class(labels)),
             seed=job.spec.seed,
             data_fingerprint=data.train_fingerprint,
         )
@@ -63,9 +64,9 @@ def prepare(
     spec = job.spec
     shape = Shape(
         rows=len(data.train_labels),
-        folds=len(folds.folds),
+        splits=len(folds.folds),
+        folds=spec.fold_count(rarest=rarest_class(data.train_labels)),
         workers=spec.worker_count,
-        finalists=spec.finalist_count,
         survivors=spec.survivor_count,
     )
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
@@ -74,7 +75,7 @@ def prepare(
     rows = spec.search_rows or rows_for_trials(
         spec.budget, keep=spec.keep, macs=macs or speed.macs, shape=shape, speed=speed
     )
-    first = folds.folds[0]
+    first = folds.folds[JUDGING_FOLD]
     rows = min(rows, len(first.train_rows))
     epochs = spec.search_epochs or SEARCH_EPOCHS
     space, width = space_within(spec.space, limits, data=data)
@@ -91,8 +92,9 @@ def prepare(
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
-        finalists=shape.finalists,
+        finalists=spec.finalist_count,
         survivors=shape.survivors,
+        folds=shape.folds,
         finalist_epochs=FINALIST_EPOCHS,
         classes=data.classes,
         image_shape=data.image_shape,

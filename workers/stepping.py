@@ -20,19 +20,22 @@ class StepSums:
 
     device: torch.device
     images: int = 0
+    weight: Tensor = field(init=False)
     loss: Tensor = field(init=False)
     correct: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loss = torch.zeros((), device=self.device)
-        self.correct = torch.zeros((), device=self.device)
+        self.weight, self.loss, self.correct = torch.zeros((3,), device=self.device).unbind()
 
     @torch.no_grad()
     def add(self, logits: Tensor, batch: Batch, loss: Tensor) -> None:
         """Count the images of a batch or of a piece of one, each with its weight."""
+        weights = batch.weights
+        if weights is None:
+            weights = torch.ones(len(batch.labels), device=self.device)
+        self.weight += weights.sum()
         self.loss += loss * len(batch.labels)
-        correct = logits.argmax(1) == batch.labels
-        self.correct += (correct if batch.weights is None else correct * batch.weights).sum()
+        self.correct += ((logits.argmax(1) == batch.labels) * weights).sum()
         self.images += len(batch.labels)
 
 

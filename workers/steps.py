@@ -9,6 +9,7 @@ from collections.abc import Callable
 from optuna.trial import Trial
 
 from search.finalists import Race
+from search.folds import JUDGING_FOLD
 from search.job import JobState
 from search.store import FoldTask
 from spaces.errors import JobFailed
@@ -101,17 +102,21 @@ def _begin_landing(bench: Workbench) -> None:
             bench.job.id, asked=len(asked), limit=bench.job.spec.trials
         ):
             return  # a worker died between counting a trial and asking for it
+        plan = bench.plan
         finalists = [record.number for record in choose_finalists(bench)]
-        bench.store.folds.plan(bench.job.id, trials=finalists, folds=len(bench.folds.folds))
+        races = len(finalists) > plan.survivors
+        folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
+        bench.store.folds.plan(bench.job.id, trials=finalists, folds=folds)
         bench.store.jobs.move(bench.job.id, before="searching", after="landing")
 
 
 def _land(bench: Workbench) -> None:
     planned = bench.store.folds.all(bench.job.id)
     race = Race(planned, survivors=bench.plan.survivors)
-    for task in race.beaten:
-        bench.store.folds.give_up(task, reason="beaten on the first fold")
-    tasks = [task for task in planned if task.pending and task not in race.beaten]
+    beaten = race.beaten
+    for task in beaten:
+        bench.store.folds.give_up(task, reason="beaten in the race")
+    tasks = [task for task in planned if task.pending and task not in beaten]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]
     records = bench.trials.records()
@@ -119,7 +124,8 @@ def _land(bench: Workbench) -> None:
         seconds = seconds_for(bench, task, free)
         if seconds - fold_overhead(bench, task, records[task.trial]) < MIN_FOLD_SECONDS:
             # the last fold of the worst finalist goes first: the others share its time
-            bench.store.folds.give_up(free[-1], reason="no time left")
+            last = task if task.fold == JUDGING_FOLD else free[-1]
+            bench.store.folds.give_up(last, reason="no time left")
             return
         if _run_fold(bench, task, seconds):
             return

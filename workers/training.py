@@ -1,5 +1,6 @@
 """Train one candidate on given rows, epoch by epoch. Knows neither Optuna nor SQL."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -55,6 +56,9 @@ class Rows:
 @dataclass(frozen=True, slots=True)
 class EpochReport:
     """What one epoch gave. Accuracies are shares; the training's is over augmented images.
+
+    An epoch is a pass over the rows that the recipe does not leave out. In the training's figures
+    images weigh as in the loss.
 
     The validation's figures are None after an epoch that was not validated.
     """
@@ -128,7 +132,7 @@ class Training:
             self.optimizer,
             recipe=recipe,
             plan=plan,
-            losses=self.batches.losses,
+            losses=self.batches.row_losses,
             pieces=pieces,
         )
         averages = recipe.averaging != "none"
@@ -143,6 +147,12 @@ class Training:
     def epoch(self) -> int:
         """Number of finished epochs."""
         return len(self.curve)
+
+    @property
+    def pace(self) -> float:
+        """Seconds to train on an image, over all epochs so far; the longest ones weigh most."""
+        seconds = sum(report.train_seconds for report in self.curve)
+        return seconds / sum(report.images for report in self.curve)
 
     @property
     def finished(self) -> bool:
@@ -183,8 +193,13 @@ class Training:
     ) -> EpochReport:
         self.network.train()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
-        whole = self.step >= WHOLE_FROM * self.total_steps
-        for batch in self.batches.epoch(self.epoch, whole=whole):
+        progress = self.step / self.total_steps
+        epoch = self.batches.epoch(
+            self.epoch,
+            whole=progress >= WHOLE_FROM,
+            augment=progress < self.candidate.recipe.augment_until,
+        )
+        for batch in epoch:
             interrupt()
             self.take_step(batch, sums)
             if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
@@ -228,14 +243,14 @@ class Training:
         self.total_steps = min(planned, self.step + max(0, affordable))
 
     def _report(self, sums: StepSums, begin: float, interrupt: Callable[[], None]) -> EpochReport:
-        train_loss = float(sums.loss) / sums.images
+        train_loss = float(sums.loss / sums.weight)
         if not math.isfinite(train_loss):
             raise Diverged(f"the training loss of epoch {self.epoch + 1} is {train_loss}")
         report = EpochReport(
             epoch=self.epoch + 1,
             images=sums.images,
             train_loss=train_loss,
-            train_accuracy=float(sums.correct) / sums.images,
+            train_accuracy=float(sums.correct / sums.weight),
             train_seconds=time.perf_counter() - begin,
         )
         if report.epoch == self.rung and not self.finished:
@@ -253,7 +268,9 @@ class Training:
         self.network.train()
         steps = max(1, round(COOLDOWN * self.batches.per_epoch))
         factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
-        for index, batch in zip(range(steps), self.batches.epoch(self.epoch + 1), strict=False):
+        epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
+        batches = itertools.chain.from_iterable(map(self.batches.epoch, epochs))
+        for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
             self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
             self.stepper.step(batch, sums)
@@ -305,8 +322,8 @@ class Training:
         tensors |= optimizer_tensors
         if self.average is not None:
             tensors |= {f"average.{i}": v for i, v in enumerate(self.average.tensors)}
-        if self.batches.losses is not None:
-            tensors["losses"] = self.batches.losses.losses
+        if self.batches.row_losses is not None:
+            tensors["losses"] = self.batches.row_losses.losses
         return TrainingState(
             tensors=copies(tensors | random_state(self.plan.torch_device)),
             numbers={
@@ -330,8 +347,8 @@ class Training:
         if self.average is not None:
             count = len(self.average.tensors)
             self.average.restore([state.tensors[f"average.{i}"] for i in range(count)])
-        if self.batches.losses is not None:
-            self.batches.losses.losses.copy_(state.tensors["losses"])
+        if self.batches.row_losses is not None:
+            self.batches.row_losses.losses.copy_(state.tensors["losses"])
         self.step = int(state.numbers["step"])
         self.total_steps = int(state.numbers["total_steps"])
         self.stepper.pieces = int(state.numbers["pieces"])

@@ -166,7 +166,7 @@ class _TrialRun:
         assert last.validation_accuracy is not None and last.validation_seconds is not None
         self._bench.trials.describe_pace(
             self._trial,
-            train=last.train_seconds / last.images,
+            train=training.pace,
             predict=last.validation_seconds / len(probabilities),
         )
         self._bench.trials.tell(

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import Folds, stratified_subset
+from search.folds import JUDGING_FOLD, Folds, stratified_subset
 from search.job import Job
 from search.plan import Plan
 from search.sampling import derived_seed
@@ -67,8 +67,8 @@ class Workbench:
 
     @cached_property
     def search_rows(self) -> Rows:
-        """The sample of fold 0 on which every trial is trained and judged."""
-        fold = self.folds.folds[0]
+        """The sample of the judging fold on which every trial is trained and judged."""
+        fold = self.folds.folds[JUDGING_FOLD]
         labels = self.data.train_labels
         train = stratified_subset(
             labels, fold.train_rows, size=self.plan.search_rows, seed=self.job.spec.seed

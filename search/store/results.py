@@ -1,5 +1,6 @@
 """What the landing has produced: results of folds, and openings of test sets."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,8 +74,9 @@ class FoldResults:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def plan(self, job_id: str, *, trials: list[int], folds: int) -> None:
-        """Plan every fold of each finalist, the best finalist first; a no-op if it is planned."""
+    def plan(self, job_id: str, *, trials: list[int], folds: Iterable[int]) -> None:
+        """Plan these folds of each finalist, the best finalist first; a no-op if it is planned."""
+        numbers = list(folds)
         with self._engine.begin() as connection:
             mine = fold_results.c.job_id == job_id
             if connection.scalar(sa.select(sa.func.count()).where(mine)):
@@ -82,7 +84,7 @@ class FoldResults:
             rows = [
                 {"job_id": job_id, "trial": trial, "fold": fold, "place": place, "state": "planned"}
                 for place, trial in enumerate(trials)
-                for fold in range(folds)
+                for fold in numbers
             ]
             connection.execute(sa.insert(fold_results), rows)
 

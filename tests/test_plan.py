@@ -1,0 +1,148 @@
+"""What the time of a job is spent on, decided when it starts."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.job import JobSpec
+from search.plan import (
+    MIN_ROWS,
+    START_SECONDS,
+    HostSpeed,
+    Shape,
+    finalists_for,
+    folds_for,
+    macs_for,
+    rows_for_trials,
+    search_seconds,
+    splits_for,
+    survivors_for,
+)
+
+budgets = st.floats(20.0, 100_000.0)
+shapes = st.builds(
+    Shape,
+    rows=st.integers(100, 200_000),
+    splits=st.integers(2, 20),
+    folds=st.integers(1, 19),
+    workers=st.integers(1, 64),
+)
+speeds = st.builds(
+    HostSpeed,
+    images_per_second=st.floats(10.0, 1e6),
+    macs=st.integers(10_000, 1_000_000_000),
+)
+
+
+@given(budget=budgets)
+def test_the_search_leaves_most_of_the_budget_to_the_finalists(budget: float) -> None:
+    end = search_seconds(budget)
+    assert end is not None and START_SECONDS < end <= 0.4 * budget + START_SECONDS
+    assert end < budget
+
+
+@given(
+    budget=budgets,
+    more=st.floats(0.0, 10_000.0),
+    keep=st.integers(1, 20),
+    macs=st.integers(10_000, 1_000_000_000),
+    shape=shapes,
+    speed=speeds,
+)
+@settings(deadline=None)
+def test_rows_of_a_trial_lie_within_a_fold_and_grow_with_the_budget(
+    budget: float, more: float, keep: int, macs: int, shape: Shape, speed: HostSpeed
+) -> None:
+    rows = rows_for_trials(budget, keep=keep, macs=macs, shape=shape, speed=speed)
+    assert min(MIN_ROWS, shape.fold_rows) <= rows <= shape.fold_rows < shape.rows
+    longer = rows_for_trials(budget + more, keep=keep, macs=macs, shape=shape, speed=speed)
+    dearer = rows_for_trials(budget, keep=keep, macs=2 * macs, shape=shape, speed=speed)
+    assert dearer <= rows <= longer
+
+
+@given(budget=budgets, more=st.floats(0.0, 10_000.0), shape=shapes, speed=speeds)
+@settings(deadline=None)
+def test_the_largest_network_grows_with_the_budget(
+    budget: float, more: float, shape: Shape, speed: HostSpeed
+) -> None:
+    def largest(seconds: float, survivors: int) -> int:
+        landing = shape.model_copy(update={"survivors": survivors})
+        found = macs_for(seconds, shape=landing, speed=speed)
+        assert found is not None and found > 0
+        return found
+
+    assert largest(budget, 2) <= largest(budget + more, 2)
+    assert largest(budget, 3) <= largest(budget, 2)
+
+
+@given(speed=speeds, times=st.floats(0.5, 100.0))
+def test_the_largest_network_trains_at_the_asked_pace(speed: HostSpeed, times: float) -> None:
+    pace = speed.seconds_per_image(times * speed.macs)
+    assert speed.macs_within(pace) == pytest.approx(times * speed.macs, rel=1e-3)
+    assert speed.seconds_per_image(speed.macs) == pytest.approx(1 / speed.images_per_second)
+
+
+def test_without_a_budget_only_the_rows_are_limited() -> None:
+    shape = Shape(rows=60_000, splits=10, folds=4, workers=2)
+    speed = HostSpeed(images_per_second=1000.0, macs=10**6)
+    assert shape.fold_rows == 54_000
+    assert search_seconds(None) is None
+    assert macs_for(None, shape=shape, speed=speed) is None
+    assert rows_for_trials(None, keep=3, macs=10**6, shape=shape, speed=speed) == 8000
+    small = Shape(rows=100, splits=5, folds=4, workers=2)
+    assert rows_for_trials(None, keep=3, macs=10**6, shape=small, speed=speed) == 80
+    assert finalists_for(None, workers=4) == survivors_for(None) == 2
+
+
+@pytest.mark.parametrize(
+    ("survivors", "workers", "folds"),
+    [(1, 1, 4), (1, 2, 4), (2, 2, 4), (1, 3, 6), (1, 4, 4), (1, 5, 5), (1, 8, 8), (2, 4, 4)],
+)
+def test_folds_keep_all_workers_busy(survivors: int, workers: int, folds: int) -> None:
+    assert folds_for(survivors=survivors, workers=workers) == folds
+
+
+@pytest.mark.parametrize(
+    ("rows", "folds", "splits"),
+    [(60_000, 4, 10), (60_000, 12, 13), (24_000, 4, 6), (1_797, 4, 5), (8, 1, 2)],
+)
+def test_a_judging_fold_is_left_and_many_rows_are_split_finely(
+    rows: int, folds: int, splits: int
+) -> None:
+    assert splits_for(rows=rows, folds=folds) == splits
+
+
+def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": "10m", "workers": 16})
+    counts = {100: (8, 10), 9: (8, 9), 5: (4, 5), 2: (1, 2)}
+    for rarest, (folds, splits) in counts.items():
+        assert spec.fold_count(rarest=rarest) == folds
+        assert spec.split_count(rows=60_000, rarest=rarest) == splits
+    assert spec.split_count(rows=60_000, rarest=1) == 2  # which is then refused, in words
+    asked = JobSpec.parse({"data": "digits", "budget": "10m", "folds": 8})
+    assert asked.fold_count(rarest=5) == 8 and asked.split_count(rows=1_797, rarest=5) == 9
+
+
+def test_longer_budgets_have_more_finalists() -> None:
+    budgets = (20.0, 1200.0, 1800.0, 3600.0, 7200.0)
+    assert [finalists_for(budget, workers=2) for budget in budgets] == [1, 1, 2, 2, 3]
+    assert [survivors_for(budget) for budget in budgets] == [1, 1, 1, 1, 2]
+    assert [finalists_for(3600.0, workers=workers) for workers in (1, 4, 64)] == [2, 4, 8]
+
+
+def test_finalists_that_were_asked_for_do_not_race() -> None:
+    spec = JobSpec.parse({"data": "digits", "budget": "1h", "workers": 2})
+    assert (spec.finalist_count, spec.survivor_count) == (2, 1)
+    for keys, counts in (
+        ({"budget": "1h", "finalists": 3}, (3, 3)),
+        ({"budget": "1h", "trials": 1}, (1, 1)),
+        ({"trials": 9}, (2, 2)),
+    ):
+        spec = JobSpec.parse({"data": "digits", **keys})
+        assert (spec.finalist_count, spec.survivor_count) == counts
+
+
+def test_the_search_grows_more_slowly_than_a_long_budget() -> None:
+    shares = [(search_seconds(budget) or 0.0) / budget for budget in (600.0, 1800.0, 3600.0)]
+    assert shares[0] == pytest.approx(0.3, abs=0.02)
+    assert shares[0] > shares[1] > shares[2] > 0.15
