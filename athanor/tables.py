@@ -121,7 +121,7 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"time: {phases_line(job)}")
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
     console.print(
-        f"ensemble: {members}; {result['folds']} networks each, {result['networks']} in all; "
+        f"ensemble: {members}; {result['folds']} networks of each; "
         f"out-of-fold accuracy {result['out_of_fold_accuracy']:.4f} "
         f"({result['out_of_fold_rows']:,} images)"
     )
