@@ -46,9 +46,15 @@ RECIPE = Recipe(learning_rate=0.2, weight_decay=5e-3, augmentation="flip", epoch
 CANDIDATES = {
     "small": Candidate(architecture=network(32, 64, 128), recipe=RECIPE),
     "medium": Candidate(
-        architecture=network(32, 96, 192),
+        architecture=network(48, 96, 192),
         recipe=RECIPE.model_copy(
-            update={"augmentation": "flip_shift", "learning_rate": 0.3, "skip": 0.75, "epochs": 30}
+            update={
+                "augmentation": "flip_shift",
+                "augment_until": 0.75,
+                "learning_rate": 0.3,
+                "skip": 0.75,
+                "epochs": 30,
+            }
         ),
     ),
 }
