@@ -15,7 +15,7 @@ from spaces.values import Value
 
 SEARCH_SHARE = 0.3  # of a budget of up to SHARED_UP_TO
 SHARED_UP_TO = 600.0  # seconds of budget; from there on the search grows more slowly than it,
-SEARCH_POWER = 0.75  # with this power: a finalist gains 0.3 points from twice the time
+SEARCH_POWER = 0.6  # with this power: a finalist gains 0.3 points from twice the time
 START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
 SEARCH_EPOCHS = 4
@@ -26,7 +26,7 @@ MIN_ROWS = 512
 MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
 UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
 RACE_FROM = 1500.0  # seconds of budget; below it a race takes too much of the finalists' time
-RACE_SHARE = 0.15  # of the landing
+RACE_SHARE = 0.1  # of the landing
 MAX_RACERS = 8
 TWO_SURVIVORS_FROM = 7200.0  # seconds of budget; below it one finalist uses the time better
 FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`

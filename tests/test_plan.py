@@ -145,4 +145,4 @@ def test_finalists_that_were_asked_for_do_not_race() -> None:
 def test_the_search_grows_more_slowly_than_a_long_budget() -> None:
     shares = [(search_seconds(budget) or 0.0) / budget for budget in (600.0, 1800.0, 3600.0)]
     assert shares[0] == pytest.approx(0.3, abs=0.02)
-    assert shares[0] > shares[1] > shares[2] > 0.15
+    assert shares[0] > shares[1] > shares[2] > 0.1

@@ -14,7 +14,8 @@ from workers.workbench import Workbench
 
 SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
 ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
-ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen
+ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
+MAX_UNFORESEEN = 36.0  # seconds at most
 PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
@@ -51,7 +52,8 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
     networks = min(len(wanted), bench.plan.survivors * bench.plan.folds)
     predictions = rows * networks * _exact_pace(bench, wanted or tasks) / speedup
-    return budget - ASSEMBLY_SECONDS - ASSEMBLY_SHARE * budget - predictions
+    unforeseen = min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
+    return budget - ASSEMBLY_SECONDS - unforeseen - predictions
 
 
 def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:

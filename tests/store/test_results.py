@@ -1,0 +1,84 @@
+"""Results of folds and openings of test sets are written once."""
+
+from search.job import Job
+from search.store import StudyStore
+from tests.store.harness import in_threads, some_spec
+
+
+def test_folds_are_planned_best_finalist_first_and_only_once(store: StudyStore, job: Job) -> None:
+    store.folds.plan(job.id, trials=[7, 3], folds=(0, 2))
+    store.folds.plan(job.id, trials=[1, 2, 3], folds=range(5))
+    tasks = store.folds.all(job.id)
+    order = [(task.place, task.trial, task.fold) for task in tasks]
+    assert order == [(0, 7, 0), (0, 7, 2), (1, 3, 0), (1, 3, 2)]
+    assert all(task.pending and not task.done and task.accuracy is None for task in tasks)
+
+
+def test_many_that_plan_at_once_plan_once(store: StudyStore, job: Job) -> None:
+    in_threads(lambda number: store.folds.plan(job.id, trials=[number], folds=range(3)))
+    assert len({task.trial for task in store.folds.all(job.id)}) == 1
+    assert len(store.folds.all(job.id)) == 3
+
+
+def test_jobs_have_folds_of_their_own(store: StudyStore, job: Job) -> None:
+    other = store.jobs.create(some_spec())
+    store.folds.plan(job.id, trials=[0], folds=range(2))
+    assert store.folds.all(other.id) == []
+    store.folds.plan(other.id, trials=[0], folds=range(3))
+    store.folds.record(store.folds.all(other.id)[0], files="f", accuracy=0.5, report={})
+    assert [task.pending for task in store.folds.all(job.id)] == [True, True]
+
+
+def test_the_first_result_of_a_fold_counts(store: StudyStore, job: Job) -> None:
+    store.folds.plan(job.id, trials=[7], folds=range(2))
+    task = store.folds.all(job.id)[1]
+    store.folds.record(task, files="7-1/1", accuracy=0.9, report={"epochs": 3})
+    store.folds.record(task, files="7-1/2", accuracy=0.1, report={})
+    store.folds.give_up(task, reason="no time left")
+    first, second = store.folds.all(job.id)
+    assert first.pending and second.done
+    assert (second.files, second.accuracy, second.report) == ("7-1/1", 0.9, {"epochs": 3})
+
+
+def test_a_fold_that_was_given_up_stays_so_and_says_why(store: StudyStore, job: Job) -> None:
+    store.folds.plan(job.id, trials=[7], folds=range(1))
+    (task,) = store.folds.all(job.id)
+    store.folds.give_up(task, reason="no time left")
+    store.folds.record(task, files="7-0/1", accuracy=0.9, report={})
+    (task,) = store.folds.all(job.id)
+    assert not task.done and not task.pending and task.files is None
+    assert (task.state, task.report) == ("given up", {"reason": "no time left"})
+
+
+def test_a_job_opens_its_test_set_once(store: StudyStore) -> None:
+    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
+    again = store.test.open("job", test_fingerprint="t", by="you", reason="once more")
+    assert first == again and store.test.all("t") == [first]
+    assert (first.job_id, first.opened_by, first.reason) == ("job", "me", "landing")
+    assert first.accuracy is None and first.opened_at > 0
+
+
+def test_another_job_or_another_test_set_is_another_opening(store: StudyStore) -> None:
+    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
+    second = store.test.open("other", test_fingerprint="t", by="me", reason="landing")
+    third = store.test.open("job", test_fingerprint="u", by="me", reason="landing")
+    assert store.test.all("t") == [first, second]
+    assert store.test.all("u") == [third]
+    assert store.test.all("nothing") == []
+
+
+def test_many_that_open_a_test_set_at_once_open_it_once(store: StudyStore) -> None:
+    def opened(number: int) -> int:
+        return store.test.open("job", test_fingerprint="t", by=str(number), reason="landing").id
+
+    assert len(set(in_threads(opened))) == 1 and len(store.test.all("t")) == 1
+
+
+def test_an_opening_is_scored_once(store: StudyStore) -> None:
+    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
+    other = store.test.open("other", test_fingerprint="t", by="me", reason="landing")
+    store.test.score(first, accuracy=0.75)
+    store.test.score(first, accuracy=0.99)
+    assert [opening.accuracy for opening in store.test.all("t")] == [0.75, None]
+    assert store.test.open("job", test_fingerprint="t", by="me", reason="").accuracy == 0.75
+    assert other.accuracy is None
