@@ -98,10 +98,10 @@ def search(
         int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
     ] = None,
     folds: Annotated[
-        int | None, typer.Option("--folds", help="Networks of each finalist. [4 to 8]")
+        int | None, typer.Option("--folds", help="Networks of each finalist. [by workers: 4 to 8]")
     ] = None,
     finalists: Annotated[
-        int | None, typer.Option("--finalists", help="Trials trained on every fold. [by budget]")
+        int | None, typer.Option("--finalists", help="Trials trained for the ensemble. [by budget]")
     ] = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="tpe or random.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
@@ -115,7 +115,7 @@ def search(
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Search, train the finalists on every fold, ensemble, test once, export: in one command."""
+    """Search, train the finalists on several folds, ensemble, test once, export."""
     options = SearchOptions(
         places=Places.of(store, artifacts),
         out=out,

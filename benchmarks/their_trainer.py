@@ -30,7 +30,7 @@ from spaces.complexity import measure_complexity
 from spaces.network import build_network
 from spaces.recipe import Recipe
 from workers.augmentation import ERASE_PROBABILITY
-from workers.batches import Batch, Batches, Normalisation
+from workers.batches import Batch, Batches, Normalisation, always
 from workers.device import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE, DevicePlan
 from workers.evaluation import LARGEST_BATCH
 from workers.stepping import Stepper, StepSums
@@ -55,7 +55,9 @@ class LoaderBatches(Batches):
         super().__init__(images, labels, recipe=recipe, seed=seed, device=device)
         self._data = PilImages(images, labels, self._transform())
 
-    def epoch(self, number: int, *, whole: bool = False, augment: bool = True) -> Iterator[Batch]:
+    def epoch(
+        self, number: int, *, whole: bool = False, augment: Callable[[], bool] = always
+    ) -> Iterator[Batch]:
         """Yield the batches of one epoch, each row at most once: always all, always augmented."""
         seed = int(self.random.integers(2**63))
         loader = DataLoader(

@@ -9,7 +9,7 @@ wall-clock budget that begins with the process, the classes of the test images a
 alternate within each budget and seed.
 
     athanor                 the command `athanor search`
-    fixed                   the same with `--trials 1`: our prior on every fold, no search
+    fixed                   the same with `--trials 1`: our prior on four folds, no search
     optuna                  the script that Optuna's tutorials teach: TPE, median pruning, PyTorch
     ray                     Ray Tune's PyTorch tutorial: random samples, ASHA
     autokeras               AutoKeras's image classifier, ended by a callback

@@ -64,11 +64,22 @@ class Race:
         """
         if self.undecided:
             return []
-        ranking = sorted(
-            self._heats, key=lambda task: (not task.done, -(task.accuracy or 0.0), task.place)
-        )
-        losers = {task.trial for task in ranking[self._survivors :]}
+        losers = {task.trial for task in self.ranked(self._heats)[self._survivors :]}
         return [task for task in self._tasks if task.pending and task.trial in losers]
+
+    def ranked(self, tasks: list[FoldTask]) -> list[FoldTask]:
+        """Return the tasks of the best finalist first: by the race, else by the search."""
+        if self.undecided:
+            return tasks
+        heats = {heat.trial: heat for heat in self._heats}
+
+        def rank(task: FoldTask) -> tuple[bool, float, int, int]:
+            heat = heats.get(task.trial)
+            if heat is None:
+                return (False, 0.0, task.place, task.fold)
+            return (not heat.done, -(heat.accuracy or 0.0), task.place, task.fold)
+
+        return sorted(tasks, key=rank)
 
     def open(self, tasks: list[FoldTask]) -> list[FoldTask]:
         """Return those of the tasks that may be trained now."""

@@ -135,8 +135,8 @@ def check_classes(labels: NDArray[np.integer[Any]], *, k: int) -> None:
     rarest = int(counts.argmin())
     if counts[rarest] < k:
         raise DataError(
-            f"each class must have at least one row for each of {k} folds, "
-            f"but class {classes[rarest]} has {counts[rarest]}"
+            "each class must have at least one row for the judging fold and each of "
+            f"{k - 1} others, but class {classes[rarest]} has {counts[rarest]}"
         )
 
 

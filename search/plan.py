@@ -90,11 +90,20 @@ class Plan(Value):
     data_fingerprint: str
     folds_hash: str
 
+    @property
+    def races(self) -> bool:
+        """Whether finalists race for being trained on the other folds."""
+        return self.finalists > self.survivors
+
+    def heat_share(self, *, finalists: int, workers: int) -> float:
+        """Return for which share of the landing each of so many finalists trains in the race."""
+        return RACE_SHARE / math.ceil(finalists / workers)
+
     def times_race(self, *, workers: int) -> float:
         """Return how many times longer a finalist trains on a fold than in the race before."""
-        heats = math.ceil(self.finalists / workers)
         rounds = math.ceil(self.survivors * self.folds / workers)
-        return (1.0 - RACE_SHARE) / RACE_SHARE * heats / rounds
+        heat = self.heat_share(finalists=self.finalists, workers=workers)
+        return (1.0 - RACE_SHARE) / rounds / heat
 
 
 class Shape(Value):
@@ -157,16 +166,17 @@ def rows_for_trials(
 
 
 def survivors_for(budget: float | None) -> int:
-    """Return how many trials are worth training on every fold."""
+    """Return how many trials are worth training for the ensemble."""
     return 2 if budget is None else 1 + (budget >= TWO_SURVIVORS_FROM)
 
 
 def finalists_for(budget: float | None, *, workers: int) -> int:
-    """Return how many trials race for that: one for each worker; as many as survive: no race."""
+    """Return how many trials race for that, so that all workers are busy; without a race, all."""
     survivors = survivors_for(budget)
     if budget is None or budget < RACE_FROM:
         return survivors
-    return max(survivors + 1, min(workers, MAX_RACERS))
+    full_rounds = math.ceil((survivors + 1) / workers) * workers
+    return min(full_rounds, max(survivors + 1, MAX_RACERS))
 
 
 def folds_for(*, survivors: int, workers: int) -> int:
@@ -193,7 +203,7 @@ def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | N
     """Return the MACs of the largest network that the finalists' part of the budget affords.
 
     More time is best spent on larger networks and on more epochs together: where the probe's
-    network could train p epochs on every fold, the largest one still trains 2 p**0.4. (Measured
+    network could train p epochs on each fold, the largest one still trains 2 p**0.4. (Measured
     on Fashion-MNIST: in 140 seconds 5 million MACs and 10 epochs were best, in 500 seconds 17
     million and 15; those are the prior's, half as large as the largest network.)
     """

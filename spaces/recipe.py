@@ -41,8 +41,8 @@ class Recipe(Value):
         augmentation: what happens to each image at random: mirrored in every second epoch ("flip"),
             moved by whole pixels ("shift"), a square set to the mean ("erase"), rotated, scaled and
             moved ("affine"), contrast and brightness changed ("jitter").
-        augment_until: share of all steps after which passes over the rows only mirror, so that the
-            network ends on images as it will meet them (arXiv 1909.09148).
+        augment_until: share of all steps after which images are mirrored at most and not mixed, so
+            that the network ends on images as it will meet them (arXiv 1909.09148).
         label_smoothing: share of the target spread over all classes (arXiv 1512.00567).
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
         skip: share of the easy rows, those whose last loss was below the mean, that each epoch but

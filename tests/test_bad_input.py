@@ -36,7 +36,7 @@ def write_data(folder: Path) -> None:
         (["--data", "one-class.npz"], "at least 2 classes, but only 0"),
         (["--data", "empty.npz"], "must not be empty"),
         (["--data", "label.npz"], "must lie in 0..2 (3 classes), but row 3 has 3"),
-        (["--data", "good.npz", "--folds", "20"], "at least one row for each of 21 folds"),
+        (["--data", "good.npz", "--folds", "20"], "the judging fold and each of 20 others"),
         (["--data", "good.npz", "--folds", "0"], "folds: "),
         (["--data", "good.npz", "--budget", "soon"], "must look like 90s, 10m or 1h30m"),
         (["--data", "good.npz", "--budget", "3s"], "at least 20 seconds, but got 3"),

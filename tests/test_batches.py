@@ -288,11 +288,13 @@ def test_no_row_is_left_out_where_too_few_for_a_batch_would_stay() -> None:
     assert len(batch.labels) == 16 and batch.weights is None
 
 
-def test_passes_that_are_not_augmented_only_mirror() -> None:
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_batches_that_are_not_augmented_are_mirrored_at_most(mixup: float) -> None:
     images = noise()
-    batches = batches_of(images, "flip_shift_erase")
+    batches = batches_of(images, "flip_shift_erase", mixup=mixup)
     mirrored = 0
-    for batch in batches.epoch(0, augment=False):
+    for batch in batches.epoch(0, augment=lambda: False):
+        assert batch.other_labels is None
         for row, image in zip(batch.labels, pixels_of(batches, batch.images), strict=True):
             original = images[int(row)]
             if not np.allclose(image, original, atol=0.01):

@@ -128,13 +128,18 @@ def test_a_finalist_that_cannot_be_trained_has_lost_unless_no_other_can() -> Non
 
 def test_several_survive_a_race_of_more() -> None:
     heats = [runner(7, accuracy=0.91), runner(0, accuracy=0.92), runner(3, accuracy=0.93)]
-    assert {task.trial for task in Race(field(*heats), survivors=2).beaten} == {7}
+    tasks = field(*heats)
+    race = Race(tasks, survivors=2)
+    assert {task.trial for task in race.beaten} == {7}
+    places = [(task.trial, task.fold) for task in race.ranked(tasks)]
+    assert places == [(trial, fold) for trial in (3, 0, 7) for fold in range(3)]
 
 
 def test_without_a_race_every_fold_is_open() -> None:
     tasks = [runner(trial, fold) for trial in (7, 0) for fold in (1, 2)]
     race = Race(tasks, survivors=2)
     assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
+    assert race.ranked(tasks) == tasks
 
 
 def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> None:

@@ -74,7 +74,7 @@ def test_the_hash_knows_rows_borders_and_data() -> None:
     ("labels", "k", "parts"),
     [
         ([0, 0, 1, 1], 1, ["at least 2", "got 1"]),
-        ([0, 0, 0, 7, 7], 3, ["class 7", "has 2", "3 folds"]),
+        ([0, 0, 0, 7, 7], 3, ["class 7", "has 2", "each of 2 others"]),
         ([], 2, ["non-empty", "(0,)"]),
         ([0.5, 0.5], 2, ["integers", "float64"]),
         ([[0, 1], [0, 1]], 2, ["(2, 2)"]),

@@ -125,7 +125,7 @@ def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None
 
 def test_longer_budgets_have_more_finalists() -> None:
     budgets = (20.0, 1200.0, 1800.0, 3600.0, 7200.0)
-    assert [finalists_for(budget, workers=2) for budget in budgets] == [1, 1, 2, 2, 3]
+    assert [finalists_for(budget, workers=2) for budget in budgets] == [1, 1, 2, 2, 4]
     assert [survivors_for(budget) for budget in budgets] == [1, 1, 1, 1, 2]
     assert [finalists_for(3600.0, workers=workers) for workers in (1, 4, 64)] == [2, 4, 8]
 

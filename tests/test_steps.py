@@ -1,6 +1,7 @@
 """A worker in this very process: what one fold meets does not end the job."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from search.folds import JUDGING_FOLD, Folds
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
 from workers.finalist import run_fold
+from workers.heartbeat import Stopped
+from workers.training import EpochReport, Training
 from workers.worker import Worker
 
 SPEC = {
@@ -70,14 +73,30 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
         worked(tmp_path)
 
 
-def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def race(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let two trials of short trainings race; return what the job needs."""
     monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
-    job, folds = worked(tmp_path, budget="25s", trials=3)
+    monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 3)
+    return {"budget": "60s", "trials": 3}
+
+
+def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted: dict[int, list[float]] = {}
+
+    def run(bench: Any, task: FoldTask, *more: Any, seconds: float, **options: Any) -> None:
+        granted.setdefault(task.fold, []).append(seconds)
+        run_fold(bench, task, *more, seconds=seconds, **options)
+
+    monkeypatch.setattr("workers.steps.run_fold", run)
+    job, folds = worked(tmp_path, **race)
     assert job.state == "done", job.error
     heats = [task for task in folds if task.fold == JUDGING_FOLD]
     assert len(heats) == 2 and all(task.done for task in heats)
+    one, other = granted[JUDGING_FOLD]
+    assert one == pytest.approx(other, rel=0.05) and 0.0 < one < 0.06 * 60.0
     winner = max(heats, key=lambda task: task.accuracy or 0.0).trial
     for task in folds:
         assert task.done == (task.fold == JUDGING_FOLD or task.trial == winner)
@@ -91,9 +110,8 @@ def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
 
 @pytest.mark.parametrize("fails", ["the first heat", "both heats"])
 def test_a_race_that_cannot_be_run_does_not_end_the_job(
-    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    race: dict[str, Any], fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
     heats: list[int] = []
 
     def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
@@ -104,9 +122,36 @@ def test_a_race_that_cannot_be_run_does_not_end_the_job(
         run_fold(bench, task, *more, **options)
 
     monkeypatch.setattr("workers.steps.run_fold", run)
-    job, folds = worked(tmp_path, budget="25s", trials=3)
+    job, folds = worked(tmp_path, **race)
     assert job.state == "done", job.error
     assert len(heats) == 2
     winner = heats[1 if fails == "the first heat" else 0]
     assert {task.trial for task in folds if task.done} == {winner}
     assert job.result is not None and job.result["networks"] == 3
+
+
+def test_a_heat_that_goes_on_has_only_the_rest_of_its_time(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = 1.0  # seconds that each epoch is said to have taken
+    starts: list[tuple[int, float]] = []
+
+    class Interrupted(Training):
+        def run(self, *, on_epoch: Any, interrupt: Any, seconds_left: Any = None) -> None:
+            starts.append((self.epoch, seconds_left()))
+
+            def stop(training: Training, report: EpochReport) -> None:
+                training.curve[-1] = replace(report, train_seconds=spent)
+                on_epoch(training, report)
+                if len(starts) == 1 and training.epoch == 2:
+                    raise Stopped("interrupted")
+
+            super().run(on_epoch=stop, interrupt=interrupt, seconds_left=seconds_left)
+
+    monkeypatch.setattr("workers.finalist.Training", Interrupted)
+    monkeypatch.setattr("search.plan.RACE_SHARE", 0.5)
+    job, _ = worked(tmp_path, **race)
+    assert job.state == "done", job.error
+    (begun, whole), (resumed, rest) = starts[:2]
+    assert (begun, resumed) == (0, 2)
+    assert rest <= whole - 2 * spent + 0.01

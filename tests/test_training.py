@@ -328,33 +328,49 @@ def test_easy_rows_are_left_out_until_the_last_steps(few: Rows) -> None:
     assert 0.0 < last.train_accuracy <= 1.0
 
 
-# --- keeping to the time ----------------------------------------------------------------------
-
-STEP_SECONDS = 1000.0  # of the clock that tests turn; what really passes is nothing against it
-
-
-def test_the_last_passes_only_mirror_whatever_the_augmentation(
-    few: Rows, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_the_last_steps_are_not_augmented(
+    few: Rows, monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
-    made = candidate(augmentation="flip_shift_erase", augment_until=0.5, epochs=4)
+    made = candidate(augment_until=0.75, batch_size=16, epochs=epochs)
     training = training_of(made, few)
     draw, augmented = training.batches.epoch, []
 
-    def epoch(number: int, **options: bool) -> Iterator[Batch]:
-        augmented.append(options["augment"])
-        return draw(number, **options)
+    def epoch(number: int, *, whole: bool = False, augment: Callable[[], bool]) -> Iterator[Batch]:
+        for batch in draw(number, whole=whole, augment=augment):
+            augmented.append(augment())
+            yield batch
 
     monkeypatch.setattr(training.batches, "epoch", epoch)
     run(training)
-    assert augmented == [True, True, False, False]
+    steps = 12 * epochs
+    assert augmented == [True] * (steps * 3 // 4) + [False] * (steps // 4)
 
 
-def test_the_training_s_figures_weigh_images_as_the_loss_does(few: Rows) -> None:
+@pytest.mark.parametrize("until", [0.0, 1.0])
+def test_a_rung_is_judged_on_images_as_the_training_sees_them(
+    few: Rows, monkeypatch: pytest.MonkeyPatch, until: float
+) -> None:
+    training = training_of(candidate(augment_until=until, epochs=2), few, rung=1)
+    draw, augmented = training.batches.epoch, set()
+
+    def epoch(number: int, *, whole: bool = False, augment: Callable[[], bool]) -> Iterator[Batch]:
+        augmented.add(augment())
+        return draw(number, whole=whole, augment=augment)
+
+    monkeypatch.setattr(training.batches, "epoch", epoch)
+    run(training)
+    assert augmented == {until == 1.0}
+
+
+def test_the_training_accuracy_weighs_images_as_the_loss_does(few: Rows) -> None:
     training = run(training_of(candidate(skip=0.75, epochs=12, learning_rate=0.2), few))
     assert 0.9 < max(report.train_accuracy for report in training.curve) < 1.0 + 1e-5
-    seconds = sum(report.train_seconds for report in training.curve)
-    images = sum(report.images for report in training.curve)
-    assert training.pace == pytest.approx(seconds / images)
+
+
+# --- keeping to the time ----------------------------------------------------------------------
+
+STEP_SECONDS = 1000.0  # of the clock that tests turn; what really passes is nothing against it
 
 
 def turn_clock(monkeypatch: pytest.MonkeyPatch, training: Training) -> None:

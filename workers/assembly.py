@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble, greedy_selection
+from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions, accuracy_interval
 from search.store import FoldTask
@@ -69,10 +70,11 @@ def _name(trial: int) -> str:
 def _counting_folds(bench: Workbench) -> list[FoldTask]:
     """Return the folds that count: those of every finalist that has the fullest one's folds.
 
-    So all members are judged on the same rows; the best-placed of the fullest decides.
+    So all members are judged on the same rows; the best finalist of the fullest decides.
     """
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
-    for task in bench.store.folds.all(bench.job.id):
+    tasks = bench.store.folds.all(bench.job.id)
+    for task in Race(tasks, survivors=bench.plan.survivors).ranked(tasks):
         if task.done and task.fold != JUDGING_FOLD:
             done[task.trial].append(task)
     if not done:
@@ -167,7 +169,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
         networks=tuple(entries),
         scores=scores,
         protocol={
-            "folds": len(bench.folds.folds),
+            "splits": len(bench.folds.folds),
             "folds_hash": bench.folds.hash,
             "train_rows": len(data.train_labels),
             "test_split": data.test_split,

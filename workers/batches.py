@@ -4,7 +4,7 @@ Images stay in memory as uint8. Shift and flip are a single gather: every output
 up its source row and column in the padded image, so no image is touched on its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,6 +101,11 @@ def windows(images: Tensor, height: int, width: int) -> Tensor:
     )
 
 
+def always() -> bool:
+    """Return true."""
+    return True
+
+
 class Batches:
     """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator.
 
@@ -147,12 +152,14 @@ class Batches:
         """Continue as if the epochs before `state` had been drawn here."""
         self.random.bit_generator.state = state
 
-    def epoch(self, number: int, *, whole: bool = False, augment: bool = True) -> Iterator[Batch]:
+    def epoch(
+        self, number: int, *, whole: bool = False, augment: Callable[[], bool] = always
+    ) -> Iterator[Batch]:
         """Yield the batches of one epoch, each row at most once.
 
         Args:
             whole: also the rows that the recipe leaves out.
-            augment: otherwise images are mirrored at most.
+            augment: asked before each batch; if not, its images are mirrored at most.
         """
         order = self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
@@ -164,7 +171,7 @@ class Batches:
                 weights = None
         for first in range(0, len(order) - self.size + 1, self.size):
             rows = order[first : first + self.size]
-            yield self._batch(rows, number, weights, augment=augment)
+            yield self._batch(rows, number, weights, augment=augment())
 
     def _batch(
         self,
@@ -186,7 +193,7 @@ class Batches:
             rows=None if self.row_losses is None else numbers,
             weights=None if weights is None else torch.from_numpy(weights[rows]).to(device),
         )
-        return self._mixed(batch) if self.recipe.mixup > 0.0 else batch
+        return self._mixed(batch) if augment and self.recipe.mixup > 0.0 else batch
 
     def _shift(self) -> int:
         if "shift" not in self.parts:

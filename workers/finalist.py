@@ -56,6 +56,8 @@ def run_fold(
 ) -> None:
     """Train and record one fold within `seconds`, resuming its last epoch if there is one.
 
+    In a race, where all have the same time, what was trained before counts.
+
     Raises:
         Stopped: the work must stop here; whoever claims the fold next goes on with it.
         Diverged: the training failed; the fold has no result.
@@ -67,10 +69,10 @@ def run_fold(
     folder = all_fences / str(lease.fence)
     resumed = load_checkpoint(all_fences)
     count = len(rows.train_labels)
+    races = task.fold == JUDGING_FOLD
     if resumed is not None:
         candidate = resumed[0]
-    else:
-        races = task.fold == JUDGING_FOLD  # with the recipe of the training that it races for
+    else:  # a race is run with the recipe of the training that it is run for
         times = bench.plan.times_race(workers=bench.job.spec.worker_count) if races else 1.0
         candidate = lengthened(record, bench.plan, rows=count, seconds=times * seconds)
     training = Training(
@@ -84,6 +86,7 @@ def run_fold(
     )
     if resumed is not None:
         training.restore(resumed[1])
+        end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
         bench.heartbeat.check_lease()
@@ -157,7 +160,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         "train_loss": last.train_loss,
         "train_accuracy": last.train_accuracy,
         "validation_accuracy": last.validation_accuracy,
-        "train_seconds": sum(epoch.train_seconds for epoch in training.curve),
+        "train_seconds": training.seconds,
         "predict_pace": processor_pace(training),
     }
     meta = {

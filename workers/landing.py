@@ -33,7 +33,7 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     return best_trials(
         board,
         count=plan.finalists,
-        with_prior=plan.finalists > plan.survivors,
+        with_prior=plan.races,
         validation_rows=plan.validation_rows,
     )
 
@@ -51,7 +51,9 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
     networks = min(len(wanted), bench.plan.survivors * bench.plan.folds)
-    predictions = rows * networks * _exact_pace(bench, wanted or tasks) / speedup
+    trials = {task.trial for task in wanted}
+    shown = [task for task in tasks if task.trial in trials]
+    predictions = rows * networks * _exact_pace(bench, shown or tasks) / speedup
     unforeseen = min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
     return budget - ASSEMBLY_SECONDS - unforeseen - predictions
 
@@ -82,7 +84,8 @@ def cores() -> int:
 def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float:
     """Return the share of the time left for one of the folds; infinite without a budget.
 
-    In a race all have the same time. The other folds share what is left.
+    In a race all have the same time, which a training that goes on has used in part. The other
+    folds share what is left.
 
     Args:
         free: the folds that nobody has begun, `task` included.
@@ -98,4 +101,5 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
     heats = sum(task.fold == JUDGING_FOLD for task in tasks)
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
-    return RACE_SHARE * min(landing, left / (1.0 - RACE_SHARE)) / math.ceil(heats / workers)
+    share = bench.plan.heat_share(finalists=heats, workers=workers)
+    return share * min(landing, left / (1.0 - RACE_SHARE))

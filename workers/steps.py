@@ -104,7 +104,7 @@ def _begin_landing(bench: Workbench) -> None:
             return  # a worker died between counting a trial and asking for it
         plan = bench.plan
         finalists = [record.number for record in choose_finalists(bench)]
-        races = len(finalists) > plan.survivors
+        races = plan.races and len(finalists) > plan.survivors
         folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
         bench.store.folds.plan(bench.job.id, trials=finalists, folds=folds)
         bench.store.jobs.move(bench.job.id, before="searching", after="landing")
@@ -116,7 +116,7 @@ def _land(bench: Workbench) -> None:
     beaten = race.beaten
     for task in beaten:
         bench.store.folds.give_up(task, reason="beaten in the race")
-    tasks = [task for task in planned if task.pending and task not in beaten]
+    tasks = [task for task in race.ranked(planned) if task.pending and task not in beaten]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]
     records = bench.trials.records()

@@ -151,8 +151,12 @@ class Training:
     @property
     def pace(self) -> float:
         """Seconds to train on an image, over all epochs so far; the longest ones weigh most."""
-        seconds = sum(report.train_seconds for report in self.curve)
-        return seconds / sum(report.images for report in self.curve)
+        return self.seconds / sum(report.images for report in self.curve)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs so far, validations apart."""
+        return sum(report.train_seconds for report in self.curve)
 
     @property
     def finished(self) -> bool:
@@ -193,13 +197,8 @@ class Training:
     ) -> EpochReport:
         self.network.train()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
-        progress = self.step / self.total_steps
-        epoch = self.batches.epoch(
-            self.epoch,
-            whole=progress >= WHOLE_FROM,
-            augment=progress < self.candidate.recipe.augment_until,
-        )
-        for batch in epoch:
+        whole = self.step / self.total_steps >= WHOLE_FROM
+        for batch in self.batches.epoch(self.epoch, whole=whole, augment=self._augments):
             interrupt()
             self.take_step(batch, sums)
             if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
@@ -207,6 +206,9 @@ class Training:
             if self.finished:
                 break
         return self._report(sums, begin, interrupt)
+
+    def _augments(self) -> bool:
+        return self.step / self.total_steps < self.candidate.recipe.augment_until
 
     def take_step(self, batch: Batch, sums: StepSums) -> None:
         """Train on one batch at the schedule's rate."""
@@ -234,7 +236,7 @@ class Training:
         Args:
             images, seconds: of the epoch so far.
         """
-        seconds += sum(epoch.train_seconds for epoch in self.curve)
+        seconds += self.seconds
         steps = (sum(epoch.images for epoch in self.curve) + images) / self.batches.size
         if steps < MIN_PACE_STEPS and seconds_left > 0.0:
             return
@@ -269,7 +271,9 @@ class Training:
         steps = max(1, round(COOLDOWN * self.batches.per_epoch))
         factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
         epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
-        batches = itertools.chain.from_iterable(map(self.batches.epoch, epochs))
+        batches = itertools.chain.from_iterable(
+            self.batches.epoch(number, augment=self._augments) for number in epochs
+        )
         for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
             self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
