@@ -14,10 +14,18 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__
+from athanor import __version__, cli_jobs
 from athanor.console import make_console
+from athanor.options import (
+    ArtifactsOption,
+    JobArgument,
+    JsonOption,
+    OutOption,
+    OverwriteOption,
+    StoreOption,
+    WorkersOption,
+)
 from athanor.places import Places
-from athanor.progress import Progress
 from athanor.searching import (
     SearchOptions,
     export,
@@ -25,16 +33,10 @@ from athanor.searching import (
     run_search,
 )
 from athanor.searching import submit as submit_job
-from athanor.tables import (
-    job_json,
-    jobs_table,
-    leaderboard_json,
-    leaderboard_table,
-    print_statement,
-    status_json,
-)
+from athanor.tables import job_json
 from search.job import JobSpec
-from spaces.errors import AthanorError, InputError, JobError
+from search.store.schema import HEAD
+from spaces.errors import AthanorError, InputError
 
 app = typer.Typer(
     name="athanor",
@@ -44,23 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Search for convolutional networks with little compute, and get a verified model.",
 )
-
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", help="URL or path of the study store. [env: ATHANOR_STORE]"),
-]
-ArtifactsOption = Annotated[
-    Path | None,
-    typer.Option("--artifacts", help="Folder of checkpoints and models. [env: ATHANOR_ARTIFACTS]"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Folder to write the model to.")
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the model folder that is there.")
-]
 
 
 def _version(value: bool) -> None:
@@ -94,9 +79,7 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
-    ] = None,
+    workers: WorkersOption = None,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Networks of each finalist. [by workers: 4 to 8]")
     ] = None,
@@ -155,67 +138,38 @@ def submit(
 
 @app.command()
 def worker(
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
-    ] = None,
+    workers: WorkersOption = None,
     job: Annotated[str | None, typer.Option("--job", help="Work on this job, then end.")] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", metavar="ADDRESS", help="A Ray cluster's, or local.")
+    ] = None,
+    slots: Annotated[int | None, typer.Option("--slots", min=1, help="Workers on Ray.")] = None,
+    cpus: Annotated[float, typer.Option("--cpus", min=0.1, help="Cores of a slot.")] = 1.0,
+    gpus: Annotated[float, typer.Option("--gpus", min=0.0, help="GPUs of a slot, or less.")] = 0.0,
     store: StoreOption = None,
     artifacts: ArtifactsOption = None,
 ) -> None:
     """Work on queued jobs until Ctrl-C or SIGTERM."""
-    from athanor.working import run_workers
+    from athanor.working import RaySlots, run_workers
 
-    raise typer.Exit(run_workers(Places.of(store, artifacts), size=workers, job_id=job))
-
-
-@app.command()
-def jobs(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the jobs of the store, the newest first."""
-    listed = Places.of(store, None).open().jobs.list()
-    if as_json:
-        print(json.dumps([job_json(job) for job in listed]))
-    else:
-        make_console().print(jobs_table(listed))
+    if ray is None and (slots is not None or cpus != 1.0 or gpus != 0.0):
+        raise InputError("--slots, --cpus and --gpus describe slots on Ray, but --ray is missing")
+    if ray is not None and workers is not None:
+        raise InputError("on Ray, workers are --slots, but got --workers too")
+    on_ray = None if ray is None else RaySlots(address=ray, cpus=cpus, gpus=gpus)
+    size = workers if on_ray is None else slots
+    places = Places.of(store, artifacts)
+    raise typer.Exit(run_workers(places, size=size, job_id=job, slots=on_ray))
 
 
 @app.command()
-def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Say how far a job is."""
-    progress = Progress.read(Places.of(store, None).open(), job)
-    if as_json:
-        print(json.dumps(status_json(progress)))
-        return
-    console = make_console()
-    console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
-    if progress.job.error:
-        console.print(f"error: {progress.job.error}", markup=False, soft_wrap=True)
-    if progress.job.state == "done":
-        print_statement(console, progress)
+def migrate(store: StoreOption = None) -> None:
+    """Make the study store, or bring an older one to this version's schema."""
+    opened = Places.of(store, None).open(create=True)
+    print(f"{opened.name} has schema {HEAD}")
 
 
-@app.command()
-def cancel(job: JobArgument, store: StoreOption = None) -> None:
-    """End a job; its workers stop within a second or two."""
-    opened = Places.of(store, None).open()
-    if not opened.jobs.stop(job, state="cancelled"):
-        raise JobError(
-            f"only a job that has not ended can be cancelled, "
-            f"but {job} is {opened.jobs.get(job).state}"
-        )
-    print(f"{job} cancelled")
-
-
-@app.command()
-def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Rank a job's trials, the best first."""
-    opened = Places.of(store, None).open()
-    progress = Progress.read(opened, job)
-    planned = progress.job.plan is not None
-    board = opened.trials(progress.job).leaderboard() if planned else []
-    if as_json:
-        print(json.dumps(leaderboard_json(progress.job, board, progress.folds)))
-    else:
-        make_console().print(leaderboard_table(board, progress.folds))
+cli_jobs.register(app)
 
 
 @app.command("export")

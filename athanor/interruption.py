@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM while workers run: heard once, acted on at a safe moment, never lost."""
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOOK_SECONDS = 0.1  # a sleep goes on after a signal's handler has run
 
 
 class Interruption:
@@ -22,6 +24,13 @@ class Interruption:
         """Raise KeyboardInterrupt if a signal came."""
         if self._asked:
             raise KeyboardInterrupt
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; return, at once, whether a signal came."""
+        end = time.monotonic() + seconds
+        while not self._asked and time.monotonic() < end:
+            time.sleep(min(LOOK_SECONDS, max(0.0, end - time.monotonic())))
+        return self._asked
 
     def __enter__(self) -> "Interruption":
         self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.store import StudyStore
-from search.store.engine import SCHEME
+from search.store.sqlite import SCHEME
 from spaces.errors import InputError
 from workers.files import JobFiles
 

@@ -51,12 +51,6 @@ class Progress:
         return max(scored, key=lambda r: (r.finished, r.score or 0.0, -r.number), default=None)
 
     @property
-    def work_done(self) -> float:
-        """A number that grows with every epoch and every fold."""
-        done = sum(task.done for task in self.folds)
-        return sum(len(record.curve) for record in self.trials) + 1e6 * done
-
-    @property
     def folds_done(self) -> int:
         """How many finalists' folds have a result, those of a race apart."""
         return sum(task.done for task in self.networks)
@@ -66,6 +60,11 @@ class Progress:
         """The folds that are trained or will be, those of a race apart."""
         wanted = [task for task in self.folds if task.done or task.pending]
         return [task for task in wanted if task.fold != JUDGING_FOLD]
+
+    def phase(self) -> str:
+        """Say what is going on."""
+        paused = " (paused)" if self.job.paused and not self.job.ended else ""
+        return f"{PHASES[self.job.state]}{paused}"
 
     def states(self) -> str:
         """Count the trials by state, in words."""
@@ -98,7 +97,7 @@ class Progress:
     def line(self) -> str:
         """Say everything on one line, for logs."""
         folds, best = self.folds_line(), self.best_line()
-        parts = [self.budget_line(), PHASES[self.job.state], self.states(), folds]
+        parts = [self.budget_line(), self.phase(), self.states(), folds]
         return " · ".join(part for part in [*parts, f"best {best}" if best else ""] if part)
 
 
@@ -150,7 +149,7 @@ def panel(progress: Progress) -> Group:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold")
     rows.add_column()
-    rows.add_row("phase", PHASES[progress.job.state])
+    rows.add_row("phase", progress.phase())
     rows.add_row("budget", progress.budget_line())
     budget = progress.job.spec.budget
     if budget is not None:

@@ -76,7 +76,7 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     _check_artifacts(options.places)
     store = options.places.open(create=True)
     job = store.jobs.create(spec, seconds_used=seconds_since_start())
-    _say(console, f"job {job.id} in {options.places.store_url}")
+    _say(console, f"job {job.id} in {store.name}")
     return _finish(store, job, options)
 
 
@@ -87,6 +87,7 @@ def resume_search(job_id: str, options: SearchOptions) -> int:
     if job.ended and job.state != "done":
         raise JobError(f"only a job that has not ended can be resumed, but {job.id} is {job.state}")
     _check_out(options)
+    store.jobs.pause(job_id, paused=False)
     return _finish(store, job, options)
 
 
@@ -143,14 +144,14 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
         job_id=job.id,
     )
 
-    def work_done() -> float:
-        return Progress.read(store, job.id).work_done
-
     with (
         Interruption() as interruption,
         ProgressView(console, quiet=options.quiet) as view,
-        LocalPool(command, size=workers, progress=work_done) as pool,
+        LocalPool(
+            command, store=store, size=workers, progress=lambda: store.work_done(job.id)
+        ) as pool,
     ):
+        store.patience.wait = interruption.wait
         while True:
             interruption.check()
             store.jobs.tick(job.id)
@@ -172,9 +173,11 @@ def export(places: Places, job: Job, out: Path, *, overwrite: bool) -> None:
     Raises:
         JobError: the job has no model folder.
     """
-    source = places.files(job.id).model
-    if job.state != "done" or not source.is_dir():
+    if job.state != "done" or job.result is None:
         raise JobError(f"only a job that is done has a model, but {job.id} is {job.state}")
+    source = places.files(job.id).folder / job.result["model"]
+    if not source.is_dir():
+        raise JobError(f"the model of {job.id} must be at {source}, but it is not there")
     check_new_folder(out, overwrite=overwrite)
     with new_folder(out.absolute(), replace=overwrite) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from athanor.progress import PHASES, Progress, clock_text
 from search.folds import JUDGING_FOLD
 from search.job import Job
-from search.store import FoldTask, TrialRecord
+from search.store import FoldTask, TrialRecord, WorkerRecord
 
 SHOWN = 15  # rows of a leaderboard on a terminal
 
@@ -70,6 +70,7 @@ def job_json(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
         "state": job.state,
+        "paused": job.paused,
         "data": job.spec.data,
         "priority": job.priority,
         "budget": job.spec.budget,
@@ -89,7 +90,7 @@ def jobs_table(jobs: list[Job]) -> Table:
         accuracy = (job.result or {}).get("test_accuracy")
         table.add_row(
             job.id,
-            job.state,
+            f"{job.state}, paused" if job.paused and not job.ended else job.state,
             escape(job.spec.data),
             clock_text(job.seconds_used),
             "" if job.spec.budget is None else clock_text(job.spec.budget),
@@ -98,7 +99,30 @@ def jobs_table(jobs: list[Job]) -> Table:
     return table
 
 
-def status_json(progress: Progress) -> dict[str, Any]:
+def worker_json(worker: WorkerRecord) -> dict[str, Any]:
+    """Return what is known of a worker."""
+    return {
+        "worker": worker.id,
+        "host": worker.host,
+        "device": worker.device,
+        "job": worker.job_id,
+        "doing": worker.doing,
+        "seconds_since_seen": round(worker.silent, 1),
+    }
+
+
+def workers_table(workers: list[WorkerRecord]) -> Table:
+    """Draw a list of workers."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    for name in ("worker", "device", "doing", "seen"):
+        table.add_column(name, no_wrap=True)
+    for worker in workers:
+        doing = worker.doing or worker.job_id or "waiting for work"
+        table.add_row(escape(worker.id), worker.device, doing, f"{worker.silent:.0f} s ago")
+    return table
+
+
+def status_json(progress: Progress, workers: list[WorkerRecord]) -> dict[str, Any]:
     """Return how far a job is."""
     best = progress.best
     states: dict[str, int] = {}
@@ -111,6 +135,7 @@ def status_json(progress: Progress) -> dict[str, Any]:
         "folds": len(progress.networks),
         "best_trial": None if best is None else best.number,
         "best_score": None if best is None else best.score,
+        "workers": [worker_json(worker) for worker in workers],
     }
 
 

@@ -1,39 +1,60 @@
-"""`athanor worker`: processes that wait for jobs and work on them."""
+"""`athanor worker`: processes that wait for jobs and work on them, here or on a Ray cluster."""
 
 import os
 import sys
 import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 from athanor.interruption import Interruption
 from athanor.places import Places
-from athanor.progress import Progress
 from search.job import usual_workers
 from search.store import StudyStore
+from search.store.sqlite import SQLite
+from spaces.errors import InputError
 from workers.pool import LocalPool, WorkerCommand
 
 POLL_SECONDS = 0.5
+LOCAL = "local"  # the address that means a Ray cluster of this machine alone
 
 
-def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
+@dataclass(frozen=True, slots=True)
+class RaySlots:
+    """Slots on a Ray cluster; each has so many processor cores and so much of a GPU."""
+
+    address: str
+    cpus: float
+    gpus: float
+
+
+class Pool(Protocol):
+    """What keeps workers alive."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every worker has ended by itself."""
+
+    def watch(self) -> None:
+        """Restart what died; `JobFailed` once that is hopeless."""
+
+
+def run_workers(
+    places: Places, *, size: int | None, job_id: str | None, slots: RaySlots | None
+) -> int:
     """Run workers until interrupted, or until the job has ended; return the exit status."""
     store = places.open(create=job_id is None)
     if job_id is not None:
         store.jobs.get(job_id)
-    cores = len(os.sched_getaffinity(0))
     count = size or usual_workers()
-    command = WorkerCommand(
-        store_url=places.store_url,
-        artifacts=places.artifacts,
-        cache=places.cache,
-        threads=max(1, cores // count),
-        job_id=job_id,
-    )
-    print(f"{count} workers on {places.store_url}", file=sys.stderr)
+    where = f"on Ray at {slots.address}" if slots is not None else "here"
+    print(f"{count} workers {where} on {store.name}", file=sys.stderr)
     try:
         with (
             Interruption() as interruption,
-            LocalPool(command, size=count, progress=lambda: _work_done(store)) as pool,
+            _pool(store, places, count=count, job_id=job_id, slots=slots) as pool,
         ):
+            store.patience.wait = interruption.wait
             while not pool.finished:
                 interruption.check()
                 time.sleep(POLL_SECONDS)
@@ -45,6 +66,25 @@ def run_workers(places: Places, *, size: int | None, job_id: str | None) -> int:
         store.close()
 
 
-def _work_done(store: StudyStore) -> float:
-    """Return a number that grows with every epoch and fold of any job."""
-    return sum(Progress.read(store, job.id).work_done for job in store.jobs.list())
+def _pool(
+    store: StudyStore, places: Places, *, count: int, job_id: str | None, slots: RaySlots | None
+) -> AbstractContextManager[Pool]:
+    cores = len(os.sched_getaffinity(0))
+    command = WorkerCommand(
+        store_url=places.store_url,
+        artifacts=places.artifacts,
+        cache=places.cache,
+        threads=max(1, cores // count if slots is None else int(slots.cpus)),
+        job_id=job_id,
+    )
+    if slots is None:
+        return LocalPool(command, store=store, size=count, progress=store.work_done)
+    if isinstance(store.backend, SQLite) and slots.address != LOCAL:
+        raise InputError(
+            f"workers of a Ray cluster need a PostgreSQL store, but got {store.name}; "
+            f"--ray {LOCAL} starts a cluster of this machine alone"
+        )
+    from workers.ray_pool import RayPool, SlotResources  # a second or two that others need not wait
+
+    resources = SlotResources(cpus=slots.cpus, gpus=slots.gpus)
+    return RayPool(command, address=slots.address, size=count, resources=resources)

@@ -19,9 +19,9 @@ THEIR_WORKER = Path(__file__).with_name("their_trainer.py")
 _arguments_of_ours = WorkerCommand.arguments
 
 
-def arguments_of_theirs(command: WorkerCommand) -> list[str]:
+def arguments_of_theirs(command: WorkerCommand, *, name: str) -> list[str]:
     """Return the command line of the worker with the other trainer, with the same options."""
-    ours = _arguments_of_ours(command)
+    ours = _arguments_of_ours(command, name=name)
     options = ours[ours.index(OUR_MODULE) + 1 :]
     return [sys.executable, "-P", str(THEIR_WORKER), *options]
 

@@ -195,6 +195,7 @@ class Job:
         seconds_used: wall-clock seconds in which at least one process worked on the job.
         phases: for each state that the job entered, `seconds_used` at that moment.
         result: test score and where the model folder is, once the job is done.
+        paused: nobody works on it until it is let go on.
     """
 
     id: str
@@ -207,6 +208,7 @@ class Job:
     seconds_used: float
     phases: dict[str, float]
     result: dict[str, Any] | None
+    paused: bool = False
 
     @property
     def ended(self) -> bool:
@@ -232,4 +234,5 @@ class Job:
             seconds_used=row.seconds_used,
             phases=dict(row.phases),
             result=row.result,
+            paused=row.paused,
         )

@@ -7,6 +7,7 @@
     │   ├── JobError          a job file or option breaks a rule, or names no job
     │   ├── StoreError        the study store cannot be opened or does not fit
     │   └── ModelFolderError  a model folder is missing, broken or was altered
+    ├── WorkerUnfit           this worker cannot do the job; others may (exit status 1)
     └── JobFailed             the job ran and could not be finished (exit status 1)
 
 Every message is one line that states the rule and the value that broke it.
@@ -43,3 +44,7 @@ class ModelFolderError(InputError):
 
 class JobFailed(AthanorError):
     """The job ran and could not be finished."""
+
+
+class WorkerUnfit(AthanorError):
+    """This worker does not see the data or files that the job was planned with; others may."""

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from search.store import StudyStore
+
 LIMIT_SECONDS = 280.0  # for any command of a test; a search that should be refused must not run on
 
 
@@ -26,3 +28,17 @@ def result_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert process.returncode == 0, process.stderr
     result: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return result
+
+
+def worker_processes(store: StudyStore) -> list[int]:
+    """Return the process ids of the workers that hold something."""
+    marks = [f"--name\0{worker.id}\0".encode() for worker in store.beats.all() if worker.doing]
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes()
+        except OSError:  # it has ended since
+            continue
+        if any(mark in command for mark in marks):
+            found.append(int(entry.parent.name))
+    return found

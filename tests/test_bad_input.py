@@ -44,7 +44,7 @@ def write_data(folder: Path) -> None:
         (["--data", "good.npz", "--out", "/proc/model"], "/proc"),
         (["--data", "good.npz", "--artifacts", "/proc/artifacts"], "must be writable"),
         (["--data", "good.npz", "--store", "/proc/store.db"], "must be writable"),
-        (["--data", "good.npz", "--store", "postgresql://x/y"], "must be a URL like sqlite"),
+        (["--data", "good.npz", "--store", "mysql://x/y"], "must be a URL like sqlite"),
         (["--data", "good.npz", "--out", "."], "must not exist yet"),
         (["--data", "good.npz", "--out", ".", "--overwrite"], "replaces model folders only"),
         ([], "needs --data or a job file"),

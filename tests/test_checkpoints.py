@@ -187,9 +187,17 @@ def test_removing_leaves_every_other_file(tmp_path: Path) -> None:
     for fence in ("1", "2"):
         save(tmp_path / fence, epoch=1)
         write_array(tmp_path / fence / "validation.npy", np.zeros(3))
-    remove_checkpoints(tmp_path)
+    remove_checkpoints(tmp_path, until=2)
     assert load_checkpoint(tmp_path) is None
     assert [os.listdir(tmp_path / fence) for fence in ("1", "2")] == [["validation.npy"]] * 2
+
+
+def test_a_later_holders_checkpoints_are_not_for_an_earlier_one_to_remove(tmp_path: Path) -> None:
+    for fence in ("9", "10"):
+        save(tmp_path / fence, epoch=1)
+    remove_checkpoints(tmp_path, until=9)
+    assert [os.listdir(tmp_path / "9"), len(os.listdir(tmp_path / "10"))] == [[], 2]
+    assert loaded_epoch(tmp_path) == 1
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -279,4 +287,4 @@ def test_paths_are_written_relative_to_the_job(tmp_path: Path) -> None:
     files = JobFiles(tmp_path, "job-1")
     assert files.relative(files.trial(3) / "2") == "trials/3/2"
     assert files.relative(files.finalist(3, 1)) == "finalists/3-1"
-    assert files.folder / files.relative(files.model) == tmp_path / "job-1" / "model"
+    assert files.folder / files.relative(files.model(3)) == tmp_path / "job-1" / "models" / "3"

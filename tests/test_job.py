@@ -149,6 +149,7 @@ def test_a_row_becomes_a_job_that_knows_what_is_left(budget: str | None, left: f
         seconds_used=100.0,
         phases={"searching": 4.0},
         result=None,
+        paused=False,
     )
     job = Job.from_row(row)
     assert job.spec == spec and job.plan is None and job.phases == {"searching": 4.0}

@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from PIL import Image
 
 from athanor.progress import Progress
 from search.store import StudyStore
-from tests.command import athanor, result_of
+from tests.command import LIMIT_SECONDS, athanor, result_of, worker_processes
 
+POLL_SECONDS = 0.1
 JOB = """\
 data: digits
 trials: {trials}
@@ -141,13 +145,27 @@ def test_an_altered_model_folder_is_refused(searched: tuple[Path, dict[str, Any]
     assert "SHA-256" in refused.stderr and refused.stderr.count("\n") == 1
 
 
-def test_equal_seeds_on_one_worker_give_equal_trials_and_scores(tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
+    tmp_path: Path,
+) -> None:
     found = []
-    for run in ("first", "second"):
+    for run in ("undisturbed", "killed"):
         (tmp_path / run).mkdir()
         (tmp_path / run / "job.yaml").write_text(JOB.format(trials=13, workers=1))
-        process = athanor("search", "job.yaml", "--json", cwd=tmp_path / run)
-        found.append(result_of(process))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "athanor", "search", "job.yaml", "--json", "--quiet"],
+            cwd=tmp_path / run,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if run == "killed":
+            url = f"sqlite:///{tmp_path}/{run}/athanor-runs/athanor.db"
+            for moment in (after_epochs(4), after_epochs(15), after_folds(1)):
+                kill_worker(url, process, moment)
+        printed, said = process.communicate(timeout=LIMIT_SECONDS)
+        assert process.returncode == 0, said
+        found.append(json.loads(printed.splitlines()[-1]))
     trials = [
         [(t["trial"], t["state"], t["score"], t["curve"], t["candidate"]) for t in f["leaderboard"]]
         for f in found
@@ -155,6 +173,27 @@ def test_equal_seeds_on_one_worker_give_equal_trials_and_scores(tmp_path: Path) 
     assert trials[0] == trials[1]
     assert len(trials[0]) >= 11  # past the sampler's random start
     assert found[0]["result"]["test_accuracy"] == found[1]["result"]["test_accuracy"]
+
+
+Moment = Callable[[Progress], bool]
+
+
+def after_epochs(count: int) -> Moment:
+    return lambda progress: sum(len(trial.curve) for trial in progress.trials) >= count
+
+
+def after_folds(count: int) -> Moment:
+    return lambda progress: progress.folds_done >= count
+
+
+def kill_worker(url: str, process: "subprocess.Popen[str]", moment: Moment) -> None:
+    """Kill a worker of a running search without warning, at its work, from some moment on."""
+    follow(url, process, moment)
+    with closing(StudyStore(url)) as store:
+        while not (victims := worker_processes(store)):
+            assert process.poll() is None, "the search ended before its worker could be killed"
+            time.sleep(POLL_SECONDS)
+    os.kill(victims[0], signal.SIGKILL)
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -166,7 +205,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
         text=True,
     )
     url = f"sqlite:///{tmp_path}/athanor-runs/athanor.db"
-    before = wait_for_epochs(url, process, epochs=4)
+    before = follow(url, process, after_epochs(4))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -187,20 +226,20 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert found["state"] == "done"
 
 
-def wait_for_epochs(url: str, process: "subprocess.Popen[str]", *, epochs: int) -> Progress:
-    """Follow a running search until its trials have reported some epochs between them."""
+def follow(url: str, process: "subprocess.Popen[str]", moment: Moment) -> Progress:
+    """Follow a running search until a moment; return how far it is."""
     path = Path(url.removeprefix("sqlite:///"))
-    while process.poll() is None:
-        if not path.exists():
-            os.sched_yield()
-            continue
-        store = StudyStore(url, create=True)
-        jobs = store.jobs.list()
-        progress = Progress.read(store, jobs[0].id) if jobs else None
-        store.close()
-        if progress is not None and sum(len(t.curve) for t in progress.trials) >= epochs:
-            return progress
-    raise AssertionError(f"the search ended before {epochs} epochs: {process.communicate()[1]}")
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(POLL_SECONDS)
+    with closing(StudyStore(url, create=True)) as store:
+        while process.poll() is None:
+            jobs = store.jobs.list()
+            progress = Progress.read(store, jobs[0].id) if jobs else None
+            if progress is not None and moment(progress):
+                return progress
+            time.sleep(POLL_SECONDS)
+    raise AssertionError(f"the search ended before that moment: {process.communicate()[1]}")
 
 
 def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_path: Path) -> None:
@@ -216,3 +255,21 @@ def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_pa
         for job in json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout)
     }
     assert states == {landed: "done", cancelled: "cancelled"}
+
+
+def test_a_paused_job_rests_and_a_deleted_one_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=1))
+    job = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    assert athanor("pause", job, cwd=tmp_path).returncode == 0
+    assert "(paused)" in athanor("status", job, cwd=tmp_path).stdout
+    assert f"{job} is paused" in athanor("pause", job, cwd=tmp_path).stderr
+    assert athanor("resume", job, cwd=tmp_path).returncode == 0
+    assert athanor("resume", job, cwd=tmp_path).returncode == 2
+    assert json.loads(athanor("workers", "--json", cwd=tmp_path).stdout) == []
+    files = tmp_path / "athanor-runs" / "artifacts" / job
+    files.mkdir(parents=True)
+    refused = athanor("delete", job, cwd=tmp_path)
+    assert refused.returncode == 2 and "--yes" in refused.stderr
+    assert athanor("delete", job, "--yes", cwd=tmp_path).returncode == 0
+    assert not files.exists()
+    assert json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout) == []

@@ -10,6 +10,7 @@ import pytest
 from search.folds import JUDGING_FOLD, Folds
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
+from spaces.errors import WorkerUnfit
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.training import EpochReport, Training
@@ -30,8 +31,13 @@ def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
     """Run a small job to its end; return it and its folds."""
     store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
     job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
-    places = {"artifacts": folder / "artifacts", "cache": folder / "cache"}
-    worker = Worker(store, **places, parent=os.getppid(), job_id=job.id)
+    worker = Worker(
+        store,
+        artifacts=folder / "artifacts",
+        cache=folder / "cache",
+        parent=os.getppid(),
+        job_id=job.id,
+    )
     try:
         worker.run()
         return store.jobs.get(job.id), store.folds.all(job.id)
@@ -71,6 +77,28 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
     monkeypatch.setattr("workers.steps.run_fold", failing(1, RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         worked(tmp_path)
+
+
+def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_path: Path) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse(SPEC))
+
+    def worker(artifacts: str, *, job_id: str | None = None) -> Worker:
+        folder, cache = tmp_path / artifacts, tmp_path / "cache"
+        return Worker(store, artifacts=folder, cache=cache, parent=os.getppid(), job_id=job_id)
+
+    first = worker("here", job_id=job.id)
+    first._work_on(job)  # prepares it
+    assert store.jobs.get(job.id).state == "searching"
+    with pytest.raises(WorkerUnfit, match=f"data and the artifacts of {job.id}, but: .*there"):
+        worker("there", job_id=job.id).run()
+    elsewhere = worker("there")
+    elsewhere._work_on(store.jobs.get(job.id))
+    assert elsewhere._next_job() is None
+    assert store.jobs.get(job.id).state == "searching"
+    first.run()
+    assert store.jobs.get(job.id).state == "done"
+    store.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from search.ensemble import Ensemble, greedy_selection
 from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions, accuracy_interval
-from search.store import FoldTask
+from search.store import FoldTask, Lease
 from spaces.errors import JobFailed
 from workers.files import new_folder
 from workers.finalist import FoldFiles
@@ -26,7 +26,7 @@ from workers.workbench import Workbench
 ROUNDS = 25  # of greedy selection, as AutoGluon does
 
 
-def assemble(bench: Workbench) -> dict[str, Any]:
+def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     """Build, verify, score and publish the model folder; return the job's result.
 
     Raises:
@@ -38,10 +38,11 @@ def assemble(bench: Workbench) -> dict[str, Any]:
     shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
     members = [task for task in tasks if _name(task.trial) in shares]
     scores = _validation_scores(predictions, ensemble)
-    with new_folder(bench.files.model, replace=True) as staging:
+    folder = bench.files.model(lease.fence)
+    with new_folder(folder) as staging:
         entries = _write_networks(bench, members, shares, staging)
         write_manifest(staging, _manifest(bench, entries, scores))
-        bench.heartbeat.check_lease()
+        bench.heartbeat.progressed()
         probabilities = verify_and_predict(
             staging,
             sample=_sample(bench, members),
@@ -52,7 +53,7 @@ def assemble(bench: Workbench) -> dict[str, Any]:
         write_manifest(staging, _manifest(bench, entries, scores))
     return {
         **scores,
-        "model": bench.files.relative(bench.files.model),
+        "model": bench.files.relative(folder),
         "networks": len(entries),
         "members": [
             {"trial": task.trial, "weight": shares[_name(task.trial)]}
@@ -191,7 +192,7 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
     opening = bench.store.test.open(
         bench.job.id,
         test_fingerprint=bench.data.test_fingerprint,
-        by=bench.owner,
+        by=bench.heartbeat.worker.id,
         reason="landing of the search",
     )
     labels = bench.data.test_labels

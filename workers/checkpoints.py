@@ -52,15 +52,23 @@ def load_checkpoint(folder: Path) -> tuple[Candidate, TrainingState] | None:
     return None
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a training that has ended, in every fence's folder."""
+def remove_checkpoints(folder: Path, *, until: int) -> None:
+    """Remove the checkpoints of a training that has ended, those of this fence and before.
+
+    A later holder's are not for the holder of this fence to remove.
+    """
     for path in folder.glob("*/epoch-*"):
-        path.unlink(missing_ok=True)
+        if _fence(path) <= until:
+            path.unlink(missing_ok=True)
 
 
 def _newest_last(path: Path) -> tuple[str, int]:
-    fence = path.parent.name
-    return path.name, int(fence) if fence.isdigit() else 0
+    return path.name, _fence(path)
+
+
+def _fence(path: Path) -> int:
+    name = path.parent.name
+    return int(name) if name.isdigit() else 0
 
 
 def _checksum(meta: dict[str, Any]) -> str:

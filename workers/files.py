@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The artifact folder of one job: `ROOT/JOB/{folds.npz,trials,finalists,model}`."""
+    """The artifact folder of one job: `ROOT/JOB/{folds.npz,trials,finalists,models}`."""
 
     root: Path
     job_id: str
@@ -30,10 +30,9 @@ class JobFiles:
         """The job's folds, computed once."""
         return self.folder / "folds.npz"
 
-    @property
-    def model(self) -> Path:
-        """The verified model folder."""
-        return self.folder / "model"
+    def model(self, fence: int) -> Path:
+        """The verified model folder of whoever assembles under this fence."""
+        return self.folder / "models" / str(fence)
 
     def trial(self, number: int) -> Path:
         """The folder of a trial, one folder a fence within."""

@@ -84,12 +84,14 @@ def run_fold(
         validate_each_epoch=False,
         pieces=batch_pieces(candidate, bench.plan, rows=count)[0],
     )
+    bench.heartbeat.expect_steps()
     if resumed is not None:
         training.restore(resumed[1])
+        bench.heartbeat.expect(training.slowest_epoch)
         end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
-        bench.heartbeat.check_lease()
+        bench.heartbeat.progressed(next_in=training.slowest_epoch)
         if not training.finished:
             save_checkpoint(folder, training.state(), candidate=candidate, epoch=report.epoch)
 
@@ -99,7 +101,7 @@ def run_fold(
         seconds_left=None if math.isinf(seconds) else lambda: end - time.monotonic(),
     )
     _record(bench, task, training, FoldFiles(folder))
-    remove_checkpoints(all_fences)
+    remove_checkpoints(all_fences, until=lease.fence)
 
 
 def processor_pace(training: Training) -> float:
@@ -174,7 +176,6 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     write_atomically(files.weights, save_tensors(tensors))
     write_array(files.predictions, training.validation_probabilities)
     write_atomically(files.meta, json.dumps(meta, indent=1).encode())
-    bench.heartbeat.check_lease()
     bench.store.folds.record(
         task,
         files=bench.files.relative(files.folder),

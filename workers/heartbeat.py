@@ -1,17 +1,27 @@
-"""The worker's pulse: counts the job's time, keeps its lease, and hears what should stop it."""
+"""The worker's pulse: counts the job's time, keeps its lease, and hears what should stop it.
+
+A worker that lives but gets no further loses its lease, too: the pulse ends the process when the
+progress that its work announced is overdue.
+"""
 
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from search.job import Job
-from search.store import Lease, StudyStore
+from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
 
 BEAT_SECONDS = 1.0
+GAP_SECONDS = 10.0  # between two beats, from which on the process had been stopped for a while
+PHASE_SECONDS = 3600.0  # for work that has not said when it expects to get further
+STEP_SECONDS = 300.0  # for a step of a training that has not finished an epoch yet
+LEAST_SECONDS = 60.0  # that are allowed for an epoch at least
+SLOWER = 5.0  # times longer than announced, from which on work is taken to hang
+HUNG = 5  # exit status of a worker whose work hung
 
 
 class Stopped(Exception):
@@ -22,8 +32,8 @@ class Interrupted(Stopped):
     """This worker is to end: it was told to, or the process that started it is gone."""
 
 
-class JobEnded(Stopped):
-    """The job was cancelled or has failed while this worker was at it."""
+class JobStopped(Stopped):
+    """The job was cancelled, paused or deleted, or has failed while this worker was at it."""
 
 
 class LeaseLost(Stopped):
@@ -39,47 +49,68 @@ class Heartbeat:
     """
 
     def __init__(
-        self, store: StudyStore, job: Job, *, interrupted: threading.Event, parent: int
+        self,
+        store: StudyStore,
+        job: Job,
+        *,
+        worker: WorkerIdentity,
+        interrupted: threading.Event,
+        parent: int,
     ) -> None:
         self.interrupted = interrupted
+        self.worker = worker
         self._store, self._job = store, job
         self._lease: Lease | None = None
         self._lost: Lease | None = None
-        self._ended = False
-        self._read_at = time.monotonic()
+        self._stopped = False
+        self._beaten_at = time.monotonic()
+        self._overdue_at = float("inf")
+        self._by_steps = False
         self._used = job.seconds_used
         self._parent = parent
         self._closed = threading.Event()
         self._renewing = threading.Lock()
-        self._beat()
+        store.patience.call(self._beat)
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
     @property
     def used(self) -> float:
         """Seconds of the job's clock that have been used."""
-        return self._used + time.monotonic() - self._read_at
+        return self._used + time.monotonic() - self._beaten_at
 
     def seconds_until(self, second: float | None) -> float:
         """Return how long it is until a second of the job's clock; infinite for None."""
         return float("inf") if second is None else second - self.used
 
     @contextmanager
-    def lease(self, key: str, *, owner: str) -> Iterator[Lease | None]:
+    def lease(self, key: str) -> Iterator[Lease | None]:
         """Hold a lease of the job over the block, or None if somebody else does.
 
-        It is finished if the block ends well, and released for anyone to claim if not.
+        What the block writes into the store is written under the lease's fence. The lease is
+        finished if the block ends well, and released for anyone to claim if not.
+
+        Raises:
+            LeaseLost: the block wrote after somebody else had taken the lease.
         """
-        lease = self._store.leases.claim(f"{self._job.id}/{key}", owner=owner)
+        lease = self._store.leases.claim(f"{self._job.id}/{key}", owner=self.worker.id)
         if lease is None:
             yield None
             return
         self._keep(lease)
         try:
-            yield lease
+            with self._store.fenced(lease):
+                yield lease
+        except StaleFence as stale:
+            self._keep(None)
+            raise LeaseLost(str(stale)) from None
         except BaseException as failure:
             self._keep(None)
-            self._store.leases.release(lease, refund=isinstance(failure, Stopped))
+            if not self._store.leases.renew(lease):
+                raise LeaseLost from failure  # whatever went wrong, it is not ours to judge
+            in_order = isinstance(failure, Stopped) or is_away(failure)
+            reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            self._store.leases.release(lease, refund=in_order, reason=reason)
             raise
         self._keep(None)
         self._store.leases.finish(lease)
@@ -88,20 +119,38 @@ class Heartbeat:
         """Raise the reason to stop, if there is one. Cheap: called before every step."""
         if self.interrupted.is_set():
             raise Interrupted
-        if self._ended:
-            raise JobEnded
+        if self._stopped:
+            raise JobStopped
         if self._lost is not None and self._lost is self._lease:
             raise LeaseLost
+        if self._by_steps:
+            self._overdue_at = time.monotonic() + STEP_SECONDS
 
-    def check_lease(self) -> None:
-        """Ask the store, after an epoch or the like, whether the lease is still held.
+    def progressed(self, *, next_in: float | None = None) -> None:
+        """Tell, after an epoch or the like, that the work got further; ask if it is still ours.
 
-        Raises like `check`, so that whoever lost the lease writes nothing.
+        Raises like `check`, so that whoever lost the lease stops.
+
+        Args:
+            next_in: seconds until the next call; see `expect`.
         """
         lease = self._lease
         if lease is not None and not self._store.leases.renew(lease, progressed=True):
             self._lost = lease
+        self.expect(next_in)
         self.check()
+
+    def expect(self, seconds: float | None) -> None:
+        """Announce progress in so many seconds, if all goes well; None: nobody can say.
+
+        The work is taken to hang, and the worker ends, when it takes several times as long.
+        """
+        allowed = PHASE_SECONDS if seconds is None else max(LEAST_SECONDS, SLOWER * seconds)
+        self._by_steps, self._overdue_at = False, time.monotonic() + allowed
+
+    def expect_steps(self) -> None:
+        """Announce steps, each of which calls `check`: until an epoch is done they are progress."""
+        self._by_steps, self._overdue_at = True, time.monotonic() + STEP_SECONDS
 
     def close(self) -> None:
         """Stop beating."""
@@ -115,21 +164,38 @@ class Heartbeat:
         """
         with self._renewing:
             self._lease = lease
+            self.expect(None if lease is not None else float("inf"))
 
     def _run(self) -> None:
+        before = time.monotonic()
         while not self._closed.wait(BEAT_SECONDS):
+            gap, before = time.monotonic() - before, time.monotonic()
+            if gap > GAP_SECONDS:  # stopped, or kept waiting by the store: not the work's fault
+                self._overdue_at += gap
+            if before > self._overdue_at:
+                self._end_hung_process()
             try:
                 self._beat()
-            except SQLAlchemyError:
-                continue  # the next beat tries again; a lease outlives many missed beats
+            except Exception as failure:  # the next beat tries again; a lease outlives many
+                if not is_away(failure):
+                    traceback.print_exc()
 
     def _beat(self) -> None:
-        self._used = self._store.jobs.tick(self._job.id)
-        self._read_at = time.monotonic()
         with self._renewing:
             lease = self._lease
-            if lease is not None and not self._store.leases.renew(lease):
+            beat = self._store.beats.beat(self.worker, self._job.id, lease)
+            if not beat.lease_held:
                 self._lost = lease
-        self._ended = self._store.jobs.get(self._job.id).ended
+        self._used, self._beaten_at = beat.seconds_used, time.monotonic()
+        self._stopped = beat.job_stopped
         if os.getppid() != self._parent:
             self.interrupted.set()
+
+    def _end_hung_process(self) -> None:
+        """Give the lease to others and end: nothing else stops a thread that hangs."""
+        reason = "it hung: it did not get further within several times the usual time"
+        print(f"{self._job.id}: {reason}", file=sys.stderr, flush=True)
+        try:
+            self._store.beats.bury(self.worker.id, reason=reason)
+        finally:
+            os._exit(HUNG)

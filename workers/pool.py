@@ -1,20 +1,30 @@
 """A pool of worker processes on this machine; it imports no torch, so it starts at once."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from spaces.errors import JobFailed
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.store import StudyStore
+from spaces.errors import JobFailed, WorkerUnfit
 
 BACKOFF_SECONDS = 0.5  # before the first restart of a worker that died; doubled each time
 MAX_BACKOFF_SECONDS = 15.0
 MAX_DEATHS = 5  # without any progress in between, after which the pool gives up
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
+UNFIT = 6  # exit status of a worker that does not see what its job was planned with
+SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not even its pulse runs
+GPU_SHARE = "ATHANOR_GPU_SHARE"  # environment: of a GPU's memory that a worker may use
+LOOK_SECONDS = 5.0  # between two looks for silent workers
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -36,22 +46,45 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """How to start a worker; connections are made by the worker itself."""
+    """How to start a worker; connections are made by the worker itself.
+
+    Attributes:
+        gpu_share: of the memory of its GPU that it may use; several share a card without walls.
+    """
 
     store_url: str
     artifacts: Path
     cache: Path
     threads: int
     job_id: str | None = None
+    gpu_share: float = 1.0
 
-    def arguments(self) -> list[str]:
-        """Return the command line."""
+    def to_config(self) -> dict[str, Any]:
+        """Return the command as JSON, to be sent to another machine."""
+        paths = {"artifacts": str(self.artifacts), "cache": str(self.cache)}
+        return {**asdict(self), **paths}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WorkerCommand":
+        """Build from what `to_config` returned."""
+        paths = {name: Path(config[name]) for name in ("artifacts", "cache")}
+        return cls(**{**config, **paths})
+
+    def arguments(self, *, name: str) -> list[str]:
+        """Return the command line; `name` is unlike all other workers'."""
         # -P: a folder called `workers` where the user stands must not be imported
-        command = [sys.executable, "-P", "-m", "workers.worker"]
-        command += ["--store", self.store_url, "--artifacts", str(self.artifacts)]
-        command += ["--cache", str(self.cache), "--threads", str(self.threads)]
-        command += ["--parent", str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "workers.worker", "--name", name]
+        command += ["--artifacts", str(self.artifacts), "--cache", str(self.cache)]
+        command += ["--threads", str(self.threads), "--parent", str(os.getpid())]
         return command if self.job_id is None else [*command, "--job", self.job_id]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment; the store's URL may hold a password, so others do not see it."""
+        return {
+            **thread_environment(self.threads),
+            "ATHANOR_STORE": self.store_url,
+            GPU_SHARE: str(self.gpu_share),
+        }
 
     @property
     def logs(self) -> Path:
@@ -64,25 +97,42 @@ class _Slot:
     """One place in the pool and the process that has it now."""
 
     number: int
+    name: str = ""
+    starts: int = 0
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     done: bool = False
+    silent: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive."""
+        return self.process is not None and self.process.poll() is None
 
 
 class LocalPool:
-    """Starts workers, restarts those that die, and stops them all.
+    """Starts workers, restarts those that die, ends those that are silent, and stops them all.
 
     Args:
+        store: in which what a dead worker held is given to others at once.
         progress: returns a number that grows whenever the work gets forward. Workers that
             die five times while it stays the same make `watch` raise `JobFailed`.
     """
 
-    def __init__(self, command: WorkerCommand, *, size: int, progress: Callable[[], float]) -> None:
-        self._command = command
+    def __init__(
+        self,
+        command: WorkerCommand,
+        *,
+        store: StudyStore,
+        size: int,
+        progress: Callable[[], float],
+    ) -> None:
+        self._command, self._store = command, store
         self._slots = [_Slot(number) for number in range(size)]
         self._progress = progress
         self._reached = float("-inf")
         self._deaths = 0
+        self._looked_at = time.monotonic()
 
     def __enter__(self) -> "LocalPool":
         self._command.logs.mkdir(parents=True, exist_ok=True)
@@ -100,7 +150,7 @@ class LocalPool:
     @property
     def running(self) -> int:
         """How many workers are alive."""
-        return sum(slot.process is not None and slot.process.poll() is None for slot in self._slots)
+        return sum(slot.running for slot in self._slots)
 
     @property
     def finished(self) -> bool:
@@ -108,8 +158,16 @@ class LocalPool:
         return all(slot.done for slot in self._slots)
 
     def watch(self) -> None:
-        """Restart what died since the last call; `JobFailed` once that is hopeless."""
+        """Restart what died since the last call.
+
+        Raises:
+            JobFailed: there is no hope that another start helps.
+            WorkerUnfit: the job cannot be worked on from here.
+        """
         now = time.monotonic()
+        if now - self._looked_at > LOOK_SECONDS:
+            self._looked_at = now
+            self._end_silent()
         for slot in self._slots:
             if slot.process is None:
                 if not slot.done and now >= slot.start_at:
@@ -120,7 +178,10 @@ class LocalPool:
                 continue
             slot.process = None
             slot.done = status == 0
+            if status == UNFIT:
+                raise WorkerUnfit(self._last_words(slot))
             if not slot.done:
+                self._bury(slot, status)
                 slot.start_at = now + self._count_death(slot, status)
 
     def stop(self) -> None:
@@ -136,14 +197,40 @@ class LocalPool:
                 process.kill()
                 process.wait()
 
+    def _end_silent(self) -> None:
+        """Kill workers whose pulse has stopped: their leases have run out.
+
+        They must be silent at two looks: when a store comes back, or this machine wakes up, all
+        of them seem to have been for a moment.
+        """
+        silent = {w.id for w in self._store.beats.all() if w.silent > SILENT_SECONDS}
+        for slot in self._slots:
+            before, slot.silent = slot.silent, slot.name in silent
+            if before and slot.silent and slot.process is not None:
+                slot.process.kill()
+
+    def _bury(self, slot: _Slot, status: int) -> None:
+        # if the store is away, the lease runs out by itself
+        with suppress(SQLAlchemyError):
+            self._store.beats.bury(slot.name, reason=self._reason(slot, status))
+
+    def _reason(self, slot: _Slot, status: int) -> str:
+        if status == -signal.SIGKILL:
+            return "its worker was killed (SIGKILL), as the system does when memory runs out"
+        if status < 0:
+            return f"its worker died of {signal.Signals(-status).name}"
+        return f"its worker ended with status {status}; its last words: {self._last_words(slot)}"
+
     def _start(self, slot: _Slot) -> None:
+        slot.starts += 1
+        slot.name = f"{platform.node()}/{os.getpid()}.{slot.number}.{slot.starts}"
         with self._log(slot).open("ab") as log:
             slot.process = subprocess.Popen(
-                self._command.arguments(),
+                self._command.arguments(name=slot.name),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=thread_environment(self._command.threads),
+                env=self._command.environment(),
                 start_new_session=True,  # Ctrl-C reaches the pool alone, which then stops them
             )
 

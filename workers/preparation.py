@@ -34,8 +34,8 @@ PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
 
 
-def load_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
-    """Return the job's folds, computed at the first call and read at every later one."""
+def _make_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
+    """Return the job's folds; a former holder's are read."""
     if not files.folds.exists():
         labels = data.train_labels
         folds = stratified_folds(
@@ -59,7 +59,7 @@ def prepare(
     progress: Callable[[str], None],
 ) -> None:
     """Write the plan and queue the prior as trial 0 and 1, so that the search can begin."""
-    folds = load_folds(files, data, job)
+    folds = _make_folds(files, data, job)
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
     shape = Shape(

@@ -11,7 +11,7 @@ from optuna.trial import Trial
 from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.job import JobState
-from search.store import FoldTask
+from search.store import FoldTask, Lease
 from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.finalist import fold_overhead, run_fold
@@ -55,7 +55,7 @@ def _search(bench: Workbench) -> None:
             return
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0 or not _scored(bench):
         _check_space(bench)
-        if bench.store.jobs.take_trial_slot(bench.job.id, limit=bench.job.spec.trials):
+        if bench.store.jobs.take_trial_slot(bench.job.id, limit=_trial_limit(bench)):
             _run(bench, bench.trials.ask())
             return
     if running:
@@ -68,9 +68,25 @@ def _run(bench: Workbench, trial: Trial) -> None:
         if lease is None or bench.trials.ended(trial):
             return
         if lease.attempts > MAX_ATTEMPTS:
-            bench.trials.tell(trial, "failed", note=f"given up after {MAX_ATTEMPTS} attempts")
-        elif run_trial(bench, trial, lease) == "infeasible":
-            bench.store.jobs.give_trial_slot_back(bench.job.id)
+            bench.trials.tell(trial, "failed", note=_quarantine_note(bench, lease))
+        else:
+            run_trial(bench, trial, lease)
+
+
+def _quarantine_note(bench: Workbench, lease: Lease) -> str:
+    reason = bench.store.leases.reason(lease)
+    last = f"; the last one: {reason}" if reason else ""
+    return f"given up after {MAX_ATTEMPTS} attempts without an epoch in between{last}"
+
+
+def _trial_limit(bench: Workbench) -> int | None:
+    """Return how many trials may be asked for: infeasible ones count for nothing."""
+    trials = bench.job.spec.trials
+    return None if trials is None else trials + _count_infeasible(bench)
+
+
+def _count_infeasible(bench: Workbench) -> int:
+    return sum(record.state == "infeasible" for record in bench.trials.records())
 
 
 def _is_in(bench: Workbench, state: JobState) -> bool:
@@ -97,9 +113,9 @@ def _begin_landing(bench: Workbench) -> None:
             raise Waiting
         if not _is_in(bench, "searching"):
             return
-        asked = [record for record in bench.trials.records() if record.state != "infeasible"]
-        if bench.job.spec.trials is not None and bench.store.jobs.return_trial_slots(
-            bench.job.id, asked=len(asked), limit=bench.job.spec.trials
+        limit = _trial_limit(bench)
+        if limit is not None and bench.store.jobs.return_trial_slots(
+            bench.job.id, asked=len(bench.trials.records()), limit=limit
         ):
             return  # a worker died between counting a trial and asking for it
         plan = bench.plan
@@ -146,7 +162,7 @@ def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
         if task not in bench.store.folds.all(bench.job.id):
             return True  # it was finished after this worker had looked
         if lease.attempts > MAX_ATTEMPTS:
-            bench.store.folds.give_up(task, reason=f"given up after {MAX_ATTEMPTS} attempts")
+            bench.store.folds.give_up(task, reason=_quarantine_note(bench, lease))
             return True
         record = bench.trials.records()[task.trial]
         try:
@@ -168,5 +184,5 @@ def _assemble(bench: Workbench) -> None:
             return
         if lease.attempts > MAX_ATTEMPTS:
             raise JobFailed(f"the landing was given up after {MAX_ATTEMPTS} attempts")
-        result = assemble(bench)
+        result = assemble(bench, lease)
         bench.store.jobs.finish(bench.job.id, result=result)

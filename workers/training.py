@@ -159,6 +159,13 @@ class Training:
         return sum(report.train_seconds for report in self.curve)
 
     @property
+    def slowest_epoch(self) -> float:
+        """Seconds that the slowest epoch took so far, its validation included."""
+        return max(
+            report.train_seconds + (report.validation_seconds or 0.0) for report in self.curve
+        )
+
+    @property
     def finished(self) -> bool:
         """Whether all steps are done."""
         return self.step >= self.total_steps

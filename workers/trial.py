@@ -34,9 +34,7 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     Raises:
         Stopped: the work must stop here; the trial stays open for whoever claims it next.
     """
-    candidate = bench.plan.space.suggest(
-        trial, side=min(bench.data.image_shape[:2]), epochs=bench.plan.search_epochs
-    )
+    candidate = _sampled(bench, trial)
     complexity = measure_complexity(
         candidate.architecture, image_shape=bench.data.image_shape, classes=bench.data.classes
     )
@@ -44,7 +42,7 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     excess = bench.plan.limits.excess(complexity)
     if all(value <= 0.0 for value in excess.values()):
         excess["memory"] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
-    _constrain(trial, excess)
+    _constrain(bench, trial, excess)
     if any(value > 0.0 for value in excess.values()):
         bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
         return "infeasible"
@@ -56,10 +54,21 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     return _TrialRun(bench, trial, lease).run(candidate)
 
 
-def _constrain(trial: Trial, excess: dict[str, float]) -> None:
-    for name, value in excess.items():
-        if name not in trial.constraints:  # a former holder of the trial may have been faster
-            trial.set_constraint(name, value)
+def _sampled(bench: Workbench, trial: Trial) -> Candidate:
+    """Return the trial's candidate; what a former holder has sampled is kept."""
+    side, epochs = min(bench.data.image_shape[:2]), bench.plan.search_epochs
+    return bench.store.patience.call(
+        lambda: bench.plan.space.suggest(trial, side=side, epochs=epochs)
+    )
+
+
+def _constrain(bench: Workbench, trial: Trial, excess: dict[str, float]) -> None:
+    def constrain() -> None:
+        for name, value in excess.items():
+            if name not in trial.constraints:  # a former holder of the trial may have been faster
+                trial.set_constraint(name, value)
+
+    bench.store.patience.call(constrain)
 
 
 def _excess_note(bench: Workbench, complexity: Complexity) -> str:
@@ -96,7 +105,7 @@ class _TrialRun:
                 if self._candidate != candidate or self._reported():
                     raise
                 note = f"{divergence}; trained again with clipping and a lower rate"
-                remove_checkpoints(self._all_fences)
+                remove_checkpoints(self._all_fences, until=self._lease.fence)
                 gentler = _gentler(candidate)
                 self._bench.trials.describe(self._trial, gentler)
                 self._train(gentler)
@@ -107,7 +116,7 @@ class _TrialRun:
         except (MemoryError, RuntimeError) as failure:
             if not is_out_of_memory(failure):
                 raise
-            _constrain(self._trial, {"memory, measured": 1.0})
+            _constrain(self._bench, self._trial, {"memory, measured": 1.0})
             return self._end("out of memory", str(failure).splitlines()[0])
         return "complete"
 
@@ -129,7 +138,10 @@ class _TrialRun:
         )
         if resumed is not None:
             training.restore(resumed[1])
-            self._report(training.curve[-1])
+            self._report(training.curve[-1])  # in case its holder died before it did
+            self._bench.heartbeat.expect(training.slowest_epoch)
+        else:
+            self._bench.heartbeat.expect_steps()
         training.run(on_epoch=self._on_epoch, interrupt=self._interrupt)
         self._complete(training)
 
@@ -139,10 +151,10 @@ class _TrialRun:
         save_checkpoint(
             self._folder, training.state(), candidate=self._candidate, epoch=report.epoch
         )
+        self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
         self._report(report)
 
     def _report(self, report: EpochReport) -> None:
-        self._bench.heartbeat.check_lease()
         assert report.validation_accuracy is not None
         if self._bench.trials.report(
             self._trial, epoch=report.epoch, score=report.validation_accuracy
@@ -162,7 +174,6 @@ class _TrialRun:
             probabilities = training.predict(training.rows.validation_images, training.plan)
         write_array(self._folder / "validation.npy", probabilities)
         last = training.curve[-1]
-        self._bench.heartbeat.check_lease()
         assert last.validation_accuracy is not None and last.validation_seconds is not None
         self._bench.trials.describe_pace(
             self._trial,
@@ -179,11 +190,10 @@ class _TrialRun:
         )
 
     def _end(self, ending: Ending, note: str) -> Ending:
-        self._bench.heartbeat.check_lease()
         self._bench.trials.tell(
             self._trial, ending, seconds=time.monotonic() - self._begin, note=note
         )
-        remove_checkpoints(self._all_fences)
+        remove_checkpoints(self._all_fences, until=self._lease.fence)
         return ending
 
     def _reported(self) -> bool:

@@ -34,7 +34,6 @@ class Workbench:
     folds: Folds
     files: JobFiles
     heartbeat: Heartbeat
-    owner: str
 
     def __post_init__(self) -> None:
         self.folds.check(self.data.train_fingerprint)
@@ -80,7 +79,7 @@ class Workbench:
 
     def lease(self, key: str) -> AbstractContextManager[Lease | None]:
         """Hold a lease of the job over a block, or None if somebody else does."""
-        return self.heartbeat.lease(key, owner=self.owner)
+        return self.heartbeat.lease(key)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

@@ -1,7 +1,8 @@
 """A worker: a long-lived process that takes jobs and brings them forward, one step at a time.
 
-Run as `python -m workers.worker --store URL --artifacts DIR --cache DIR --threads N`, with
-`--job ID` to work on one job and end with it. SIGTERM ends it within a training step.
+Run as `python -m workers.worker --artifacts DIR --cache DIR --threads N` with the store's URL in
+ATHANOR_STORE, and with `--job ID` to work on one job and end with it. SIGTERM ends it within a
+training step.
 """
 
 import argparse
@@ -10,22 +11,28 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
 
+from search.folds import Folds
 from search.job import Job
-from search.store import StudyStore
-from spaces.errors import AthanorError
+from search.store import StudyStore, WorkerIdentity, is_away
+from spaces.errors import AthanorError, WorkerUnfit
 from workers.data import ImageData, load_data
 from workers.files import JobFiles
-from workers.heartbeat import Heartbeat, Stopped
-from workers.preparation import load_folds, prepare
+from workers.heartbeat import BEAT_SECONDS, Heartbeat, Stopped
+from workers.pool import GPU_SHARE, UNFIT
+from workers.preparation import prepare
 from workers.steps import Waiting, next_step
 from workers.workbench import Workbench
 
-POLL_SECONDS = 0.2  # between two looks for work when there is none
+POLL_SECONDS = 0.2  # between two looks for work in a job when others hold all there is
+IDLE_SECONDS = 0.5  # between two looks for a job
+DATA_KEPT = 2  # data sets in memory, for workers that go from one job to another
 CRASHED = 3  # exit status of a worker that met an error it does not know
 INTERRUPTED = 4  # exit status of a worker that was told to end before its work had ended
 
@@ -40,34 +47,55 @@ class Worker:
         artifacts: Path,
         cache: Path,
         parent: int,
+        identity: WorkerIdentity | None = None,
         job_id: str | None = None,
+        interrupted: threading.Event | None = None,
     ) -> None:
-        self.interrupted = threading.Event()
+        self.interrupted = interrupted or threading.Event()
         self._store, self._artifacts, self._cache = store, artifacts, cache
         self._parent, self._job_id = parent, job_id
-        self._owner = f"{platform.node()}/{os.getpid()}"
-        self._data: tuple[str, ImageData] | None = None
+        self._identity = identity or identify()
+        self._data: OrderedDict[str, ImageData] = OrderedDict()
+        self._seen_at = float("-inf")
+        self._not_for_me: set[str] = set()
 
     def run(self) -> None:
-        """Work until interrupted; with a job's id, until that job has ended."""
+        """Work until interrupted; with a job's id, until that job has ended.
+
+        Raises:
+            WorkerUnfit: the one job cannot be worked on from here.
+        """
         while not self.interrupted.is_set() and os.getppid() == self._parent:
             job = self._next_job()
-            if job is None:
-                if self._job_id is not None:
-                    return
-                self.interrupted.wait(POLL_SECONDS)
-                continue
-            self._work_on(job)
+            if self._job_id is not None and (job is None or job.ended):
+                break
+            if job is None or job.paused:
+                self._wait_for_work()
+            else:
+                self._work_on(job)
+        self._store.patience.call(lambda: self._store.beats.leave(self._identity))
 
     def _next_job(self) -> Job | None:
-        if self._job_id is None:
-            return self._store.jobs.next()
-        job = self._store.jobs.get(self._job_id)
-        return None if job.ended else job
+        jobs = self._store.jobs
+        if self._job_id is not None:
+            return jobs.find(self._job_id)
+        return jobs.next(without=self._not_for_me)
+
+    def _wait_for_work(self) -> None:
+        if time.monotonic() - self._seen_at > BEAT_SECONDS:
+            self._store.patience.call(lambda: self._store.beats.wait(self._identity))
+            self._seen_at = time.monotonic()
+        self.interrupted.wait(IDLE_SECONDS)
 
     def _work_on(self, job: Job) -> None:
         """Bring one job forward; whatever is wrong with the job itself fails the job."""
-        heartbeat = Heartbeat(self._store, job, interrupted=self.interrupted, parent=self._parent)
+        heartbeat = Heartbeat(
+            self._store,
+            job,
+            worker=self._identity,
+            interrupted=self.interrupted,
+            parent=self._parent,
+        )
         try:
             if job.state in ("queued", "preparing"):
                 self._prepare(job, heartbeat)
@@ -75,14 +103,23 @@ class Worker:
                 self._take_steps(self._bench(job, heartbeat))
         except Stopped:
             return
+        except WorkerUnfit as failure:
+            if self._job_id is not None:
+                raise
+            _say(str(failure))
+            self._not_for_me.add(job.id)
         except AthanorError as failure:
             self._store.jobs.stop(job.id, state="failed", error=str(failure))
+        except Exception as failure:
+            if not is_away(failure):
+                raise
+            self.interrupted.wait(IDLE_SECONDS)  # the next call to the store is patient
         finally:
             heartbeat.close()
 
     def _prepare(self, job: Job, heartbeat: Heartbeat) -> None:
         data = self._load(job)
-        with heartbeat.lease("prepare", owner=self._owner) as lease:
+        with heartbeat.lease("prepare") as lease:
             if lease is None:
                 self.interrupted.wait(POLL_SECONDS)
                 return
@@ -99,40 +136,55 @@ class Worker:
             )
 
     def _bench(self, job: Job, heartbeat: Heartbeat) -> Workbench:
-        data = self._load(job)
         files = JobFiles(self._artifacts, job.id)
-        return Workbench(
-            store=self._store,
-            job=job,
-            data=data,
-            folds=load_folds(files, data, job),
-            files=files,
-            heartbeat=heartbeat,
-            owner=self._owner,
-        )
+        try:
+            return Workbench(
+                store=self._store,
+                job=job,
+                data=self._load(job),
+                folds=Folds.load(files.folds),
+                files=files,
+                heartbeat=heartbeat,
+            )
+        except (AthanorError, OSError) as failure:  # whoever planned the job saw others
+            raise WorkerUnfit(
+                f"this worker must see the data and the artifacts of {job.id}, but: {failure}"
+            ) from failure
 
     def _load(self, job: Job) -> ImageData:
-        if self._data is None or self._data[0] != job.spec.data:
-            self._data = (job.spec.data, load_data(job.spec.data, cache=self._cache, progress=_say))
-        return self._data[1]
+        name = job.spec.data
+        if name not in self._data:
+            self._data[name] = load_data(name, cache=self._cache, progress=_say)
+        self._data.move_to_end(name)
+        while len(self._data) > DATA_KEPT:
+            self._data.popitem(last=False)
+        return self._data[name]
 
     def _take_steps(self, bench: Workbench) -> None:
         """Take step after step while the job is the one to work on."""
         while True:
             bench.heartbeat.check()
-            job = self._store.jobs.get(bench.job.id)
-            if job.ended:
+            job = self._store.jobs.find(bench.job.id)
+            if job is None or job.ended or self._turn_is_over(job):
                 return
             try:
                 next_step(bench, job.state)
             except Waiting:
                 self.interrupted.wait(POLL_SECONDS)
-                if self._job_id is None and self._turn_is_over(bench.job):
-                    return
 
     def _turn_is_over(self, job: Job) -> bool:
-        following = self._store.jobs.next()
+        """Whether another job is more in need of this worker, between two steps."""
+        if self._job_id is not None:
+            return False
+        following = self._store.jobs.next(without=self._not_for_me)
         return following is None or following.id != job.id
+
+
+def identify(name: str | None = None) -> WorkerIdentity:
+    """Return who this process is; a name is unlike those of all other workers."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    host = platform.node()
+    return WorkerIdentity(id=name or f"{host}/{os.getpid()}", host=host, device=device)
 
 
 def _say(message: str) -> None:
@@ -142,36 +194,47 @@ def _say(message: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a worker process; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m workers.worker")
-    parser.add_argument("--store", required=True)
+    parser.add_argument("--store", help="URL; [env: ATHANOR_STORE]")
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--parent", type=int, default=os.getppid(), help="ends when it does")
     parser.add_argument("--job")
+    parser.add_argument("--name", help="unlike all other workers'")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # filling buffers before they are written would make deterministic training slower
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.allow_tf32 = False  # predictions that count are float32 throughout
-    store = StudyStore(options.store)
+    if torch.cuda.is_available():
+        share = float(os.environ.get(GPU_SHARE, 1.0))
+        torch.cuda.set_per_process_memory_fraction(share)
+    interrupted = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
+    store = StudyStore(options.store or os.environ["ATHANOR_STORE"], wait=interrupted.wait)
     worker = Worker(
         store,
         artifacts=options.artifacts,
         cache=options.cache,
         parent=options.parent,
+        identity=identify(options.name),
         job_id=options.job,
+        interrupted=interrupted,
     )
-    signal.signal(signal.SIGTERM, lambda *_: worker.interrupted.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
     try:
         worker.run()
-    except Exception:
-        traceback.print_exc()
-        return CRASHED
+    except WorkerUnfit as failure:
+        _say(str(failure))
+        return UNFIT
+    except Exception as failure:
+        if not (interrupted.is_set() and is_away(failure)):
+            traceback.print_exc()
+            return CRASHED
     finally:
         store.close()
-    return INTERRUPTED if worker.interrupted.is_set() else 0
+    return INTERRUPTED if interrupted.is_set() else 0
 
 
 if __name__ == "__main__":

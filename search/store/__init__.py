@@ -1,24 +1,34 @@
 """The study store: one database for jobs, trials, leases, results of folds, test openings."""
 
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 
 import optuna
 from optuna.storages import BaseStorage, get_storage
 
 from search.job import Job
+from search.store.beats import Beat, Beats, WorkerIdentity, WorkerRecord
+from search.store.database import Database, backend_of
+from search.store.fences import Lease, StaleFence
 from search.store.jobs import Jobs
-from search.store.leases import Lease, Leases
+from search.store.leases import Leases
+from search.store.patience import Patience, Wait, is_away, no_wait
 from search.store.results import FoldResults, FoldTask, TestOpening, TestOpenings
 from search.store.schema import prepared_storage
 from search.store.trials import TrialRecord, Trials
 
 __all__ = [
+    "Beat",
     "FoldTask",
     "Lease",
+    "StaleFence",
     "StudyStore",
     "TestOpening",
     "TrialRecord",
     "Trials",
+    "WorkerIdentity",
+    "WorkerRecord",
+    "is_away",
 ]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -29,22 +39,47 @@ class StudyStore:
 
     Invariants:
         - whatever is told complete has its files on disk before;
-        - a piece of work is done by the holder of its lease, and by nobody else;
+        - a piece of work is done by the holder of its lease, and by nobody else: what is
+          written within `fenced` is written by its holder, or not at all;
         - times come from the database's clock, never from a worker's.
+
+    Args:
+        wait: called with seconds to wait for while the database is away; true ends the
+            patience. By default there is none.
 
     Raises:
         StoreError: the database cannot be opened, or a newer Athanor made it.
     """
 
-    def __init__(self, url: str, *, create: bool = False) -> None:
+    def __init__(self, url: str, *, create: bool = False, wait: Wait = no_wait) -> None:
         self.url = url
+        self.backend = backend_of(url)
         self._rdb = prepared_storage(url, create=create)
-        engine = self._rdb.engine
-        self.jobs = Jobs(engine)
-        self.leases = Leases(engine)
-        self.folds = FoldResults(engine)
-        self.test = TestOpenings(engine)
+        self._database = Database(self._rdb.engine, wait=wait)
+        self.jobs = Jobs(self._database)
+        self.leases = Leases(self._database)
+        self.folds = FoldResults(self._database)
+        self.test = TestOpenings(self._database)
+        self.beats = Beats(self._database)
         self._trials: dict[str, Trials] = {}
+
+    @property
+    def name(self) -> str:
+        """How messages name the store: without a password."""
+        return self.backend.name
+
+    @property
+    def patience(self) -> Patience:
+        """For calls that may be made again when the database was away."""
+        return self._database.patience
+
+    def fenced(self, lease: Lease) -> AbstractContextManager[None]:
+        """Check a lease in every transaction that this thread begins within a block.
+
+        Raises:
+            StaleFence: from any call to the store within the block, which then has no effect.
+        """
+        return self._database.fence.around(lease)
 
     @cached_property
     def storage(self) -> BaseStorage:
@@ -54,8 +89,26 @@ class StudyStore:
     def trials(self, job: Job) -> Trials:
         """Return the study of a job, created at the first call of any process."""
         if job.id not in self._trials:
-            self._trials[job.id] = Trials(self.storage, job)
+            self._trials[job.id] = Trials(self.storage, job, patience=self.patience)
         return self._trials[job.id]
+
+    def work_done(self, job_id: str | None = None) -> float:
+        """Return a number that grows with every epoch, trial and fold of a job, or of any."""
+        jobs = self.jobs.list() if job_id is None else [self.jobs.get(job_id)]
+        done = 0.0
+        for job in jobs:
+            trials = [] if job.plan is None else self.trials(job).records()
+            ended = sum(record.state not in ("running", "waiting") for record in trials)
+            folds = sum(not task.pending for task in self.folds.all(job.id))
+            done += sum(len(record.curve) for record in trials) + ended + 1e6 * folds
+        return done
+
+    def delete(self, job: Job) -> None:
+        """Forget a job and its study; openings of its test set are kept."""
+        self._trials.pop(job.id, None)
+        with suppress(KeyError):
+            optuna.delete_study(study_name=job.id, storage=self.storage)
+        self.jobs.delete(job.id)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -1,28 +1,34 @@
 """The jobs table: what was asked, how far each job is, what its budget has been used for."""
 
 import uuid
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
 from search.job import ENDED, Job, JobSpec, JobState
 from search.plan import Plan
-from search.store.engine import clock
-from search.store.tables import jobs
+from search.store.database import Table, clock, insert_new
+from search.store.leases import live_keys
+from search.store.patience import patient
+from search.store.tables import jobs, leases
 from spaces.errors import JobError
 
 MAX_TICK = 5.0  # seconds; a longer silence means that nobody worked, so it is not counted
 
 
-class Jobs:
+class Jobs(Table):
     """Create, read and move jobs; every change of state names the state it starts from."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
 
     def create(self, spec: JobSpec, *, seconds_used: float = 0.0) -> Job:
         """Queue a job; `seconds_used` of its budget were spent before this call."""
         job_id = f"{spec.title}-{uuid.uuid4().hex[:6]}"
+        self._create(job_id, spec, seconds_used=seconds_used)
+        return self.get(job_id)
+
+    @patient
+    def _create(self, job_id: str, spec: JobSpec, *, seconds_used: float) -> None:
         row: dict[str, Any] = {
             "id": job_id,
             "state": "queued",
@@ -31,38 +37,51 @@ class Jobs:
             "seconds_used": seconds_used,
             "trials_asked": 0,
             "phases": {"queued": 0.0},
+            "paused": False,
         }
         with self._engine.begin() as connection:
             now = {"created_at": clock(), "ticked_at": clock()}
-            connection.execute(sa.insert(jobs).values(**row, **now))
-        return self.get(job_id)
+            insert_new(connection, jobs, {**row, **now})
 
     def get(self, job_id: str) -> Job:
         """Return a job by its id; `JobError` names the jobs there are if it is not one."""
-        with self._engine.connect() as connection:
-            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none()
-        if row is None:
+        job = self.find(job_id)
+        if job is None:
             known = [job.id for job in self.list()][:5]
             latest = f"the latest are {', '.join(known)}" if known else "the store holds none"
             raise JobError(f"no job {job_id!r} in this store; {latest}")
-        return Job.from_row(row)
+        return job
 
+    @patient
+    def find(self, job_id: str) -> Job | None:
+        """Return a job by its id, or None if it was deleted."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none()
+        return None if row is None else Job.from_row(row)
+
+    @patient
     def list(self) -> list[Job]:
         """Return all jobs, the newest first."""
         query = sa.select(jobs).order_by(jobs.c.created_at.desc())
         with self._engine.connect() as connection:
             return [Job.from_row(row) for row in connection.execute(query)]
 
-    def next(self) -> Job | None:
-        """Return the job to work on: by priority, then the one that was submitted first."""
+    @patient
+    def next(self, *, without: Collection[str] = ()) -> Job | None:
+        """Return the job to work on: by priority, then the one that has the fewest workers.
+
+        Of those, the one that was submitted first; never one of `without`.
+        """
         query = (
             sa.select(jobs)
-            .where(jobs.c.state.not_in(ENDED))
+            .where(jobs.c.state.not_in(ENDED), jobs.c.paused.is_(False))
+            .where(jobs.c.id.not_in(without))
             .order_by(jobs.c.priority.desc(), jobs.c.created_at)
-            .limit(1)
         )
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
+            rows = connection.execute(query).all()
+            busy = Counter(key.split("/", 1)[0] for key in live_keys(connection))
+        row = min(rows, key=lambda row: (-row.priority, busy[row.id]), default=None)
         return None if row is None else Job.from_row(row)
 
     def move(self, job_id: str, *, before: JobState, after: JobState, **values: Any) -> bool:
@@ -78,16 +97,35 @@ class Jobs:
         return self.move(job_id, before="assembling", after="done", result=result)
 
     def stop(self, job_id: str, *, state: JobState, error: str | None = None) -> bool:
-        """End a job as failed or cancelled, wherever it is; False if it has ended already."""
-        self.get(job_id)
+        """End a job as failed or cancelled, wherever it is; False if it has ended or is gone."""
         return self._move(job_id, jobs.c.state.not_in(ENDED), after=state, error=error)
 
+    @patient
+    def pause(self, job_id: str, *, paused: bool) -> bool:
+        """Let a job rest, or go on; False if it has ended or is so already."""
+        change = (
+            sa.update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state.not_in(ENDED), jobs.c.paused != paused)
+            .values(paused=paused)
+        )
+        with self._engine.begin() as connection:
+            return bool(connection.execute(change).rowcount)
+
+    @patient
+    def delete(self, job_id: str) -> None:
+        """Forget a job, its folds and its leases; openings of its test set are kept."""
+        mine = leases.c.key.startswith(f"{job_id}/", autoescape=True)
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(leases).where(mine))
+            connection.execute(sa.delete(jobs).where(jobs.c.id == job_id))
+
+    @patient
     def _move(
         self, job_id: str, condition: sa.ColumnElement[bool], *, after: JobState, **values: Any
     ) -> bool:
         with self._engine.begin() as connection:
             row = connection.execute(
-                sa.select(jobs).where(jobs.c.id == job_id, condition)
+                sa.select(jobs).where(jobs.c.id == job_id, condition).with_for_update()
             ).one_or_none()
             if row is None:
                 return False
@@ -96,23 +134,17 @@ class Jobs:
             connection.execute(change.values(state=after, phases=phases, **values))
             return True
 
+    @patient
     def tick(self, job_id: str) -> float:
         """Count the time since the last tick of anyone as used; return all seconds used.
 
-        However many processes work on a job, and tick, each second counts once.
+        However many processes work on a job, and tick, each second counts once; none counts
+        while it is paused.
         """
-        elapsed = clock() - jobs.c.ticked_at
-        counted = sa.case((elapsed > MAX_TICK, 0.0), (elapsed < 0.0, 0.0), else_=elapsed)
-        change = (
-            sa.update(jobs)
-            .where(jobs.c.id == job_id)
-            .values(seconds_used=jobs.c.seconds_used + counted, ticked_at=clock())
-        )
         with self._engine.begin() as connection:
-            connection.execute(change)
-            used = connection.scalar(sa.select(jobs.c.seconds_used).where(jobs.c.id == job_id))
-        return float(used or 0.0)
+            return count_time(connection, job_id)
 
+    @patient
     def take_trial_slot(self, job_id: str, *, limit: int | None) -> bool:
         """Count one more trial as asked for; False once `limit` have been."""
         change = sa.update(jobs).where(jobs.c.id == job_id)
@@ -122,12 +154,7 @@ class Jobs:
             taken = connection.execute(change.values(trials_asked=jobs.c.trials_asked + 1))
             return bool(taken.rowcount)
 
-    def give_trial_slot_back(self, job_id: str) -> None:
-        """Count one trial less: it was infeasible, so another one may be asked for."""
-        change = sa.update(jobs).where(jobs.c.id == job_id)
-        with self._engine.begin() as connection:
-            connection.execute(change.values(trials_asked=jobs.c.trials_asked - 1))
-
+    @patient
     def return_trial_slots(self, job_id: str, *, asked: int, limit: int) -> bool:
         """Set the count to the trials there are, if a worker died between counting and asking.
 
@@ -137,3 +164,18 @@ class Jobs:
         with self._engine.begin() as connection:
             connection.execute(change)
         return asked < limit
+
+
+def count_time(connection: sa.Connection, job_id: str) -> float:
+    """Count a job's time within a transaction; see `Jobs.tick`."""
+    elapsed = clock() - jobs.c.ticked_at
+    idle = sa.or_(jobs.c.paused, elapsed > MAX_TICK, elapsed < 0.0)
+    counted = sa.case((idle, 0.0), else_=elapsed)
+    change = (
+        sa.update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(seconds_used=jobs.c.seconds_used + counted, ticked_at=clock())
+    )
+    connection.execute(change)
+    used = connection.scalar(sa.select(jobs.c.seconds_used).where(jobs.c.id == job_id))
+    return float(used or 0.0)

@@ -1,32 +1,21 @@
 """Leases: who works on what, until when, by the database's clock."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from search.store.engine import clock
+from search.store.database import Table, clock, insert_new
+from search.store.fences import Lease
+from search.store.patience import patient
 from search.store.tables import leases
 
 LEASE_SECONDS = 20.0  # how long after its holder's death a piece of work is taken over
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work on `key` until it expires; a later holder has a larger fence."""
-
-    key: str
-    owner: str
-    fence: int
-    attempts: int
-
-
-class Leases:
+class Leases(Table):
     """Claim, renew and release; each is one transaction that depends on the row it changes."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-
+    @patient
     def claim(self, key: str, *, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
         """Take a lease that nobody holds, or whose holder let it expire; None if it is held."""
         take = (
@@ -39,15 +28,17 @@ class Leases:
                 expires_at=clock() + seconds,
             )
         )
+        first = {"key": key, "owner": owner, "fence": 1, "attempts": 1}
         with self._engine.begin() as connection:
-            if not connection.execute(take).rowcount:
-                if connection.scalar(sa.select(leases.c.key).where(leases.c.key == key)):
-                    return None
-                first = {"key": key, "owner": owner, "fence": 1, "attempts": 1}
-                connection.execute(sa.insert(leases).values(**first, expires_at=clock() + seconds))
+            taken = connection.execute(take).rowcount or insert_new(
+                connection, leases, {**first, "expires_at": clock() + seconds}
+            )
+            if not taken:
+                return None
             row = connection.execute(sa.select(leases).where(leases.c.key == key)).one()
             return Lease(key=key, owner=owner, fence=row.fence, attempts=row.attempts)
 
+    @patient
     def renew(
         self, lease: Lease, *, seconds: float = LEASE_SECONDS, progressed: bool = False
     ) -> bool:
@@ -58,27 +49,24 @@ class Leases:
         Args:
             progressed: the work got forward, so the attempts before this one count no more.
         """
-        values: dict[str, Any] = {"expires_at": clock() + seconds}
-        if progressed:
-            values["attempts"] = 1
-        prolong = sa.update(leases).where(*self._mine(lease)).values(**values)
         with self._engine.begin() as connection:
-            return bool(connection.execute(prolong).rowcount)
+            return prolong(connection, lease, seconds=seconds, progressed=progressed)
 
-    def release(self, lease: Lease, *, refund: bool = False) -> None:
+    @patient
+    def release(self, lease: Lease, *, refund: bool = False, reason: str | None = None) -> None:
         """Let anyone claim the work from now on; a lease that was lost stays with its holder.
 
         Args:
             refund: the work was stopped in good order, which counts as no attempt.
+            reason: why it was stopped otherwise.
         """
-        expire = (
-            sa.update(leases)
-            .where(*self._mine(lease), leases.c.expires_at > 0.0)
-            .values(expires_at=0.0, attempts=leases.c.attempts - int(refund))
-        )
+        values: dict[str, Any] = {"expires_at": 0.0}
+        values |= {"attempts": leases.c.attempts - 1} if refund else {"reason": reason}
+        expire = sa.update(leases).where(*_is(lease), leases.c.expires_at > 0.0).values(**values)
         with self._engine.begin() as connection:
             connection.execute(expire)
 
+    @patient
     def finish(self, lease: Lease) -> None:
         """Give a lease back whose work is done: its attempts are forgotten, its fence is not.
 
@@ -86,20 +74,44 @@ class Leases:
         """
         done = (
             sa.update(leases)
-            .where(*self._mine(lease))
-            .values(expires_at=0.0, attempts=0, fence=leases.c.fence + 1)
+            .where(*_is(lease))
+            .values(expires_at=0.0, attempts=0, fence=leases.c.fence + 1, reason=None)
         )
         with self._engine.begin() as connection:
             connection.execute(done)
 
+    @patient
+    def reason(self, lease: Lease) -> str | None:
+        """Return why the last attempt before this lease ended badly, if anybody knows."""
+        with self._engine.connect() as connection:
+            query = sa.select(leases.c.reason).where(leases.c.key == lease.key)
+            reason: str | None = connection.scalar(query)
+            return reason
+
+    @patient
     def held(self, prefix: str) -> set[str]:
         """Return the keys below `prefix` that somebody holds now."""
-        query = sa.select(leases.c.key).where(
-            leases.c.key.startswith(prefix, autoescape=True), leases.c.expires_at > clock()
-        )
         with self._engine.connect() as connection:
-            return set(connection.scalars(query))
+            return live_keys(connection, prefix)
 
-    @staticmethod
-    def _mine(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
-        return leases.c.key == lease.key, leases.c.fence == lease.fence
+
+def prolong(
+    connection: sa.Connection, lease: Lease, *, seconds: float, progressed: bool = False
+) -> bool:
+    """Renew a lease within a transaction; see `Leases.renew`."""
+    values: dict[str, Any] = {"expires_at": clock() + seconds}
+    if progressed:
+        values |= {"attempts": 1, "reason": None}
+    change = sa.update(leases).where(*_is(lease)).values(**values)
+    return bool(connection.execute(change).rowcount)
+
+
+def live_keys(connection: sa.Connection, prefix: str = "") -> set[str]:
+    """Return the keys below `prefix` that somebody holds now."""
+    below = leases.c.key.startswith(prefix, autoescape=True)
+    query = sa.select(leases.c.key).where(below, leases.c.expires_at > clock())
+    return set(connection.scalars(query))
+
+
+def _is(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    return leases.c.key == lease.key, leases.c.fence == lease.fence

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from search.store.engine import clock
+from search.store.database import Table, clock, lock_table
+from search.store.patience import patient
 from search.store.tables import fold_results, test_openings
 
 
@@ -68,16 +69,15 @@ class TestOpening:
     accuracy: float | None
 
 
-class FoldResults:
+class FoldResults(Table):
     """Finalists on folds, in the order in which they should be trained."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-
+    @patient
     def plan(self, job_id: str, *, trials: list[int], folds: Iterable[int]) -> None:
         """Plan these folds of each finalist, the best finalist first; a no-op if it is planned."""
         numbers = list(folds)
         with self._engine.begin() as connection:
+            lock_table(connection, fold_results)
             mine = fold_results.c.job_id == job_id
             if connection.scalar(sa.select(sa.func.count()).where(mine)):
                 return
@@ -88,6 +88,7 @@ class FoldResults:
             ]
             connection.execute(sa.insert(fold_results), rows)
 
+    @patient
     def all(self, job_id: str) -> list[FoldTask]:
         """Return a job's folds by finalist, then by fold."""
         query = (
@@ -108,6 +109,7 @@ class FoldResults:
         """Record that a fold will have no result, and why."""
         self._end(task, state="given up", report={"reason": reason})
 
+    @patient
     def _end(self, task: FoldTask, **values: Any) -> None:
         change = sa.update(fold_results).where(
             fold_results.c.job_id == task.job_id,
@@ -119,14 +121,12 @@ class FoldResults:
             connection.execute(change.values(**values))
 
 
-class TestOpenings:
+class TestOpenings(Table):
     """The seal on test sets: every opening is a row, made before the first label is read."""
 
     __test__ = False
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-
+    @patient
     def open(self, job_id: str, *, test_fingerprint: str, by: str, reason: str) -> TestOpening:
         """Record that a job opens its test set; a job that did so already goes on with that."""
         table = test_openings
@@ -134,6 +134,7 @@ class TestOpenings:
             table.c.job_id == job_id, table.c.test_fingerprint == test_fingerprint
         )
         with self._engine.begin() as connection:
+            lock_table(connection, table)
             row = connection.execute(query).one_or_none()
             if row is None:
                 connection.execute(
@@ -148,6 +149,7 @@ class TestOpenings:
                 row = connection.execute(query).one()
             return TestOpening(**row._mapping)
 
+    @patient
     def score(self, opening: TestOpening, *, accuracy: float) -> None:
         """Write down what an opening showed, once and for all."""
         with self._engine.begin() as connection:
@@ -157,6 +159,7 @@ class TestOpenings:
                 .values(accuracy=accuracy)
             )
 
+    @patient
     def all(self, test_fingerprint: str) -> list[TestOpening]:
         """Return every opening of a test set by any job of this store, the first one first."""
         query = (

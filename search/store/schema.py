@@ -1,19 +1,15 @@
 """Create or upgrade the tables, by one process at a time; refuse those of a newer Athanor."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from search.store.engine import database_path, open_storage
+from search.store.database import Backend, backend_of
 from spaces.errors import StoreError
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "athanor_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -22,39 +18,37 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
     """Open the storage with its tables at this version's schema.
 
     Args:
-        create: make the database if it is not there; otherwise that is a `StoreError`.
+        create: make the store if it is not there; otherwise that is a `StoreError`.
     """
-    path = database_path(url)
-    if path.is_dir():
-        raise StoreError(f"a study store must be a file, but {path} is a folder")
-    if not path.exists() and not create:
-        raise StoreError(f"no study store at {path}; a search or a submitted job creates one")
+    backend = backend_of(url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            return _open_at_head(url, path)
+        if not create and not backend.exists():
+            raise StoreError(
+                f"no study store at {backend.name}; a search or a submitted job creates one"
+            )
+        with backend.locked():
+            return _open_at_head(backend)
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
     except (sa.exc.DatabaseError, StorageInternalError) as failure:
         reason = str(getattr(failure, "orig", failure.__cause__) or failure).splitlines()[0]
-        raise StoreError(f"{path} is not a usable study store: {reason}") from None
+        raise StoreError(f"{backend.name} is not a usable study store: {reason}") from None
 
 
-def _open_at_head(url: str, path: Path) -> RDBStorage:
-    fresh = not path.exists() or path.stat().st_size == 0
-    storage = open_storage(url, create=fresh)
+def _open_at_head(backend: Backend) -> RDBStorage:
+    storage = backend.open(create=backend.empty())
     version = _version(storage.engine)
-    if version != HEAD:
-        if version is not None and version > HEAD:
-            storage.engine.dispose()
-            raise StoreError(
-                f"the store's schema must be at most {HEAD}, but {path} has {version}; "
-                "upgrade athanor-nas"
-            )
+    if version == HEAD:
+        return storage
+    if version is None or version < HEAD:
         _upgrade(storage.engine)
-        storage.engine.dispose()
-        storage = open_storage(url, create=True)
-    return storage
+    storage.engine.dispose()
+    if version is not None and version > HEAD:
+        raise StoreError(
+            f"the store's schema must be at most {HEAD}, but {backend.name} has {version}; "
+            "upgrade athanor-nas"
+        )
+    return backend.open(create=True)
 
 
 def _version(engine: sa.Engine) -> str | None:
@@ -74,14 +68,3 @@ def _upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a file lock beside the database, so that two processes do not create it at once."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

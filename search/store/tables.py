@@ -19,6 +19,7 @@ jobs = sa.Table(
     sa.Column("trials_asked", sa.Integer, nullable=False),
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON),
+    sa.Column("paused", sa.Boolean, nullable=False, default=False),
 )
 
 leases = sa.Table(
@@ -29,6 +30,19 @@ leases = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("host", sa.String(128), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("job_id", sa.String(64)),
+    sa.Column("doing", sa.String(128)),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
 )
 
 fold_results = sa.Table(

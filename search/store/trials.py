@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from search.job import Job
 from search.pruning import EarlyDiscardPruner
 from search.sampling import make_sampler
+from search.store.patience import Patience, patient
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
 
@@ -89,15 +90,20 @@ class TrialRecord:
 class Trials:
     """The trials of one job; the only reader and writer of study and trial attributes."""
 
-    def __init__(self, storage: BaseStorage, job: Job) -> None:
-        self._job = job
-        spec = job.spec
+    def __init__(self, storage: BaseStorage, job: Job, *, patience: Patience) -> None:
+        self._job, self._storage, self.patience = job, storage, patience
+        self._finished: dict[int, TrialRecord] = {}  # they change no more: read once
+        self.study = self._open()
+
+    @patient
+    def _open(self) -> optuna.Study:
+        spec = self._job.spec
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if spec.discard_after:
             pruner = EarlyDiscardPruner(after=spec.discard_after, keep=spec.keep)
-        self.study = optuna.create_study(
-            study_name=job.id,
-            storage=storage,
+        return optuna.create_study(
+            study_name=self._job.id,
+            storage=self._storage,
             sampler=make_sampler(spec.strategy, seed=spec.seed),
             pruner=pruner,
             direction="maximize",
@@ -109,9 +115,14 @@ class Trials:
         self.study.enqueue_trial(parameters, skip_if_exists=True)
 
     def ask(self) -> Trial:
-        """Start a new trial, a queued one first."""
+        """Start a new trial, a queued one first.
+
+        Not repeated when the database is away: the trial may have been made all the same, and
+        is then found among those that nobody holds.
+        """
         return self.study.ask()
 
+    @patient
     def running(self) -> list[Trial]:
         """Return handles of the trials that have not ended, the oldest first."""
         states = (TrialState.RUNNING,)
@@ -121,10 +132,12 @@ class Trials:
         """Return a live handle on a running trial: same number, parameters and curve."""
         return Trial(self.study, frozen._trial_id)
 
+    @patient
     def ended(self, trial: Trial) -> bool:
         """Whether a trial has ended, as the store has it now."""
-        return self.study._storage.get_trial(trial._trial_id).state.is_finished()
+        return self._storage.get_trial(trial._trial_id).state.is_finished()
 
+    @patient
     def describe(
         self, trial: Trial, candidate: Candidate, complexity: Complexity | None = None
     ) -> None:
@@ -134,14 +147,17 @@ class Trials:
             costs = {"parameters": complexity.parameters, "macs": complexity.macs}
             trial.set_user_attr(COSTS, costs)
 
+    @patient
     def describe_pace(self, trial: Trial, *, train: float, predict: float) -> None:
         """Write how long training on and predicting one image took, in seconds."""
         trial.set_user_attr(PACE, {"train": train, "predict": predict})
 
+    @patient
     def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
         """Record an epoch's validation accuracy; return whether the trial should stop."""
-        if epoch not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(score, epoch)
+        if epoch in self._storage.get_trial(trial._trial_id).intermediate_values:
+            return Trial(self.study, trial._trial_id).should_prune()  # with all that is stored
+        trial.report(score, epoch)
         return trial.should_prune()
 
     def tell(
@@ -162,19 +178,31 @@ class Trials:
         if self.ended(trial):
             raise ValueError(f"trial {trial.number} must be running to end, but has ended already")
         values = {ENDED: ending, SECONDS: round(seconds, 3), FILES: files, NOTE: note}
-        for key, value in values.items():
-            if value not in (None, ""):
-                trial.set_user_attr(key, value)
-        if ending in ("complete", "copied"):
-            self.study.tell(trial, score, state=TrialState.COMPLETE)
-        elif ending == "failed":
-            self.study.tell(trial, state=TrialState.FAIL)
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
+        self._write(trial, {k: v for k, v in values.items() if v not in (None, "")})
+        self._end(trial, *_optuna_end(ending, score))
 
+    @patient
+    def _write(self, trial: Trial, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            trial.set_user_attr(key, value)
+
+    @patient
+    def _end(self, trial: Trial, state: TrialState, score: float | None) -> None:
+        if not self.ended(trial):  # it has if the answer to the first call was lost
+            self.study.tell(trial, score, state=state)
+
+    @patient
     def records(self) -> list[TrialRecord]:
         """Return all trials by number."""
-        return [TrialRecord.from_frozen(trial) for trial in self.study.get_trials(deepcopy=False)]
+        return [self._record(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        if trial.number in self._finished:
+            return self._finished[trial.number]
+        record = TrialRecord.from_frozen(trial)
+        if trial.state.is_finished():
+            self._finished[trial.number] = record
+        return record
 
     def leaderboard(self) -> list[TrialRecord]:
         """Return trials that have a score, the best first; finished ones before stopped ones.
@@ -190,6 +218,13 @@ class Trials:
             if record.state == "complete" and record.candidate == candidate:
                 return record
         return None
+
+
+def _optuna_end(ending: Ending, score: float | None) -> tuple[TrialState, float | None]:
+    """Return how Optuna calls an end, and the value that it is told."""
+    if ending in ("complete", "copied"):
+        return TrialState.COMPLETE, score
+    return (TrialState.FAIL if ending == "failed" else TrialState.PRUNED), None
 
 
 def _rank(record: TrialRecord) -> tuple[bool, float, int]:

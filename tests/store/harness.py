@@ -1,10 +1,7 @@
 """What tests of a store do to it: many at the same moment, or behind its back."""
 
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -73,10 +70,9 @@ def some_spec(**changes: Any) -> JobSpec:
 
 def execute(url: str, statement: str, **values: Any) -> None:
     """Change the database behind the store's back."""
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text(statement), values)
-    engine.dispose()
 
 
 def shift_clock(url: str, job: Job, seconds: float) -> None:
@@ -106,7 +102,14 @@ def claimed(store: StudyStore, key: str = "a/1", *, owner: str = "me") -> Lease:
     return lease
 
 
-def dump(path: Path) -> list[str]:
-    """Return all that a SQLite file holds."""
-    with closing(sqlite3.connect(path)) as connection:
-        return list(connection.iterdump())
+def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that a database holds, by table."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    metadata = sa.MetaData()
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        rows = {
+            name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr)
+            for name, table in metadata.tables.items()
+        }
+    return rows

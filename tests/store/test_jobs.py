@@ -9,7 +9,16 @@ from search.store.jobs import MAX_TICK
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.limits import Limits
-from tests.store.harness import THREADS, execute, in_threads, shift_clock, some_spec, submit
+from tests.store.harness import (
+    THREADS,
+    claimed,
+    contents,
+    execute,
+    in_threads,
+    shift_clock,
+    some_spec,
+    submit,
+)
 
 
 def test_a_new_job_is_queued_and_read_back_as_it_was_asked(store: StudyStore) -> None:
@@ -116,6 +125,50 @@ def test_the_next_job_is_chosen_by_priority_then_by_age(store: StudyStore) -> No
     assert store.jobs.next() is None
 
 
+def test_jobs_of_equal_priority_share_the_workers(store: StudyStore) -> None:
+    jobs = [submit(store, name=name, at=at) for at, name in enumerate("abc")]
+    for expected in [*jobs, *jobs, jobs[0]]:
+        following = store.jobs.next()
+        assert following == expected
+        claimed(store, f"{following.id}/trial/{len(store.leases.held(following.id))}")
+    urgent = submit(store, name="urgent", at=9, priority=1)
+    claimed(store, f"{urgent.id}/trial/0")
+    assert store.jobs.next() == urgent
+
+
+def test_a_paused_job_rests_until_it_is_let_go_on(store: StudyStore, job: Job) -> None:
+    assert store.jobs.pause(job.id, paused=True)
+    assert not store.jobs.pause(job.id, paused=True)
+    assert store.jobs.get(job.id).paused and store.jobs.next() is None
+    before = store.jobs.tick(job.id)
+    shift_clock(store.url, job, 3.0)
+    assert store.jobs.tick(job.id) == before
+    assert store.jobs.pause(job.id, paused=False)
+    assert store.jobs.next() == job
+    store.jobs.stop(job.id, state="cancelled")
+    assert not store.jobs.pause(job.id, paused=True)
+
+
+def test_a_deleted_job_leaves_nothing_but_the_openings_of_its_test_set(
+    store: StudyStore, job: Job
+) -> None:
+    kept = submit(store, name="kept", at=5)
+    store.jobs.move(kept.id, before="queued", after="preparing")
+    empty = contents(store.url)
+    doomed = submit(store, name="doomed", at=6)
+    trial = store.trials(doomed).ask()
+    store.trials(doomed).report(trial, epoch=1, score=0.5)
+    store.folds.plan(doomed.id, trials=[0], folds=range(2))
+    claimed(store, f"{doomed.id}/trial/0")
+    opening = store.test.open(doomed.id, test_fingerprint="t", by="me", reason="landing")
+    store.delete(doomed)
+    left = contents(store.url)
+    assert left.pop("test_openings") and empty.pop("test_openings") == []
+    assert left == empty and store.test.all("t") == [opening]
+    with pytest.raises(JobError):
+        store.jobs.get(doomed.id)
+
+
 def test_the_time_between_two_ticks_is_counted(store: StudyStore, job: Job) -> None:
     before = store.jobs.tick(job.id)
     shift_clock(store.url, job, 3.0)
@@ -157,13 +210,12 @@ def test_without_a_limit_there_is_always_a_slot(store: StudyStore, job: Job) -> 
     assert all(store.jobs.take_trial_slot(job.id, limit=None) for _ in range(5))
 
 
-def test_slots_come_back(store: StudyStore, job: Job) -> None:
-    def take() -> bool:
-        return store.jobs.take_trial_slot(job.id, limit=2)
+def test_slots_whose_trials_were_never_made_come_back(store: StudyStore, job: Job) -> None:
+    def take(limit: int = 2) -> bool:
+        return store.jobs.take_trial_slot(job.id, limit=limit)
 
     assert [take(), take(), take()] == [True, True, False]
-    store.jobs.give_trial_slot_back(job.id)
-    assert [take(), take()] == [True, False]
+    assert take(limit=3)
     assert store.jobs.return_trial_slots(job.id, asked=1, limit=2)
     assert [take(), take()] == [True, False]
     assert not store.jobs.return_trial_slots(job.id, asked=2, limit=2)

@@ -1,0 +1,140 @@
+"""The commands that look after jobs: list, show, pause, let go on, cancel, delete."""
+
+import json
+import platform
+import sys
+from typing import Annotated
+
+import typer
+
+from athanor.console import make_console
+from athanor.deleting import delete_job
+from athanor.options import ArtifactsOption, JobArgument, JsonOption, StoreOption
+from athanor.places import Places
+from athanor.progress import Progress
+from athanor.tables import (
+    job_json,
+    jobs_table,
+    leaderboard_json,
+    leaderboard_table,
+    print_statement,
+    status_json,
+    worker_json,
+    workers_table,
+)
+from search.store import StudyStore
+from spaces.errors import InputError, JobError
+
+
+def jobs(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the jobs of the store, the newest first."""
+    listed = Places.of(store, None).open().jobs.list()
+    if as_json:
+        print(json.dumps([job_json(job) for job in listed]))
+    else:
+        make_console().print(jobs_table(listed))
+
+
+def workers(
+    here: Annotated[
+        bool, typer.Option("--here", help="Those of this host; exit status 1 if there is none.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the workers that live, with what each does."""
+    listed = Places.of(store, None).open().beats.all()
+    if here:
+        listed = [worker for worker in listed if worker.host == platform.node()]
+    if as_json:
+        print(json.dumps([worker_json(worker) for worker in listed]))
+    else:
+        make_console().print(workers_table(listed))
+    if here and not listed:
+        raise typer.Exit(1)
+
+
+def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Say how far a job is, and who works on it."""
+    opened = Places.of(store, None).open()
+    progress = Progress.read(opened, job)
+    at_work = [worker for worker in opened.beats.all() if worker.job_id == job]
+    if as_json:
+        print(json.dumps(status_json(progress, at_work)))
+        return
+    console = make_console()
+    console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
+    if progress.job.error:
+        console.print(f"error: {progress.job.error}", markup=False, soft_wrap=True)
+    if at_work:
+        console.print(workers_table(at_work))
+    if progress.job.state == "done":
+        print_statement(console, progress)
+
+
+def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Rank a job's trials, the best first."""
+    opened = Places.of(store, None).open()
+    progress = Progress.read(opened, job)
+    planned = progress.job.plan is not None
+    board = opened.trials(progress.job).leaderboard() if planned else []
+    if as_json:
+        print(json.dumps(leaderboard_json(progress.job, board, progress.folds)))
+    else:
+        make_console().print(leaderboard_table(board, progress.folds))
+
+
+def pause(job: JobArgument, store: StoreOption = None) -> None:
+    """Let a job rest; its workers stop within a second or two and take up other jobs."""
+    opened = Places.of(store, None).open()
+    if not opened.jobs.pause(job, paused=True):
+        raise JobError(f"only a job under way can be paused, but {_described(opened, job)}")
+    print(f"{job} paused; athanor resume {job} lets it go on")
+
+
+def resume(job: JobArgument, store: StoreOption = None) -> None:
+    """Let a paused job go on."""
+    opened = Places.of(store, None).open()
+    if not opened.jobs.pause(job, paused=False):
+        raise JobError(f"only a paused job can be resumed, but {_described(opened, job)}")
+    print(f"{job} goes on")
+
+
+def cancel(job: JobArgument, store: StoreOption = None) -> None:
+    """End a job; its workers stop within a second or two."""
+    opened = Places.of(store, None).open()
+    opened.jobs.get(job)
+    if not opened.jobs.stop(job, state="cancelled"):
+        raise JobError(
+            f"only a job that has not ended can be cancelled, but {_described(opened, job)}"
+        )
+    print(f"{job} cancelled")
+
+
+def delete(
+    job: JobArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Forget a job: its rows, checkpoints and model. Openings of its test set stay on record."""
+    places = Places.of(store, artifacts)
+    opened = places.open()
+    opened.jobs.get(job)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError("delete must be confirmed with --yes where nobody can be asked")
+        typer.confirm(f"delete {job} and all its files?", abort=True)
+    delete_job(opened, job, files=places.files(job))
+    print(f"{job} deleted")
+
+
+def _described(store: StudyStore, job_id: str) -> str:
+    job = store.jobs.get(job_id)
+    return f"{job_id} is {'paused' if job.paused and not job.ended else job.state}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands, in the order in which the help lists them."""
+    for command in (jobs, status, workers, leaderboard, pause, resume, cancel, delete):
+        app.command()(command)

@@ -1,0 +1,29 @@
+"""`athanor delete`: stop whoever works on a job, then remove its rows and its files."""
+
+import shutil
+import time
+
+from search.store import StudyStore
+from search.store.leases import LEASE_SECONDS
+from spaces.errors import JobError
+from workers.files import JobFiles
+
+POLL_SECONDS = 0.1
+
+
+def delete_job(store: StudyStore, job_id: str, *, files: JobFiles) -> None:
+    """Delete a job once nobody holds a lease of it any more.
+
+    Raises:
+        JobError: a worker goes on although the job was cancelled longer ago than a lease lasts.
+    """
+    store.jobs.stop(job_id, state="cancelled")
+    end = time.monotonic() + 2.0 * LEASE_SECONDS
+    while held := store.leases.held(f"{job_id}/"):
+        if time.monotonic() > end:
+            raise JobError(
+                f"workers must stop before a job is deleted, but {sorted(held)[0]} is held still"
+            )
+        time.sleep(POLL_SECONDS)
+    store.delete(store.jobs.get(job_id))
+    shutil.rmtree(files.folder, ignore_errors=True)

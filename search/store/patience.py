@@ -1,0 +1,87 @@
+"""Patience with a database that is away: restarted, out of reach, or without room on its disk."""
+
+import functools
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+
+PATIENCE_SECONDS = 900.0  # for which a database may be away before that is an error
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts; doubled each time
+
+# SQLSTATE: connection lost, resources (disk full), server shut down or starting, idle too
+# long within a transaction, deadlock or another one's change in between.
+AWAY_STATES = ("08", "53", "57P", "25P03", "40")
+AWAY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+
+Wait = Callable[[float], bool]  # waits for so many seconds; true: stop waiting
+
+R = TypeVar("R")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def no_wait(seconds: float) -> bool:
+    """Have no patience."""
+    return True
+
+
+class Patience:
+    """Calls again what failed because the database is away.
+
+    Only for calls that may be made twice: the first one's commit may have succeeded before
+    the answer was lost.
+
+    Attributes:
+        wait: called between two attempts; by default there is no second one.
+    """
+
+    def __init__(self, wait: Wait = no_wait) -> None:
+        self.wait = wait
+
+    def call(self, work: Callable[[], R]) -> R:
+        """Return what `work` returns, when the database is back at the latest."""
+        begin, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return work()
+            except Exception as failure:
+                late = time.monotonic() - begin > PATIENCE_SECONDS
+                if late or not is_away(failure) or self.wait(pause):
+                    raise
+            pause = min(2.0 * pause, LONGEST_PAUSE)
+
+
+def patient(method: Method) -> Method:
+    """Call a method again while the database is away; it must be safe to be called twice.
+
+    Its object has a `Patience` as its attribute `patience`.
+    """
+
+    @functools.wraps(method)
+    def patiently(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.patience.call(lambda: method(self, *args, **kwargs))
+
+    return cast(Method, patiently)
+
+
+def is_away(failure: BaseException) -> bool:
+    """Whether an error says that the database is away, not that the statement was wrong."""
+    if isinstance(failure, StorageInternalError):  # Optuna's wrapping of SQLAlchemy's error
+        return failure.__cause__ is not None and is_away(failure.__cause__)
+    if isinstance(failure, sa.exc.TimeoutError):  # of the pool: all connections hang
+        return True
+    if not isinstance(failure, sa.exc.DBAPIError):
+        return False
+    if failure.connection_invalidated:
+        return True
+    cause = failure.orig
+    if isinstance(cause, sqlite3.Error):
+        name = getattr(cause, "sqlite_errorname", "")
+        return name.startswith(AWAY_ERRORS)
+    state = getattr(cause, "sqlstate", None)
+    if state is None:  # no answer from the server at all
+        return isinstance(failure, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return str(state).startswith(AWAY_STATES)

@@ -1,0 +1,74 @@
+"""A beat keeps the lease, counts the time, shows the worker and brings the news."""
+
+import pytest
+
+from search.job import Job
+from search.store import StudyStore, WorkerIdentity
+from search.store.beats import LOST_SECONDS
+from tests.store.harness import claimed, execute, expired, shift_clock
+
+ME = WorkerIdentity(id="host/1", host="host", device="cpu")
+YOU = WorkerIdentity(id="host/2", host="host", device="NVIDIA H200")
+
+
+def test_a_beat_renews_the_lease_and_counts_the_time(store: StudyStore, job: Job) -> None:
+    lease = expired(store, f"{job.id}/trial/7")
+    before = store.jobs.tick(job.id)
+    shift_clock(store.url, job, 3.0)
+    beat = store.beats.beat(ME, job.id, lease)
+    assert beat.lease_held and not beat.job_stopped
+    assert 3.0 <= beat.seconds_used - before < 6.0
+    assert store.leases.held(job.id) == {lease.key}
+
+
+def test_a_beat_tells_that_the_lease_was_lost(store: StudyStore, job: Job) -> None:
+    slow = expired(store, f"{job.id}/trial/7")
+    claimed(store, slow.key, owner="next")
+    assert not store.beats.beat(ME, job.id, slow).lease_held
+    assert store.beats.beat(ME, job.id, None).lease_held
+
+
+@pytest.mark.parametrize("end", ["cancelled", "paused", "deleted"])
+def test_a_beat_tells_that_the_job_has_stopped(store: StudyStore, job: Job, end: str) -> None:
+    assert not store.beats.beat(ME, job.id, None).job_stopped
+    if end == "cancelled":
+        store.jobs.stop(job.id, state="cancelled")
+    elif end == "paused":
+        store.jobs.pause(job.id, paused=True)
+    else:
+        store.delete(job)
+    assert store.beats.beat(ME, job.id, None).job_stopped
+
+
+def test_workers_are_listed_with_what_they_do(store: StudyStore, job: Job) -> None:
+    store.beats.wait(YOU)
+    store.beats.beat(ME, job.id, claimed(store, f"{job.id}/trial/7", owner=ME.id))
+    mine, yours = store.beats.all()
+    assert (mine.id, mine.job_id, mine.doing) == (ME.id, job.id, f"{job.id}/trial/7")
+    assert (yours.id, yours.device, yours.job_id, yours.doing) == (YOU.id, YOU.device, None, None)
+    assert 0.0 <= mine.silent < LOST_SECONDS
+    store.beats.beat(ME, job.id, None)
+    assert store.beats.all()[0].doing is None
+
+
+def test_who_leaves_or_is_silent_for_long_is_no_longer_listed(store: StudyStore) -> None:
+    store.beats.wait(ME)
+    store.beats.wait(YOU)
+    store.beats.leave(ME)
+    assert [worker.id for worker in store.beats.all()] == [YOU.id]
+    execute(store.url, "UPDATE workers SET seen_at = seen_at - :s", s=LOST_SECONDS + 1.0)
+    assert store.beats.all() == []
+    store.beats.wait(YOU)
+    assert [worker.id for worker in store.beats.all()] == [YOU.id]
+
+
+def test_what_a_dead_worker_held_is_free_at_once_and_says_why(store: StudyStore, job: Job) -> None:
+    store.beats.beat(ME, job.id, claimed(store, f"{job.id}/trial/7", owner=ME.id))
+    other = claimed(store, f"{job.id}/trial/8", owner=YOU.id)
+    store.beats.bury(ME.id, reason="its worker died of SIGSEGV")
+    store.beats.bury(ME.id, reason="nobody knows")
+    assert store.leases.held(job.id) == {other.key} and store.beats.all() == []
+    next_ = claimed(store, f"{job.id}/trial/7", owner=YOU.id)
+    assert next_.attempts == 2
+    assert store.leases.reason(next_) == "its worker died of SIGSEGV"
+    assert store.leases.renew(next_, progressed=True) and store.leases.reason(next_) is None
