@@ -150,7 +150,8 @@ def worker(
     artifacts: ArtifactsOption = None,
 ) -> None:
     """Work on queued jobs until Ctrl-C or SIGTERM."""
-    from athanor.working import RaySlots, run_workers
+    from athanor.working import run_workers
+    from workers.pool import RaySlots
 
     if ray is None and (slots is not None or cpus != 1.0 or gpus != 0.0):
         raise InputError("--slots, --cpus and --gpus describe slots on Ray, but --ray is missing")

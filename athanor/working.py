@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from athanor.interruption import Interruption
@@ -13,19 +12,9 @@ from search.job import usual_workers
 from search.store import StudyStore
 from search.store.sqlite import SQLite
 from spaces.errors import InputError
-from workers.pool import LocalPool, WorkerCommand
+from workers.pool import LOCAL, LocalPool, RaySlots, WorkerCommand
 
 POLL_SECONDS = 0.5
-LOCAL = "local"  # the address that means a Ray cluster of this machine alone
-
-
-@dataclass(frozen=True, slots=True)
-class RaySlots:
-    """Slots on a Ray cluster; each has so many processor cores and so much of a GPU."""
-
-    address: str
-    cpus: float
-    gpus: float
 
 
 class Pool(Protocol):
@@ -84,7 +73,6 @@ def _pool(
             f"workers of a Ray cluster need a PostgreSQL store, but got {store.name}; "
             f"--ray {LOCAL} starts a cluster of this machine alone"
         )
-    from workers.ray_pool import RayPool, SlotResources  # a second or two that others need not wait
+    from workers.ray_pool import RayPool  # Ray takes a second or two that others need not wait
 
-    resources = SlotResources(cpus=slots.cpus, gpus=slots.gpus)
-    return RayPool(command, address=slots.address, size=count, resources=resources)
+    return RayPool(command, size=count, slots=slots)

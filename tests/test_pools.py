@@ -14,7 +14,7 @@ import pytest
 from search.job import Job, JobSpec
 from search.store import StudyStore
 from tests.command import worker_processes
-from workers.pool import LocalPool, WorkerCommand
+from workers.pool import LOCAL, LocalPool, RaySlots, WorkerCommand
 
 SPEC = {
     "data": "digits",
@@ -60,17 +60,19 @@ def pool_of_two(
     )
     if request.param == "local":
         return lambda: LocalPool(command, store=store, size=2, progress=store.work_done)
-    from workers.ray_pool import LOCAL, RayPool, SlotResources
+    from workers.ray_pool import RayPool
 
-    return lambda: RayPool(command, address=LOCAL, size=2, resources=SlotResources())
+    return lambda: RayPool(command, size=2, slots=RaySlots(LOCAL))
 
 
-def watch(pool: Any, until: Callable[[], bool]) -> None:
+def watch(pool: Any, until: Callable[[], Any]) -> Any:
+    """Return the first true answer."""
     end = time.monotonic() + LIMIT_SECONDS
-    while not until():
+    while not (answer := until()):
         assert time.monotonic() < end, "the job did not get there"
         pool.watch()
         time.sleep(0.05)
+    return answer
 
 
 def test_a_job_lands_although_its_workers_are_killed(
@@ -79,8 +81,7 @@ def test_a_job_lands_although_its_workers_are_killed(
     killed: set[int] = set()
     with pool_of_two() as pool:
         for epochs in (2, 6):
-            watch(pool, partial(busy, store, job, epochs))
-            victim = worker_processes(store)[0]
+            victim = watch(pool, partial(busy, store, job, epochs))[0]
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
         watch(pool, lambda: pool.finished)
@@ -97,8 +98,7 @@ def test_a_pool_that_is_stopped_leaves_no_worker_and_no_lease(
     store: StudyStore, job: Job, pool_of_two: MakePool
 ) -> None:
     with pool_of_two() as pool:
-        watch(pool, partial(busy, store, job, 2))
-        running = worker_processes(store)
+        running = watch(pool, partial(busy, store, job, 2))
     end = time.monotonic() + LIMIT_SECONDS
     while any(alive(process) for process in running) or store.leases.held(job.id):
         assert time.monotonic() < end, "workers outlived their pool"
@@ -106,11 +106,12 @@ def test_a_pool_that_is_stopped_leaves_no_worker_and_no_lease(
     assert not store.jobs.get(job.id).ended
 
 
-def busy(store: StudyStore, job: Job, epochs: int) -> bool:
-    """Whether so many epochs have been reported and a worker is at something."""
-    if store.jobs.get(job.id).plan is None or not worker_processes(store):
-        return False
-    return sum(len(record.curve) for record in store.trials(job).records()) >= epochs
+def busy(store: StudyStore, job: Job, epochs: int) -> list[int]:
+    """Return the workers that are at something, once so many epochs have been reported."""
+    if store.jobs.get(job.id).plan is None:
+        return []
+    reported = sum(len(record.curve) for record in store.trials(job).records())
+    return worker_processes(store) if reported >= epochs else []
 
 
 def alive(process: int) -> bool:

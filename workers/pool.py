@@ -23,6 +23,7 @@ MAX_DEATHS = 5  # without any progress in between, after which the pool gives up
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 UNFIT = 6  # exit status of a worker that does not see what its job was planned with
 SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not even its pulse runs
+LOCAL = "local"  # the address of a Ray cluster of this machine alone
 GPU_SHARE = "ATHANOR_GPU_SHARE"  # environment: of a GPU's memory that a worker may use
 LOOK_SECONDS = 5.0  # between two looks for silent workers
 
@@ -90,6 +91,18 @@ class WorkerCommand:
     def logs(self) -> Path:
         """The folder of the workers' messages, one file a worker."""
         return self.artifacts / (self.job_id or "") / "logs"
+
+
+@dataclass(frozen=True, slots=True)
+class RaySlots:
+    """Where a Ray cluster is ("local" starts one here), and what each worker slot on it gets.
+
+    A share of a GPU is a share of its memory as well.
+    """
+
+    address: str
+    cpus: float = 1.0
+    gpus: float = 0.0
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,14 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from search.store import StudyStore
-from spaces.errors import JobFailed
-from workers.pool import LocalPool, WorkerCommand
+from spaces.errors import AthanorError, JobFailed
+from workers.pool import LOCAL, LocalPool, RaySlots, WorkerCommand
 
-LOCAL = "local"  # the address that means a cluster of this machine alone
 LOOPBACK = "127.0.0.1"
 STOP = "stop"  # the file that ends the experiment
 REPORT_SECONDS = 2.0
 WATCH_SECONDS = 0.2
 STOP_SECONDS = 30.0  # for Tune to stop its slots
-
-
-@dataclass(frozen=True, slots=True)
-class SlotResources:
-    """What each slot gets; a share of a GPU is a share of its memory as well."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
 
 
 class _Stop(Stopper):
@@ -72,7 +63,7 @@ def run_slot(config: dict[str, Any]) -> None:
                     tune.report({"slot": config["slot"]})
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
-    except JobFailed as failure:  # Tune would start the slot again for ever
+    except AthanorError as failure:  # Tune would start the slot again for ever
         tune.report({"slot": config["slot"], "failure": str(failure)})
     finally:
         store.close()
@@ -85,18 +76,12 @@ def _wait(seconds: float) -> bool:
 
 
 class RayPool:
-    """As many worker slots as asked for, on a Ray cluster; used like a `LocalPool`.
+    """As many worker slots as asked for, on a Ray cluster; used like a `LocalPool`."""
 
-    Args:
-        address: of a running cluster, or "local" to start one on this machine.
-    """
-
-    def __init__(
-        self, command: WorkerCommand, *, address: str, size: int, resources: SlotResources
-    ) -> None:
-        share = min(1.0, resources.gpus) or 1.0
-        self._command, self._address = replace(command, gpu_share=share), address
-        self._size, self._resources = size, resources
+    def __init__(self, command: WorkerCommand, *, size: int, slots: RaySlots) -> None:
+        share = min(1.0, slots.gpus) or 1.0
+        self._command = replace(command, gpu_share=share)
+        self._size, self._wanted = size, slots
         self._folder = Path(tempfile.mkdtemp(prefix="athanor-tune-"))
         self._failure: BaseException | None = None
         self._results: tune.ResultGrid | None = None
@@ -141,8 +126,8 @@ class RayPool:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if self._address == LOCAL:
-            cpus = max(1, round(self._size * self._resources.cpus))
+        if self._wanted.address == LOCAL:
+            cpus = max(1, round(self._size * self._wanted.cpus))
             ray.init(
                 num_cpus=cpus,
                 include_dashboard=False,
@@ -150,7 +135,7 @@ class RayPool:
                 log_to_driver=False,
             )
         else:
-            ray.init(address=self._address, log_to_driver=False)
+            ray.init(address=self._wanted.address, log_to_driver=False)
 
     def _fit(self) -> None:
         try:
@@ -159,7 +144,7 @@ class RayPool:
             self._failure = failure
 
     def _tuner(self) -> tune.Tuner:
-        resources = {"cpu": self._resources.cpus, "gpu": self._resources.gpus}
+        resources = {"cpu": self._wanted.cpus, "gpu": self._wanted.gpus}
         return tune.Tuner(
             tune.with_resources(run_slot, resources),
             param_space={

@@ -194,7 +194,6 @@ def _say(message: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a worker process; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m workers.worker")
-    parser.add_argument("--store", help="URL; [env: ATHANOR_STORE]")
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
@@ -213,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
-    store = StudyStore(options.store or os.environ["ATHANOR_STORE"], wait=interrupted.wait)
+    store = StudyStore(os.environ["ATHANOR_STORE"], wait=interrupted.wait)
     worker = Worker(
         store,
         artifacts=options.artifacts,

@@ -48,7 +48,6 @@ class WorkerRecord:
     device: str
     job_id: str | None
     doing: str | None
-    started_at: float
     silent: float
 
 
@@ -107,4 +106,4 @@ def _see(
         return
     connection.execute(sa.delete(workers).where(workers.c.seen_at < clock() - 10 * LOST_SECONDS))
     identity = {"id": worker.id, "host": worker.host, "device": worker.device}
-    insert_new(connection, workers, {**identity, **seen, "started_at": clock()})
+    insert_new(connection, workers, {**identity, **seen})

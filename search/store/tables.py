@@ -41,7 +41,6 @@ workers = sa.Table(
     sa.Column("device", sa.String(64), nullable=False),
     sa.Column("job_id", sa.String(64)),
     sa.Column("doing", sa.String(128)),
-    sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("seen_at", sa.Float, nullable=False),
 )
 
