@@ -4,7 +4,7 @@ import shutil
 import time
 
 from search.store import StudyStore
-from search.store.leases import LEASE_SECONDS
+from search.store.database import LEASE_SECONDS
 from spaces.errors import JobError
 from workers.files import JobFiles
 

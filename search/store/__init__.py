@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage, get_storage
 
 from search.job import Job
 from search.store.beats import Beat, Beats, WorkerIdentity, WorkerRecord
-from search.store.database import Database, backend_of
+from search.store.database import LEASE_SECONDS, Database, backend_of
 from search.store.fences import Lease, StaleFence
 from search.store.jobs import Jobs
 from search.store.leases import Leases
@@ -46,16 +46,25 @@ class StudyStore:
     Args:
         wait: called with seconds to wait for while the database is away; true ends the
             patience. By default there is none.
+        lease_seconds: how long after its holder's death a piece of work is taken over; all
+            who share a store should agree.
 
     Raises:
         StoreError: the database cannot be opened, or a newer Athanor made it.
     """
 
-    def __init__(self, url: str, *, create: bool = False, wait: Wait = no_wait) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = False,
+        wait: Wait = no_wait,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         self.url = url
         self.backend = backend_of(url)
         self._rdb = prepared_storage(url, create=create)
-        self._database = Database(self._rdb.engine, wait=wait)
+        self._database = Database(self._rdb.engine, wait=wait, lease_seconds=lease_seconds)
         self.jobs = Jobs(self._database)
         self.leases = Leases(self._database)
         self.folds = FoldResults(self._database)

@@ -8,7 +8,7 @@ from search.job import ENDED
 from search.store.database import Table, clock, insert_new
 from search.store.fences import Lease
 from search.store.jobs import count_time
-from search.store.leases import LEASE_SECONDS, prolong
+from search.store.leases import prolong
 from search.store.patience import patient
 from search.store.tables import jobs, leases, workers
 
@@ -57,7 +57,8 @@ class Beats(Table):
     def beat(self, worker: WorkerIdentity, job_id: str, lease: Lease | None) -> Beat:
         """Renew the lease, count the job's time, tell what the worker does."""
         with self._engine.begin() as connection:  # in the order in which others lock the rows
-            held = lease is None or prolong(connection, lease, seconds=LEASE_SECONDS)
+            seconds = self._database.lease_seconds
+            held = lease is None or prolong(connection, lease, seconds=seconds)
             used = count_time(connection, job_id)
             _see(connection, worker, job_id=job_id, doing=None if lease is None else lease.key)
             row = connection.execute(

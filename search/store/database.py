@@ -12,10 +12,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from search.store.fences import Fence
-from search.store.patience import Patience, Wait, no_wait
+from search.store.patience import Patience, Wait
 from search.store.postgresql import DRIVER, SCHEMES, PostgreSQL
 from search.store.sqlite import SCHEME, SQLite
 from spaces.errors import StoreError
+
+LEASE_SECONDS = 20.0  # how long after its holder's death a piece of work is taken over
 
 
 class Backend(Protocol):
@@ -60,8 +62,9 @@ def _unusable(url: str) -> StoreError:
 class Database:
     """What all tables share: the connections, the fence, and patience when they fail."""
 
-    def __init__(self, engine: sa.Engine, *, wait: Wait = no_wait) -> None:
+    def __init__(self, engine: sa.Engine, *, wait: Wait, lease_seconds: float) -> None:
         self.engine = engine
+        self.lease_seconds = lease_seconds
         self.fence = Fence(engine)
         self.patience = Patience(wait)
 

@@ -9,15 +9,18 @@ from search.store.fences import Lease
 from search.store.patience import patient
 from search.store.tables import leases
 
-LEASE_SECONDS = 20.0  # how long after its holder's death a piece of work is taken over
-
 
 class Leases(Table):
     """Claim, renew and release; each is one transaction that depends on the row it changes."""
 
     @patient
-    def claim(self, key: str, *, owner: str, seconds: float = LEASE_SECONDS) -> Lease | None:
-        """Take a lease that nobody holds, or whose holder let it expire; None if it is held."""
+    def claim(self, key: str, *, owner: str, seconds: float | None = None) -> Lease | None:
+        """Take a lease that nobody holds, or whose holder let it expire; None if it is held.
+
+        Args:
+            seconds: until it expires unless it is renewed; as the store was opened by default.
+        """
+        until = clock() + (self._database.lease_seconds if seconds is None else seconds)
         take = (
             sa.update(leases)
             .where(leases.c.key == key, leases.c.expires_at <= clock())
@@ -25,13 +28,13 @@ class Leases(Table):
                 owner=owner,
                 fence=leases.c.fence + 1,
                 attempts=leases.c.attempts + 1,
-                expires_at=clock() + seconds,
+                expires_at=until,
             )
         )
         first = {"key": key, "owner": owner, "fence": 1, "attempts": 1}
         with self._engine.begin() as connection:
             taken = connection.execute(take).rowcount or insert_new(
-                connection, leases, {**first, "expires_at": clock() + seconds}
+                connection, leases, {**first, "expires_at": until}
             )
             if not taken:
                 return None
@@ -39,9 +42,7 @@ class Leases(Table):
             return Lease(key=key, owner=owner, fence=row.fence, attempts=row.attempts)
 
     @patient
-    def renew(
-        self, lease: Lease, *, seconds: float = LEASE_SECONDS, progressed: bool = False
-    ) -> bool:
+    def renew(self, lease: Lease, *, progressed: bool = False) -> bool:
         """Prolong a lease; False if somebody else has taken it since.
 
         An expired lease that nobody claimed is renewed: its holder was slow, not replaced.
@@ -50,6 +51,7 @@ class Leases(Table):
             progressed: the work got forward, so the attempts before this one count no more.
         """
         with self._engine.begin() as connection:
+            seconds = self._database.lease_seconds
             return prolong(connection, lease, seconds=seconds, progressed=progressed)
 
     @patient

@@ -1,0 +1,1 @@
+"""Faults that are given to searches, and the counting of what they did."""
