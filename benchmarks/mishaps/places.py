@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,14 +69,16 @@ class Ground:
         self.folder = folder
         self._lease_seconds = lease_seconds
         self._server: PostgresServer | None = None
+        self._starting = threading.Lock()  # rows run side by side
         self._databases: dict[Path, str] = {}
 
     @property
     def server(self) -> PostgresServer:
         """The server of all places on PostgreSQL."""
-        if self._server is None:
-            self._server = PostgresServer()
-        return self._server
+        with self._starting:
+            if self._server is None:
+                self._server = PostgresServer()
+            return self._server
 
     def place(self, backend: Backend, name: str) -> Place:
         """Make a place with an empty store."""

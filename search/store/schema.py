@@ -1,6 +1,7 @@
 """Create or upgrade the tables, by one process at a time; refuse those of a newer Athanor."""
 
 from pathlib import Path
+from threading import Lock
 
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
@@ -12,6 +13,8 @@ from spaces.errors import StoreError
 HEAD = "0002"
 VERSION_TABLE = "athanor_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+_migrating = Lock()  # Alembic keeps the connection of a running migration in module globals
 
 
 def prepared_storage(url: str, *, create: bool) -> RDBStorage:
@@ -26,7 +29,7 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
             raise StoreError(
                 f"no study store at {backend.name}; a search or a submitted job creates one"
             )
-        with backend.locked():
+        with backend.locked(), _migrating:
             return _open_at_head(backend)
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None

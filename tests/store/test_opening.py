@@ -1,5 +1,6 @@
 """A store is made once, opened again, and refuses what it cannot read."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_processes_that_create_a_store_at_once_all_succeed(
     store = StudyStore(store_url)
     assert {job.id for job in store.jobs.list()} == set(made) and len(set(made)) == PROCESSES
     store.close()
+
+
+def test_threads_that_create_different_stores_at_once_all_succeed(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{number}/athanor.db" for number in range(6)]
+    with ThreadPoolExecutor(len(urls)) as pool:
+        made = list(pool.map(open_new, urls))
+    for url, job_id in zip(urls, made, strict=True):
+        store = StudyStore(url)
+        assert [job.id for job in store.jobs.list()] == [job_id]
+        store.close()
 
 
 def test_a_creation_that_was_killed_half_way_is_completed(store_url: str, tmp_path: Path) -> None:
