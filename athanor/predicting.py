@@ -16,9 +16,9 @@ from search.job import FILE_SUFFIX, NAMED_SOURCES
 from search.predictions import accuracy_interval
 from spaces.errors import DataError, InputError
 from workers.data import load_data
+from workers.environment import thread_environment
 from workers.files import write_atomically
 from workers.npz import read_images
-from workers.pool import thread_environment
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")

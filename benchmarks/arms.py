@@ -21,7 +21,7 @@ from spaces.network import build_network
 from spaces.recipe import Candidate, Recipe
 from workers.data import ImageData
 from workers.device import DevicePlan
-from workers.pool import thread_environment
+from workers.environment import thread_environment
 from workers.stepping import StepSums
 from workers.training import Rows, Training
 

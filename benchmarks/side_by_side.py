@@ -12,7 +12,7 @@ import torch
 
 from athanor.places import Places
 from workers.data import ImageData, load_data
-from workers.pool import thread_environment
+from workers.environment import thread_environment
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.store import StudyStore
 from spaces.errors import JobFailed, WorkerUnfit
+from workers.environment import thread_environment
 
 BACKOFF_SECONDS = 0.5  # before the first restart of a worker that died; doubled each time
 MAX_BACKOFF_SECONDS = 15.0
@@ -26,23 +27,6 @@ SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not eve
 LOCAL = "local"  # the address of a Ray cluster of this machine alone
 GPU_SHARE = "ATHANOR_GPU_SHARE"  # environment: of a GPU's memory that a worker may use
 LOOK_SECONDS = 5.0  # between two looks for silent workers
-
-
-def thread_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a process that computes with so many threads.
-
-    Threads that wait for each other sleep: by default they spin, which on a processor that is
-    shared takes the time from the very thread that they wait for. Freed memory stays with the
-    process: glibc gives large blocks back, and to map a step's activations anew took up to a
-    twentieth of the step.
-    """
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaces.errors import JobFailed
-from workers.pool import thread_environment
+from workers.environment import thread_environment
 
 TOLERANCE = 1e-4  # largest difference of a probability between training and the loaded folder
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-COLUMNS = "kind, place, before, after, fence, expires, attempts"
+COLUMNS = "kind, place, before, after, fence, expires, more_attempts"
 TYPES = ("TEXT", "TEXT", "TEXT", "TEXT", "INTEGER", "DOUBLE PRECISION", "INTEGER")
 NOTED = {  # per table: when a row is noted after an update, and what is noted of it
     "leases": (
         "NEW.fence <> OLD.fence OR NEW.owner <> OLD.owner OR NEW.expires_at = 0",
-        "'lease', NEW.key, OLD.owner, NEW.owner, NEW.fence, NEW.expires_at, NEW.attempts",
+        "'lease', NEW.key, OLD.owner, NEW.owner, NEW.fence, NEW.expires_at,"
+        " NEW.attempts - OLD.attempts",
     ),
     "trials": (
         "OLD.state IN ('COMPLETE', 'PRUNED', 'FAIL')",
@@ -124,7 +125,7 @@ def _ended(claim: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether what came after a claim gave the lease back: with the work done, or refunded."""
     if after["expires"]:
         return False
-    return bool(after["fence"] > claim["fence"] or after["attempts"] < claim["attempts"])
+    return bool(after["fence"] > claim["fence"] or after["more_attempts"] < 0)
 
 
 def _trigger(

@@ -1,10 +1,10 @@
 """Many processes claim queued trials at once."""
 
-import multiprocessing
 from collections import Counter
 from typing import Any
 
 from benchmarks.mishaps.counting import MINUTE, Count, spec
+from benchmarks.mishaps.forks import context, fork
 from benchmarks.mishaps.places import Backend, Ground, Place
 from search.job import Job
 
@@ -21,14 +21,8 @@ def claimed_at_once(ground: Ground, backend: Backend, *, claimers: int, trials: 
     job = store.jobs.create(spec(MINUTE, trials=trials))
     for number in range(trials):
         store.trials(job).study.enqueue_trial({"x": number})
-    context = multiprocessing.get_context("forkserver")
     together, answers = context.Barrier(claimers), context.SimpleQueue()
-    processes = [
-        context.Process(target=_claim, args=(place, job, f"{n}", together, answers), daemon=True)
-        for n in range(claimers)
-    ]
-    for process in processes:
-        process.start()
+    processes = [fork(_claim, place, job, f"{n}", together, answers) for n in range(claimers)]
     found = [answers.get() for _ in processes]
     for process in processes:
         process.join()

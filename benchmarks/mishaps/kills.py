@@ -17,11 +17,17 @@ from workers.data import load_data
 
 REASON = "killed by the benchmark"
 LONGEST_DELAY = 0.3  # seconds after an epoch's begin until the kill: most epochs are shorter
-SWEEP_SECONDS = 1.0  # between two looks for free work, with room for a busy machine
+CLAIMS = ("prepare", "trial/0", "trial/1", "landing", "/2", "assemble")  # "/2" is a fold
 
 
 def random_kills(
-    ground: Ground, backend: Backend, *, seed: int, kills: int, workers: int = 3
+    ground: Ground,
+    backend: Backend,
+    *,
+    seed: int,
+    kills: int,
+    workers: int = 3,
+    trials: int = 8,
 ) -> Count:
     """Kill random workers at random points of a whole job; others take their places at once.
 
@@ -30,9 +36,9 @@ def random_kills(
     dice = random.Random(seed)
     place = ground.place(backend, f"kills-{backend}-{seed}")
     store = place.store()
-    job = store.jobs.create(spec(SMALL, trials=8, seed=seed))
+    job = store.jobs.create(spec(SMALL, trials=trials, seed=seed))
     staff = [Employee(place, f"{number}.0", job_id=job.id) for number in range(workers)]
-    epochs = 8 * 3 + 3 * 6  # about as many as the job trains
+    epochs = trials * 3 + 3 * 6  # about as many as the job trains
     points = sorted(dice.randrange(1, epochs) for _ in range(kills))
     faults = hits = 0
 
@@ -61,27 +67,30 @@ def random_kills(
     return settle(place, faults=faults, hits=hits).with_notes(faults_given=faults)
 
 
-def killed_at_claim(ground: Ground, backend: Backend, *, number: int) -> Count:
-    """Kill a worker between its claim and the first renewal, and tell nobody."""
+def killed_at_claim(
+    ground: Ground, backend: Backend, *, number: int, keys: tuple[str, ...] = CLAIMS
+) -> Count:
+    """Kill a worker between its claim and the first renewal, and tell nobody; then the next one.
+
+    Args:
+        keys: ends of the keys of leases, in the order of a job; a worker is killed at each.
+    """
     place = ground.place(backend, f"claim-{backend}-{number}")
     store = place.store()
     job = store.jobs.create(spec(MINUTE, seed=number))
-    key = ("prepare", "trial/0", "trial/1", "landing", "fold/", "assemble")[number % 6]
-    if key == "fold/":
-        key = f"/{number % 2 + 2}"  # the second number of a fold's key
-    victim = Employee(place, "victim", job_id=job.id, mishap=DieAtClaim(key))
-    victim.join()
-    keys = held_by(place, "victim")
+    hits = 0
+    for key in keys:
+        victim = Employee(place, f"victim of {key}", job_id=job.id, mishap=DieAtClaim(key))
+        victim.join()
+        hits += len(held_by(place, victim.name))
     Employee(place, "other", job_id=job.id).join()
     store.close()
-    holds = {hold.key: hold for hold in place.audit().holds() if hold.owner == "victim"}
+    taken_at = {(hold.key, hold.fence): hold.taken_at for hold in place.audit().holds()}
     delays = [
-        taken.taken_at - holds[taken.key].taken_at
-        for taken in place.audit().takeovers()
-        if taken.key in holds
+        taken.taken_at - taken_at[taken.key, taken.fence - 1] for taken in place.audit().takeovers()
     ]
     late = max(delays, default=0.0) - place.lease_seconds
-    count = settle(place, faults=1, hits=len(keys))
+    count = settle(place, faults=len(keys), hits=hits)
     return count.with_notes(seconds_after_the_lease=round(late, 2))
 
 

@@ -19,7 +19,7 @@ from benchmarks.mishaps.places import Backend, Ground, Place
 from benchmarks.mishaps.staff import Employee, wait_until
 from search.job import Job
 from search.store import StudyStore
-from workers.pool import thread_environment
+from workers.environment import thread_environment
 
 CLOCK_LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 HOUR = "+3600s"

@@ -3,7 +3,6 @@
 The objective sleeps instead of training: what is counted does not depend on what is trained.
 """
 
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.mishaps.counting import Count
 from benchmarks.mishaps.diary import Diary, Entry, epochs_repeated, read
+from benchmarks.mishaps.forks import context, fork
 from benchmarks.mishaps.places import Backend, Ground
 from benchmarks.mishaps.staff import LOOK_SECONDS
 
@@ -104,7 +104,6 @@ class _Crew:
 
     def __init__(self, url: str, folder: Path, fault: Fault) -> None:
         self._url, self._folder, self._fault = url, folder, fault
-        self._context = multiprocessing.get_context("forkserver")
         self.processes: list[ForkServerProcess] = []
         self.started = 0
         for _ in range(WORKERS):
@@ -112,13 +111,8 @@ class _Crew:
 
     def hire(self) -> None:
         self.started += 1
-        process = self._context.Process(
-            target=_work,
-            args=(self._url, self._folder, f"worker-{self.started}", self._fault),
-            daemon=True,
-        )
-        process.start()
-        self.processes.append(process)
+        name = f"worker-{self.started}"
+        self.processes.append(fork(_work, self._url, self._folder, name, self._fault))
 
     @property
     def living(self) -> list[ForkServerProcess]:
@@ -238,14 +232,8 @@ def claimed_at_once(ground: Ground, backend: Backend, *, claimers: int, trials: 
     study = optuna.create_study(study_name=STUDY, storage=RDBStorage(url))
     for number in range(trials):
         study.enqueue_trial({"x": number})
-    context = multiprocessing.get_context("forkserver")
     together, answers = context.Barrier(claimers), context.SimpleQueue()
-    processes = [
-        context.Process(target=_claim, args=(url, trials, together, answers), daemon=True)
-        for _ in range(claimers)
-    ]
-    for process in processes:
-        process.start()
+    processes = [fork(_claim, url, trials, together, answers) for _ in range(claimers)]
     found = [answers.get() for _ in processes]
     for process in processes:
         process.join()

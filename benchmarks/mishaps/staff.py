@@ -4,26 +4,22 @@ What they run is the worker's own `main`. A mishap may be planned for one of the
 listens; neither changes what a worker does until the mishap happens.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.mishaps.diary import Diary
+from benchmarks.mishaps.forks import fork
 from benchmarks.mishaps.places import Place
 from search.store import StudyStore
 from workers import worker
 
-PRELOADED = ["benchmarks.mishaps.staff", "sklearn.datasets", "workers.preparation"]
 LIMIT_SECONDS = 300.0  # for anything that is waited for; only a hang takes as long
-LOOK_SECONDS = 0.02
-
-_context = multiprocessing.get_context("forkserver")
+LOOK_SECONDS = 0.25
 
 
 class Mishap(Protocol):
@@ -33,20 +29,6 @@ class Mishap(Protocol):
         """Lay it, in the worker's process, before the worker begins."""
 
 
-def start_server() -> None:
-    """Begin to import, so that workers start at once later."""
-    root = str(Path(__file__).resolve().parents[2])
-    os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    os.environ.update(OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0")
-    _context.set_forkserver_preload(PRELOADED)
-    process = _context.Process(target=_nothing)
-    process.start()
-
-
-def _nothing() -> None:
-    """What the first process does."""
-
-
 class Employee:
     """One worker process."""
 
@@ -54,10 +36,7 @@ class Employee:
         self, place: Place, name: str, *, job_id: str | None = None, mishap: Mishap | None = None
     ) -> None:
         self.name, self.place = name, place
-        self._process: ForkServerProcess = _context.Process(
-            target=_work, args=(place, name, job_id, mishap), daemon=True
-        )
-        self._process.start()
+        self._process = fork(_work, place, name, job_id, mishap)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
 

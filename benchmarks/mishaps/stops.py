@@ -1,6 +1,7 @@
 """A worker sleeps past its lease, is replaced, wakes up: what it still writes is counted."""
 
 import hashlib
+import itertools
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,11 @@ def template(ground: Ground, backend: Backend) -> Place:
     return place
 
 
-def stopped_at(ground: Ground, source: Place, *, point: int) -> Count | None:
+def stopped_at(ground: Ground, source: Place, *, point: int, land: bool) -> Count | None:
     """Stop a worker at one point, let another one take over, let the first one go on.
+
+    Args:
+        land: the job, too, instead of ending with the part at which the worker was stopped.
 
     Returns:
         None if the job has no such point: it has ended before.
@@ -53,39 +57,39 @@ def stopped_at(ground: Ground, source: Place, *, point: int) -> Count | None:
     wait_until(lambda: _taken_over(place, store, first, keys), what="another one has taken over")
     before = _what_counts(place, store, first, keys)
     sleeper.signal(signal.SIGCONT)
-    other.join()
+    if land:
+        other.join()
     wait_until(lambda: _works_on(place, sleeper, SECOND), what="the sleeper does other work")
     after = _what_counts(place, store, first, keys)
     late = sum(value != after.get(name) for name, value in before.items())
     status = sleeper.end()
+    other.end()
     store.close()
     count = settle(place, faults=1, hits=len(keys), late_writes=late)
     return count if status == 4 else count + Count(errors=1)
 
 
-def all_points(
-    ground: Ground, backend: Backend, *, every: int, at_once: int, last: int | None = None
-) -> Count:
-    """Stop a worker at each point of a job, or at every n-th; several such jobs side by side."""
+def some_points(ground: Ground, backend: Backend, *, points: tuple[int, ...]) -> Count:
+    """Stop workers at some points, side by side; jobs go on until the sleepers do other work."""
+    source = template(ground, backend)
+    with ThreadPoolExecutor(len(points)) as pool:
+        counts = pool.map(lambda point: stopped_at(ground, source, point=point, land=False), points)
+        return sum(filter(None, counts), Count()).with_notes(last_point=max(points))
+
+
+def all_points(ground: Ground, backend: Backend, *, at_once: int) -> Count:
+    """Stop a worker at each point of a job, one job a point, several such jobs side by side."""
     source, total = template(ground, backend), Count()
-    reached = 0
     with ThreadPoolExecutor(at_once) as pool:
-        for batch in _batches(every, at_once, last):
-            counts = list(pool.map(lambda point: stopped_at(ground, source, point=point), batch))
-            for point, count in zip(batch, counts, strict=True):
-                if count is not None:
-                    reached, total = max(reached, point), total + count
+        for first in itertools.count(1, at_once):
+            batch = range(first, first + at_once)
+            counts = list(
+                pool.map(lambda point: stopped_at(ground, source, point=point, land=True), batch)
+            )
+            total = sum(filter(None, counts), total)
             if None in counts:
-                break
-    return total.with_notes(last_point=reached)
-
-
-def _batches(every: int, size: int, last: int | None) -> Iterator[list[int]]:
-    start = 1
-    while last is None or start <= last:
-        points = [start + number * every for number in range(size)]
-        yield [point for point in points if last is None or point <= last]
-        start = points[-1] + every
+                return total.with_notes(last_point=total.runs)
+    raise AssertionError("a job has an end")
 
 
 def _taken_over(place: Place, store: StudyStore, job: Job, keys: list[str]) -> bool:
