@@ -11,7 +11,7 @@ import torch
 
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe
-from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
+from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.files import JobFiles, new_folder, write_array, write_atomically
 from workers.training_state import TrainingState
 
@@ -181,23 +181,6 @@ def test_a_damaged_checkpoint_of_the_last_fence_falls_back_on_another(tmp_path: 
     save(tmp_path / "2", epoch=5)
     file_of(tmp_path / "2", 5, "safetensors").write_bytes(b"")
     assert loaded_epoch(tmp_path) == 4
-
-
-def test_removing_leaves_every_other_file(tmp_path: Path) -> None:
-    for fence in ("1", "2"):
-        save(tmp_path / fence, epoch=1)
-        write_array(tmp_path / fence / "validation.npy", np.zeros(3))
-    remove_checkpoints(tmp_path, until=2)
-    assert load_checkpoint(tmp_path) is None
-    assert [os.listdir(tmp_path / fence) for fence in ("1", "2")] == [["validation.npy"]] * 2
-
-
-def test_a_later_holders_checkpoints_are_not_for_an_earlier_one_to_remove(tmp_path: Path) -> None:
-    for fence in ("9", "10"):
-        save(tmp_path / fence, epoch=1)
-    remove_checkpoints(tmp_path, until=9)
-    assert [os.listdir(tmp_path / "9"), len(os.listdir(tmp_path / "10"))] == [[], 2]
-    assert loaded_epoch(tmp_path) == 1
 
 
 # --- files ------------------------------------------------------------------------------------

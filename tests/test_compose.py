@@ -18,6 +18,12 @@ import yaml
 from tests.postgres import PostgresServer, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+LOOPBACK = "127.0.0.1"
+PROGRAMS = {
+    "athanor": [sys.executable, "-m", "athanor"],
+    "python": [sys.executable],
+    "ray": [str(Path(sys.executable).with_name("ray"))],
+}
 LIMIT_SECONDS = 200.0  # for a small job to land; only a hang takes as long
 JOB = """\
 data: digits
@@ -47,8 +53,8 @@ def filled_in(text: str, variables: dict[str, str]) -> str:
 class Services:
     """The services of the compose file, run as processes of this machine.
 
-    A container's host name becomes this machine's address by libpq's own environment variable, so
-    that commands and URLs stay those of the file.
+    The database's host name becomes this machine's address by libpq's own environment variable, and
+    that of Ray's head by substitution, so that commands and URLs stay those of the file.
     """
 
     def __init__(self, server: PostgresServer, folder: Path) -> None:
@@ -57,21 +63,22 @@ class Services:
             "ATHANOR_DB_PASSWORD": "secret",
             "ATHANOR_DB_PORT": str(server.port),
             "ATHANOR_DASHBOARD_PORT": str(self.dashboard_port),
+            "ATHANOR_RAY_TOKEN": "0123456789abcdef0123456789abcdef",
         }
-        text = (ROOT / "docker-compose.yml").read_text()
+        text = (ROOT / "docker-compose.yml").read_text().replace("ray-head:", f"{LOOPBACK}:")
+        text = text.replace(f"  {LOOPBACK}:\n", "  ray-head:\n")  # where it names the service
         self._services: dict[str, Any] = yaml.safe_load(filled_in(text, variables))["services"]
         self._server, self._folder = server, folder
 
     def command(self, name: str, *instead: str) -> list[str]:
         service = self._services[name]
-        assert service.get("entrypoint", ["athanor"]) == ["athanor"]
-        return [sys.executable, "-m", "athanor", *(instead or service["command"])]
+        (program,) = service.get("entrypoint", ["athanor"])
+        return [*PROGRAMS[program], *(instead or service["command"])]
 
     def healthcheck(self, name: str) -> list[str]:
         kind, program, *arguments = self._services[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        programs = {"athanor": [sys.executable, "-m", "athanor"], "python": [sys.executable]}
-        return [*programs[program], *arguments]
+        return [*PROGRAMS[program], *arguments]
 
     def environment(self, name: str) -> dict[str, str]:
         folders = {"ATHANOR_ARTIFACTS": "artifacts", "ATHANOR_CACHE": "cache"}
@@ -79,7 +86,7 @@ class Services:
             **os.environ,
             **{key: str(self._folder / value) for key, value in folders.items()},
             **self._services[name]["environment"],
-            "PGHOSTADDR": "127.0.0.1",
+            "PGHOSTADDR": LOOPBACK,
             "PGPORT": str(self._server.port),
         }
 
@@ -106,9 +113,12 @@ class Services:
         )
         return check.returncode == 0
 
-    def start(self, name: str) -> "subprocess.Popen[bytes]":
+    def start(self, name: str, *more: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            self.command(name), env=self.environment(name), cwd=self._folder, stdout=sys.stderr
+            [*self.command(name), *more],
+            env=self.environment(name),
+            cwd=self._folder,
+            stdout=sys.stderr,
         )
 
 
@@ -174,3 +184,28 @@ def test_a_submitted_job_lands_by_the_services_own_commands(
         for process in (worker, dashboard):
             process.kill()
             process.wait()
+
+
+def test_a_job_lands_on_the_ray_profile_s_own_commands(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    services.run("migrate")
+    job = services.run("athanor", "submit", "job.yaml").strip()
+    started = [services.start("ray-head", f"--node-ip-address={LOOPBACK}")]
+    try:
+        wait_until(lambda: services.healthy("ray-head"))
+        started.append(services.start("ray-worker", f"--node-ip-address={LOOPBACK}"))
+        slots = services.start("ray-slots")
+        started.append(slots)
+
+        def landed() -> bool:
+            (row,) = json.loads(services.run("athanor", "jobs", "--json"))
+            assert row["error"] is None, row["error"]
+            return bool(row["job"] == job and row["state"] == "done")
+
+        wait_until(landed)
+        slots.send_signal(signal.SIGTERM)
+        assert slots.wait(60) == 130
+    finally:
+        for process in reversed(started):  # the head goes last
+            process.terminate()
+            process.wait(60)

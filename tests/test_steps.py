@@ -8,41 +8,14 @@ from typing import Any
 import pytest
 
 from search.folds import JUDGING_FOLD, Folds
-from search.job import Job, JobSpec
+from search.job import JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import WorkerUnfit
+from tests.small_job import SPEC, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.training import EpochReport, Training
 from workers.worker import Worker
-
-SPEC = {
-    "data": "digits",
-    "trials": 1,
-    "workers": 1,
-    "folds": 3,
-    "search_rows": 200,
-    "search_epochs": 1,
-    "space": {"stages": [2, 2], "depth": [1, 1], "width": [8]},
-}
-
-
-def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
-    """Run a small job to its end; return it and its folds."""
-    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
-    worker = Worker(
-        store,
-        artifacts=folder / "artifacts",
-        cache=folder / "cache",
-        parent=os.getppid(),
-        job_id=job.id,
-    )
-    try:
-        worker.run()
-        return store.jobs.get(job.id), store.folds.all(job.id)
-    finally:
-        store.close()
 
 
 def failing(fold: int, failure: Exception) -> Any:

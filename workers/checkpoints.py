@@ -38,9 +38,15 @@ def save_checkpoint(
     write_atomically(folder / f"{name}.safetensors", tensors)
     meta["checksum"] = _checksum(meta)
     write_atomically(folder / f"{name}.json", json.dumps(meta, indent=1).encode())
-    for old in sorted(folder.glob("epoch-*.json"))[:-KEPT]:
+    remove_older(folder, kept=KEPT)
+
+
+def remove_older(folder: Path, *, kept: int) -> None:
+    """Remove the checkpoints of one holder but for so many of the newest."""
+    paths = sorted(folder.glob("epoch-*.json"))
+    for old in paths[: max(0, len(paths) - kept)]:
         old.with_suffix(".safetensors").unlink(missing_ok=True)
-        old.unlink()
+        old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[Candidate, TrainingState] | None:
@@ -52,23 +58,13 @@ def load_checkpoint(folder: Path) -> tuple[Candidate, TrainingState] | None:
     return None
 
 
-def remove_checkpoints(folder: Path, *, until: int) -> None:
-    """Remove the checkpoints of a training that has ended, those of this fence and before.
-
-    A later holder's are not for the holder of this fence to remove.
-    """
-    for path in folder.glob("*/epoch-*"):
-        if _fence(path) <= until:
-            path.unlink(missing_ok=True)
-
-
 def _newest_last(path: Path) -> tuple[str, int]:
-    return path.name, _fence(path)
+    return path.name, fence_of(path.parent)
 
 
-def _fence(path: Path) -> int:
-    name = path.parent.name
-    return int(name) if name.isdigit() else 0
+def fence_of(folder: Path) -> int:
+    """Return the fence under which a holder's folder was written."""
+    return int(folder.name) if folder.name.isdigit() else 0
 
 
 def _checksum(meta: dict[str, Any]) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+PREDICTIONS = "validation.npy"  # a complete trial's probabilities of the rows it was judged on
+
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:

@@ -13,11 +13,12 @@ from search.folds import JUDGING_FOLD
 from search.plan import Plan
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
-from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
+from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
 from workers.files import write_array, write_atomically
 from workers.memory import batch_pieces
+from workers.retention import tidy
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
 
@@ -93,7 +94,10 @@ def run_fold(
     def on_epoch(training: Training, report: EpochReport) -> None:
         bench.heartbeat.progressed(next_in=training.slowest_epoch)
         if not training.finished:
-            save_checkpoint(folder, training.state(), candidate=candidate, epoch=report.epoch)
+            state = training.state()
+            bench.write(
+                lambda: save_checkpoint(folder, state, candidate=candidate, epoch=report.epoch)
+            )
 
     training.run(
         on_epoch=on_epoch,
@@ -101,7 +105,7 @@ def run_fold(
         seconds_left=None if math.isinf(seconds) else lambda: end - time.monotonic(),
     )
     _record(bench, task, training, FoldFiles(folder))
-    remove_checkpoints(all_fences, until=lease.fence)
+    tidy(all_fences, keep=folder, until=lease.fence)
 
 
 def processor_pace(training: Training) -> float:

@@ -152,6 +152,12 @@ class Heartbeat:
         """Announce steps, each of which calls `check`: until an epoch is done they are progress."""
         self._by_steps, self._overdue_at = True, time.monotonic() + STEP_SECONDS
 
+    def wait_for_room(self, seconds: float) -> bool:
+        """Wait a while for room on a disk, which is no hang; true if the work must stop."""
+        print(f"{self._job.id}: a disk is full; waiting for room", file=sys.stderr, flush=True)
+        self.expect(None)
+        return self.interrupted.wait(seconds) or self._stopped or self._lost is not None
+
     def close(self) -> None:
         """Stop beating."""
         self._closed.set()
@@ -167,17 +173,19 @@ class Heartbeat:
             self.expect(None if lease is not None else float("inf"))
 
     def _run(self) -> None:
-        before = time.monotonic()
+        before, away = time.monotonic(), False
         while not self._closed.wait(BEAT_SECONDS):
             gap, before = time.monotonic() - before, time.monotonic()
-            if gap > GAP_SECONDS:  # stopped, or kept waiting by the store: not the work's fault
+            if away or gap > GAP_SECONDS:  # the store is away, or all was stopped: no hang
                 self._overdue_at += gap
             if before > self._overdue_at:
                 self._end_hung_process()
             try:
                 self._beat()
+                away = False
             except Exception as failure:  # the next beat tries again; a lease outlives many
-                if not is_away(failure):
+                away = is_away(failure)
+                if not away:
                     traceback.print_exc()
 
     def _beat(self) -> None:

@@ -7,9 +7,12 @@ store; Tune's own searchers and schedulers are not used.
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,20 @@ def _wait(seconds: float) -> bool:
     return False
 
 
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray installs its own, and SIGTERM would end us at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ray leaves the handlers alone
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class RayPool:
     """As many worker slots as asked for, on a Ray cluster; used like a `LocalPool`."""
 
@@ -126,16 +143,18 @@ class RayPool:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if self._wanted.address == LOCAL:
-            cpus = max(1, round(self._size * self._wanted.cpus))
-            ray.init(
-                num_cpus=cpus,
-                include_dashboard=False,
-                _node_ip_address=LOOPBACK,
-                log_to_driver=False,
-            )
-        else:
-            ray.init(address=self._wanted.address, log_to_driver=False)
+        with _own_signals():
+            if self._wanted.address == LOCAL:  # for Ray, too, that is a cluster of our own
+                cpus = max(1, round(self._size * self._wanted.cpus))
+                ray.init(
+                    address=LOCAL,
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    _node_ip_address=LOOPBACK,
+                    log_to_driver=False,
+                )
+            else:
+                ray.init(address=self._wanted.address, log_to_driver=False)
 
     def _fit(self) -> None:
         try:

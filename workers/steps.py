@@ -16,6 +16,7 @@ from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, seconds_for
+from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged
 from workers.trial import run_trial
@@ -69,6 +70,7 @@ def _run(bench: Workbench, trial: Trial) -> None:
             return
         if lease.attempts > MAX_ATTEMPTS:
             bench.trials.tell(trial, "failed", note=_quarantine_note(bench, lease))
+            tidy(bench.files.trial(trial.number), until=lease.fence)
         else:
             run_trial(bench, trial, lease)
 
@@ -162,18 +164,23 @@ def _run_fold(bench: Workbench, task: FoldTask, seconds: float) -> bool:
         if task not in bench.store.folds.all(bench.job.id):
             return True  # it was finished after this worker had looked
         if lease.attempts > MAX_ATTEMPTS:
-            bench.store.folds.give_up(task, reason=_quarantine_note(bench, lease))
+            _give_up(bench, task, lease, reason=_quarantine_note(bench, lease))
             return True
         record = bench.trials.records()[task.trial]
         try:
             run_fold(bench, task, lease, record=record, seconds=seconds)
         except Diverged as divergence:
-            bench.store.folds.give_up(task, reason=str(divergence))
+            _give_up(bench, task, lease, reason=str(divergence))
         except (MemoryError, RuntimeError) as failure:
             if not is_out_of_memory(failure):
                 raise
-            bench.store.folds.give_up(task, reason=str(failure).splitlines()[0])
+            _give_up(bench, task, lease, reason=str(failure).splitlines()[0])
         return True
+
+
+def _give_up(bench: Workbench, task: FoldTask, lease: Lease, *, reason: str) -> None:
+    bench.store.folds.give_up(task, reason=reason)
+    tidy(bench.files.finalist(task.trial, task.fold), until=lease.fence)
 
 
 def _assemble(bench: Workbench) -> None:
@@ -184,5 +191,7 @@ def _assemble(bench: Workbench) -> None:
             return
         if lease.attempts > MAX_ATTEMPTS:
             raise JobFailed(f"the landing was given up after {MAX_ATTEMPTS} attempts")
+        tidy_job(bench)
+        tidy_models(bench.files, lease)
         result = assemble(bench, lease)
         bench.store.jobs.finish(bench.job.id, result=result)

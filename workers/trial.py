@@ -9,9 +9,10 @@ from search.store.trials import Ending
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
-from workers.checkpoints import load_checkpoint, remove_checkpoints, save_checkpoint
-from workers.files import write_array
+from workers.checkpoints import load_checkpoint, save_checkpoint
+from workers.files import PREDICTIONS, write_array
 from workers.memory import batch_pieces
+from workers.retention import tidy
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged, EpochReport, Training
 from workers.workbench import Workbench
@@ -105,7 +106,7 @@ class _TrialRun:
                 if self._candidate != candidate or self._reported():
                     raise
                 note = f"{divergence}; trained again with clipping and a lower rate"
-                remove_checkpoints(self._all_fences, until=self._lease.fence)
+                tidy(self._all_fences, until=self._lease.fence)
                 gentler = _gentler(candidate)
                 self._bench.trials.describe(self._trial, gentler)
                 self._train(gentler)
@@ -147,9 +148,10 @@ class _TrialRun:
 
     def _on_epoch(self, training: Training, report: EpochReport) -> None:
         """Checkpoint first, then report, then let the pruner decide."""
-        assert self._candidate is not None
-        save_checkpoint(
-            self._folder, training.state(), candidate=self._candidate, epoch=report.epoch
+        candidate, state = self._candidate, training.state()
+        assert candidate is not None
+        self._bench.write(
+            lambda: save_checkpoint(self._folder, state, candidate=candidate, epoch=report.epoch)
         )
         self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
         self._report(report)
@@ -172,7 +174,7 @@ class _TrialRun:
         probabilities = training.validation_probabilities
         if probabilities is None:  # restored after its last epoch
             probabilities = training.predict(training.rows.validation_images, training.plan)
-        write_array(self._folder / "validation.npy", probabilities)
+        self._bench.write(lambda: write_array(self._folder / PREDICTIONS, probabilities))
         last = training.curve[-1]
         assert last.validation_accuracy is not None and last.validation_seconds is not None
         self._bench.trials.describe_pace(
@@ -188,12 +190,13 @@ class _TrialRun:
             files=self._bench.files.relative(self._folder),
             note="" if self._candidate is None else _attempt_note(self._candidate),
         )
+        tidy(self._all_fences, keep=self._folder, until=self._lease.fence, checkpoints=1)
 
     def _end(self, ending: Ending, note: str) -> Ending:
         self._bench.trials.tell(
             self._trial, ending, seconds=time.monotonic() - self._begin, note=note
         )
-        remove_checkpoints(self._all_fences, until=self._lease.fence)
+        tidy(self._all_fences, until=self._lease.fence)
         return ending
 
     def _reported(self) -> bool:

@@ -1,5 +1,6 @@
 """What a worker has at hand for one job: the store, the data, the folds, the clock."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from search.job import Job
 from search.plan import Plan
 from search.sampling import derived_seed
 from search.store import Lease, StudyStore, Trials
+from search.store.patience import Patience
 from spaces.errors import JobFailed
 from workers.data import ImageData
 from workers.device import DevicePlan
@@ -80,6 +82,14 @@ class Workbench:
     def lease(self, key: str) -> AbstractContextManager[Lease | None]:
         """Hold a lease of the job over a block, or None if somebody else does."""
         return self.heartbeat.lease(key)
+
+    def write(self, files: Callable[[], None]) -> None:
+        """Write files; while their disk is full, wait for room instead of losing an epoch.
+
+        Raises:
+            OSError: something else is wrong, or the work must stop before there is room.
+        """
+        Patience(self.heartbeat.wait_for_room).call(files)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

@@ -173,6 +173,7 @@ def clock_ahead(ground: Ground) -> Count:
     ahead = float(early.stdout) - time.time()
     with place.messages.open("ab") as messages:
         fast = subprocess.Popen([*command, *folders], env=environment, stderr=messages)
+    wait_until(lambda: place.audit().holds(), what="the fast one works")
     on_time = Employee(place, "on time", job_id=job.id)
     on_time.join()
     status = fast.wait()
@@ -180,6 +181,6 @@ def clock_ahead(ground: Ground) -> Count:
     used = store.jobs.get(job.id).seconds_used
     store.close()
     owners = {hold.owner for hold in place.audit().holds()}
-    wrong = status != 0 or len(owners) < 2 or ahead < 3500.0 or used > 600.0
+    wrong = status != 0 or len(owners) < 2 or abs(ahead - 3600.0) > 60.0 or used > 600.0
     count = settle(place, faults=1, hits=0) + Count(errors=int(wrong))
     return count.with_notes(trials=len(records), seconds_ahead=round(ahead))

@@ -80,16 +80,17 @@ class Ground:
                 self._server = PostgresServer()
             return self._server
 
-    def place(self, backend: Backend, name: str) -> Place:
-        """Make a place with an empty store."""
-        place = self._empty(backend, name)
+    def place(self, backend: Backend, name: str, *, lease_seconds: float | None = None) -> Place:
+        """Make a place with an empty store; leases last as long as usual on this ground."""
+        place = self._empty(backend, name, lease_seconds=lease_seconds or self._lease_seconds)
         place.store(create=True).close()
         place.audit().install()
         return place
 
     def copy(self, place: Place, name: str) -> Place:
         """Make a place that has all that another one has; nobody may be at work there."""
-        copied = self._empty(place.backend, name, like=place)
+        seconds = place.lease_seconds
+        copied = self._empty(place.backend, name, lease_seconds=seconds, like=place)
         if place.backend == "sqlite":
             source, target = sqlite3.connect(_file(place)), sqlite3.connect(_file(copied))
             source.backup(target)
@@ -104,7 +105,9 @@ class Ground:
         if self._server is not None:
             self._server.close()
 
-    def _empty(self, backend: Backend, name: str, *, like: Place | None = None) -> Place:
+    def _empty(
+        self, backend: Backend, name: str, *, lease_seconds: float, like: Place | None = None
+    ) -> Place:
         folder = self.folder / name
         folder.mkdir(parents=True)
         url = f"sqlite:///{folder}/athanor.db"
@@ -112,7 +115,7 @@ class Ground:
             template = "template1" if like is None else self._databases[like.folder]
             self._databases[folder] = self.server.create(like=template)
             url = self.server.url(self._databases[folder])
-        return Place(backend, url, folder, self._lease_seconds)
+        return Place(backend, url, folder, lease_seconds)
 
 
 def _file(place: Place) -> str:

@@ -93,7 +93,7 @@ def full() -> list[Row]:
             Row(4, "an epoch never ends", backend, _many(hung, at_once=AT_ONCE)),
             Row(5, "a trial kills its workers", backend, _many(broken)),
             Row(9, "claims at once", backend, _claims(backend, *claimers)),
-            Row(10, "everything killed at once", backend, _many(ended)),
+            Row(10, "everything killed at once", backend, _many(ended, at_once=2)),
         ]
     rows += [
         Row(6, "server restarted twice", "postgresql", partial(server_restarts, seconds=1.0)),

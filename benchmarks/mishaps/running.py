@@ -91,10 +91,11 @@ def chosen_rows(asked: argparse.Namespace) -> list[Row]:
 
 def run(asked: argparse.Namespace) -> int:
     """Run the rows that are asked for, print them; return the exit status."""
-    folder = tempfile.mkdtemp(prefix="athanor-faults-")
+    folder = Path(tempfile.mkdtemp(prefix="athanor-faults-"))
+    folder.chmod(0o755)  # the database server is somebody else
     results = Results(asked.out)
     chosen = chosen_rows(asked)
-    ground = Ground(Path(folder), lease_seconds=SHORT_LEASE if asked.quick else USUAL_LEASE)
+    ground = Ground(folder, lease_seconds=SHORT_LEASE if asked.quick else USUAL_LEASE)
     try:
         measure(chosen, results, ground, at_once=AT_ONCE if asked.quick else 1)
     finally:

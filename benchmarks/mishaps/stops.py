@@ -18,12 +18,13 @@ from benchmarks.mishaps.staff import Employee, wait_until
 from search.job import Job
 from search.store import StudyStore
 
+LEASE_SECONDS = 6.0  # every point is a job that waits for a lease to expire
 FIRST, SECOND = "first", "second"  # the two jobs; only the first one's writes are looked at
 
 
 def template(ground: Ground, backend: Backend) -> Place:
     """Make a place with two queued jobs, of which the first one is urgent."""
-    place = ground.place(backend, f"stops-{backend}")
+    place = ground.place(backend, f"stops-{backend}", lease_seconds=LEASE_SECONDS)
     store = place.store()
     store.jobs.create(spec(MINUTE, name=FIRST, priority=1))
     store.jobs.create(spec(MINUTE, name=SECOND))

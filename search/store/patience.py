@@ -1,5 +1,9 @@
-"""Patience with a database that is away: restarted, out of reach, or without room on its disk."""
+"""Patience with a database that is away: restarted, out of reach, or without room on its disk.
 
+Files that find no room are waited for in the same way.
+"""
+
+import errno
 import functools
 import sqlite3
 import time
@@ -15,6 +19,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts; doubled 
 # SQLSTATE: connection lost, resources (disk full), server shut down or starting, idle too
 # long within a transaction, deadlock or another one's change in between.
 AWAY_STATES = ("08", "53", "57P", "25P03", "40")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AWAY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
 Wait = Callable[[float], bool]  # waits for so many seconds; true: stop waiting
@@ -68,7 +73,12 @@ def patient(method: Method) -> Method:
 
 
 def is_away(failure: BaseException) -> bool:
-    """Whether an error says that the database is away, not that the statement was wrong."""
+    """Whether an error says that the database is away, not that the statement was wrong.
+
+    A disk without room counts as well, whoever meets it.
+    """
+    if isinstance(failure, OSError):
+        return failure.errno in NO_ROOM
     if isinstance(failure, StorageInternalError):  # Optuna's wrapping of SQLAlchemy's error
         return failure.__cause__ is not None and is_away(failure.__cause__)
     if isinstance(failure, sa.exc.TimeoutError):  # of the pool: all connections hang

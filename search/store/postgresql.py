@@ -20,8 +20,12 @@ CONNECT_ARGUMENTS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    # a worker that is stopped within a transaction must not hold its locks for ever
-    "options": "-c idle_in_transaction_session_timeout=15s",
+    "options": (
+        # a worker that is stopped within a transaction must not hold its locks for ever
+        "-c idle_in_transaction_session_timeout=15s"
+        # what was acknowledged must survive the server's death, however the server is set up
+        " -c synchronous_commit=on"
+    ),
 }
 
 

@@ -39,3 +39,12 @@ def test_a_worker_that_is_stopped_within_a_transaction_does_not_keep_its_locks(
     with store._database.engine.connect() as connection:
         timeout = connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout"))
     assert timeout == "15s"
+
+
+def test_commits_are_durable_on_a_server_that_is_set_up_for_haste(
+    server: PostgresServer, store: StudyStore
+) -> None:
+    with sa.create_engine(server.url(), poolclass=sa.NullPool).connect() as connection:
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == "off"
+    with store._database.engine.connect() as connection:
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == "on"

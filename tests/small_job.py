@@ -1,0 +1,37 @@
+"""A job of a few seconds, worked on in the test's own process."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from search.job import Job, JobSpec
+from search.store import FoldTask, StudyStore
+from workers.worker import Worker
+
+SPEC = {
+    "data": "digits",
+    "trials": 1,
+    "workers": 1,
+    "folds": 3,
+    "search_rows": 200,
+    "search_epochs": 1,
+    "space": {"stages": [2, 2], "depth": [1, 1], "width": [8]},
+}
+
+
+def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
+    """Run a small job to its end; return it and its folds."""
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
+    worker = Worker(
+        store,
+        artifacts=folder / "artifacts",
+        cache=folder / "cache",
+        parent=os.getppid(),
+        job_id=job.id,
+    )
+    try:
+        worker.run()
+        return store.jobs.get(job.id), store.folds.all(job.id)
+    finally:
+        store.close()

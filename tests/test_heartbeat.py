@@ -1,0 +1,94 @@
+"""The pulse ends a worker whose work hangs, but not one whose database is away."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from search.job import JobSpec
+from search.store import StudyStore, WorkerIdentity
+from workers import heartbeat
+from workers.heartbeat import Heartbeat
+
+BEAT, LEAST = 0.02, 0.2  # seconds
+AWAY_BEATS = 40  # several times longer than an epoch may take
+LIMIT_SECONDS = 60.0
+
+
+class Database:
+    """Lets the store's beats fail for a while."""
+
+    def __init__(self, store: StudyStore) -> None:
+        self._beat = store.beats.beat
+        self.failures_left = 0
+        self.back = threading.Event()
+        vars(store.beats).update(beat=self.beat)
+
+    def beat(self, *arguments: Any) -> Any:
+        if self.failures_left == 0:
+            self.back.set()
+            return self._beat(*arguments)
+        self.failures_left -= 1
+        cause = Exception("the server is down")
+        raise sa.exc.OperationalError("beat", {}, cause, connection_invalidated=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StudyStore]:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the worker would be ended."""
+    hung = threading.Event()
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", BEAT)
+    monkeypatch.setattr(heartbeat, "LEAST_SECONDS", LEAST)
+    monkeypatch.setattr(Heartbeat, "_end_hung_process", lambda _: hung.set())
+    return hung
+
+
+def beating(store: StudyStore) -> Heartbeat:
+    return Heartbeat(
+        store,
+        store.jobs.create(JobSpec.parse({"data": "digits"})),
+        worker=WorkerIdentity(id="one", host="here", device="cpu"),
+        interrupted=threading.Event(),
+        parent=os.getppid(),
+    )
+
+
+def test_work_that_does_not_get_further_is_ended(store: StudyStore, hung: threading.Event) -> None:
+    pulse = beating(store)
+    pulse.expect(0.0)
+    assert hung.wait(LIMIT_SECONDS)
+    pulse.close()
+
+
+def test_a_database_that_is_away_is_no_hang(store: StudyStore, hung: threading.Event) -> None:
+    database, pulse = Database(store), beating(store)
+    database.back.clear()
+    database.failures_left = AWAY_BEATS
+    pulse.expect(0.0)
+    assert database.back.wait(LIMIT_SECONDS)
+    assert not hung.is_set()
+    assert hung.wait(LIMIT_SECONDS)  # once it is back the work must get further
+    pulse.close()
+
+
+def test_waiting_for_room_is_no_hang_and_ends_with_the_job(
+    store: StudyStore, hung: threading.Event
+) -> None:
+    pulse = beating(store)
+    pulse.expect(0.0)
+    assert not pulse.wait_for_room(2.0 * LEAST)
+    assert not hung.is_set()
+    pulse.interrupted.set()
+    assert pulse.wait_for_room(LIMIT_SECONDS)
+    pulse.close()
