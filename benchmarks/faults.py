@@ -39,6 +39,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--scale", action="store_true", help="many workers and trials instead")
     parser.add_argument("--rows", default="", help="numbers of rows: 1,2,...")
     parser.add_argument("--out", type=Path, help="JSON file; its rows are not run again")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a document")
     parser.add_argument("--keep", action="store_true", help="leave stores and messages behind")
     return parser.parse_args()
 

@@ -51,9 +51,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def print_table(rows: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+def print_table(
+    rows: list[dict[str, Any]], names: tuple[str, ...], *, markdown: bool = False
+) -> None:
     """Print rows for people, a column a name; None is a dash."""
     cells = [list(names)] + [[_cell(row.get(name)) for name in names] for row in rows]
+    if markdown:
+        cells.insert(1, ["---"] * len(names))
+        for line in cells:
+            print(f"| {' | '.join(line)} |")
+        return
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))

@@ -15,7 +15,7 @@ SETTINGS = {
     "fsync": "off",  # nobody pulls the plug on a test
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "max_connections": "120",
+    "max_connections": "300",
 }
 
 

@@ -14,6 +14,7 @@ from spaces.errors import WorkerUnfit
 from tests.small_job import SPEC, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
+from workers.steps import MAX_ATTEMPTS
 from workers.training import EpochReport, Training
 from workers.worker import Worker
 
@@ -70,6 +71,30 @@ def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_p
     assert elsewhere._next_job() is None
     assert store.jobs.get(job.id).state == "searching"
     first.run()
+    assert store.jobs.get(job.id).state == "done"
+    store.close()
+
+
+def test_the_last_step_is_tried_more_often_than_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever kills workers at random must not fail a whole job that is all but done."""
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse(SPEC))
+
+    def work() -> None:
+        folder, cache = tmp_path / "artifacts", tmp_path / "cache"
+        Worker(store, artifacts=folder, cache=cache, parent=os.getppid(), job_id=job.id).run()
+
+    def dying(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.steps.assemble", dying)
+        for _ in range(MAX_ATTEMPTS + 2):
+            with pytest.raises(RuntimeError, match="killed"):
+                work()
+    work()
     assert store.jobs.get(job.id).state == "done"
     store.close()
 

@@ -92,12 +92,12 @@ def run_fold(
         end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
-        bench.heartbeat.progressed(next_in=training.slowest_epoch)
         if not training.finished:
             state = training.state()
             bench.write(
                 lambda: save_checkpoint(folder, state, candidate=candidate, epoch=report.epoch)
             )
+        bench.heartbeat.progressed(next_in=training.slowest_epoch)  # who lost the lease ends here
 
     training.run(
         on_epoch=on_epoch,

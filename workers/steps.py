@@ -23,6 +23,7 @@ from workers.trial import run_trial
 from workers.workbench import Workbench
 
 MAX_ATTEMPTS = 3  # at one piece of work; fewer than the deaths after which the pool gives up
+MAX_LANDINGS = 10  # attempts at the last step: by then the whole job's work is at stake
 MIN_FOLD_SECONDS = 0.3  # of training; with less time than this a fold is not begun
 MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
 
@@ -189,8 +190,11 @@ def _assemble(bench: Workbench) -> None:
             raise Waiting
         if not _is_in(bench, "assembling"):
             return
-        if lease.attempts > MAX_ATTEMPTS:
-            raise JobFailed(f"the landing was given up after {MAX_ATTEMPTS} attempts")
+        if lease.attempts > MAX_LANDINGS:
+            reason = bench.store.leases.reason(lease) or "unknown"
+            raise JobFailed(
+                f"the landing was given up after {MAX_LANDINGS} attempts; the last one: {reason}"
+            )
         tidy_job(bench)
         tidy_models(bench.files, lease)
         result = assemble(bench, lease)

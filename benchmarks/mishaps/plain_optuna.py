@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import RDBStorage, RetryFailedTrialCallback
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
@@ -42,12 +42,12 @@ def _storage(url: str) -> RDBStorage:
         url,
         heartbeat_interval=BEAT_SECONDS,
         grace_period=GRACE_SECONDS,
-        failed_trial_callback=RetryFailedTrialCallback(max_retry=RETRIES),
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
     )
 
 
 def _origin(trial: FrozenTrial) -> int:
-    number = RetryFailedTrialCallback.retried_trial_number(trial)
+    number = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
     return trial.number if number is None else number
 
 
@@ -142,13 +142,14 @@ def plain_optuna(ground: Ground, backend: Backend, fault: Fault, *, seed: int, k
     if backend == "postgresql":
         url = ground.server.url(ground.server.create())
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(study_name=STUDY, storage=_storage(url), direction="maximize")
+    optuna.create_study(study_name=STUDY, storage=_storage(url), direction="maximize")
     crew = _Crew(url, folder, fault)
     try:
         faults, errors = _give(ground, crew, folder, fault, kills=kills, dice=random.Random(seed))
     finally:
         crew.kill()
     entries = read(folder / "diary.jsonl")
+    study = optuna.load_study(study_name=STUDY, storage=RDBStorage(url))  # on new connections
     return _settle(study, entries, faults=faults, errors=errors)
 
 

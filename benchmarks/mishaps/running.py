@@ -106,7 +106,7 @@ def run(asked: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     rows_found = [results.find(**_key(row)) for row in chosen]
     found = [row for row in rows_found if row is not None]
-    print_table(found, COLUMNS)
+    print_table(found, COLUMNS, markdown=asked.markdown)
     print(json.dumps({**summary(found), "rows": found, "machine": machine()}))
     whole = len(found) == len(chosen)
     return 0 if whole and (asked.rivals or all(row["clean"] for row in found)) else 1

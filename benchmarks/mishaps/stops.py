@@ -78,18 +78,18 @@ def some_points(ground: Ground, backend: Backend, *, points: tuple[int, ...]) ->
         return sum(filter(None, counts), Count()).with_notes(last_point=max(points))
 
 
-def all_points(ground: Ground, backend: Backend, *, at_once: int) -> Count:
-    """Stop a worker at each point of a job, one job a point, several such jobs side by side."""
+def all_points(ground: Ground, backend: Backend, *, at_once: int, every: int) -> Count:
+    """Stop a worker at every n-th point of a job, one job a point, several jobs side by side."""
     source, total = template(ground, backend), Count()
     with ThreadPoolExecutor(at_once) as pool:
-        for first in itertools.count(1, at_once):
-            batch = range(first, first + at_once)
+        for first in itertools.count(1, at_once * every):
+            batch = range(first, first + at_once * every, every)
             counts = list(
                 pool.map(lambda point: stopped_at(ground, source, point=point, land=True), batch)
             )
             total = sum(filter(None, counts), total)
             if None in counts:
-                return total.with_notes(last_point=total.runs)
+                return total.with_notes(every=every)
     raise AssertionError("a job has an end")
 
 
