@@ -86,6 +86,11 @@ class PostgresServer:
         self._execute(f'CREATE ROLE "{name}" LOGIN')
         self._execute(f'CREATE DATABASE "{name}" OWNER "{name}"')
 
+    def drop_owned(self, name: str) -> None:
+        """Remove a database and its owner."""
+        self.drop(name)
+        self._execute(f'DROP ROLE "{name}"')
+
     def drop(self, name: str) -> None:
         self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 

@@ -126,7 +126,7 @@ class Services:
 def services(server: PostgresServer, tmp_path: Path) -> Iterator[Services]:
     server.create_owned("athanor")
     yield Services(server, tmp_path)
-    server.drop("athanor")
+    server.drop_owned("athanor")
 
 
 def wait_until(ready: Any) -> None:

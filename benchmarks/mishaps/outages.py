@@ -23,6 +23,8 @@ from workers.environment import thread_environment
 
 CLOCK_LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 HOUR = "+3600s"
+LONG_TRIALS = 60  # of a job that a full disk must interrupt
+SILENT_SECONDS = 10.0
 
 
 def _staffed(place: Place, job: Job) -> list[Employee]:
@@ -101,7 +103,7 @@ def fill(folder: Path) -> Path:
 
 
 def disk_full(ground: Ground, *, what: str, backend: Backend = "sqlite") -> Count:
-    """No room for checkpoints, or for the database's commits, for ten seconds within a job."""
+    """No room for checkpoints, or for the database's commits, until all work waits; then room."""
     place = ground.place(backend, f"full-{what}-{backend}")
     folder = place.artifacts if what == "checkpoints" else place.folder / "disk"
     with small_disk(folder, 64):
@@ -111,18 +113,33 @@ def disk_full(ground: Ground, *, what: str, backend: Backend = "sqlite") -> Coun
         elif what == "commits":
             _move_tables(ground, place, folder)
         store = place.store()
-        job = store.jobs.create(spec(SMALL))
+        job = store.jobs.create(spec(SMALL, trials=LONG_TRIALS))
         staff = _staffed(place, job)
         wait_until(lambda: _reports(place) >= 4, what="4 reports")
         ballast = fill(folder)
-        before = _reports(place)
-        time.sleep(10.0)
-        stuck = _reports(place) - before
+        before, begin = _reports(place), time.monotonic()
+        _wait_for_silence(place)
+        meanwhile = _reports(place) - before  # a database still has room in its last pages
+        missed = store.jobs.get(job.id).ended
         ballast.unlink()
+        silent = round(time.monotonic() - begin)
         staff = _replace_dead(place, store, job, staff)
-        count = _land(place, staff, faults=1)
+        count = _land(place, staff, faults=1) + Count(errors=int(missed))
         store.close()
-        return count.with_notes(reports_meanwhile=stuck)
+        return count.with_notes(reports_until_full=meanwhile, seconds_full=silent)
+
+
+def _wait_for_silence(place: Place) -> None:
+    """Wait until no epoch has been reported for a while: all workers wait for room."""
+    last, since = _reports(place), time.monotonic()
+
+    def silent() -> bool:
+        nonlocal last, since
+        if _reports(place) != last:
+            last, since = _reports(place), time.monotonic()
+        return time.monotonic() - since > SILENT_SECONDS
+
+    wait_until(silent, what="the full disk stops all workers")
 
 
 def _move_tables(ground: Ground, place: Place, folder: Path) -> None:
