@@ -1,5 +1,6 @@
 """Live progress of a job: one small panel on a terminal, one line now and then elsewhere."""
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -130,6 +131,13 @@ class ProgressView:
         if self._live.is_started:
             self._live.stop()
 
+    def say(self, text: str) -> None:
+        """Print a line above the panel; even if asked to be silent, but then as an error."""
+        if self._quiet:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def show(self, progress: Progress) -> None:
         """Show the job as it is now."""
         if self._quiet:
@@ -141,7 +149,7 @@ class ProgressView:
         now = time.monotonic()
         if progress.job.state != state or now - when >= LINE_SECONDS:
             self._said = (progress.job.state, now)
-            self._console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
+            self.say(progress.line())
 
 
 def panel(progress: Progress) -> Group:

@@ -151,7 +151,7 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
             command, store=store, size=workers, progress=lambda: store.work_done(job.id)
         ) as pool,
     ):
-        store.patience.wait = interruption.wait
+        store.patience.wait, store.patience.tell = interruption.wait, view.say
         while True:
             interruption.check()
             store.jobs.tick(job.id)

@@ -43,7 +43,7 @@ def run_workers(
             Interruption() as interruption,
             _pool(store, places, count=count, job_id=job_id, slots=slots) as pool,
         ):
-            store.patience.wait = interruption.wait
+            store.patience.wait, store.patience.tell = interruption.wait, _tell
             while not pool.finished:
                 interruption.check()
                 time.sleep(POLL_SECONDS)
@@ -53,6 +53,10 @@ def run_workers(
         return 130
     finally:
         store.close()
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _pool(

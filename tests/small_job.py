@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from athanor.places import Places
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
 from workers.worker import Worker
+
+CACHE = Places.of(None, None).cache  # where this host has been measured, once for all tests
 
 SPEC = {
     "data": "digits",
@@ -21,12 +24,12 @@ SPEC = {
 
 def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
     """Run a small job to its end; return it and its folds."""
-    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True, tell=print)
     job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
     worker = Worker(
         store,
         artifacts=folder / "artifacts",
-        cache=folder / "cache",
+        cache=CACHE,
         parent=os.getppid(),
         job_id=job.id,
     )

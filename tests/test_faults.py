@@ -7,6 +7,7 @@ from pathlib import Path
 
 from search.job import JobSpec
 from search.store import StudyStore
+from tests.small_job import CACHE
 from workers.pool import LocalPool, WorkerCommand
 
 SPEC = {
@@ -48,7 +49,7 @@ def test_a_trial_that_segfaults_and_one_that_hangs_are_quarantined_and_the_job_l
     command = FaultyCommand(
         store_url=store.url,
         artifacts=tmp_path / "artifacts",
-        cache=tmp_path / "cache",
+        cache=CACHE,
         threads=1,
         job_id=job.id,
         faults="segfault=1,hang=2",

@@ -14,6 +14,7 @@ import pytest
 from search.job import Job, JobSpec
 from search.store import StudyStore
 from tests.command import worker_processes
+from tests.small_job import CACHE
 from workers.pool import LOCAL, LocalPool, RaySlots, WorkerCommand
 
 SPEC = {
@@ -54,7 +55,7 @@ def pool_of_two(
     command = WorkerCommand(
         store_url=store.url,
         artifacts=tmp_path / "artifacts",
-        cache=tmp_path / "cache",
+        cache=CACHE,
         threads=1,
         job_id=job.id,
     )

@@ -9,9 +9,9 @@ import pytest
 
 from search.folds import JUDGING_FOLD, Folds
 from search.job import JobSpec
-from search.store import FoldTask, StudyStore
+from search.store import FoldTask, Lease, StudyStore
 from spaces.errors import WorkerUnfit
-from tests.small_job import SPEC, worked
+from tests.small_job import CACHE, SPEC, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.steps import MAX_ATTEMPTS
@@ -58,8 +58,8 @@ def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_p
     job = store.jobs.create(JobSpec.parse(SPEC))
 
     def worker(artifacts: str, *, job_id: str | None = None) -> Worker:
-        folder, cache = tmp_path / artifacts, tmp_path / "cache"
-        return Worker(store, artifacts=folder, cache=cache, parent=os.getppid(), job_id=job_id)
+        folder = tmp_path / artifacts
+        return Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job_id)
 
     first = worker("here", job_id=job.id)
     first._work_on(job)  # prepares it
@@ -83,8 +83,8 @@ def test_the_last_step_is_tried_more_often_than_a_trial(
     job = store.jobs.create(JobSpec.parse(SPEC))
 
     def work() -> None:
-        folder, cache = tmp_path / "artifacts", tmp_path / "cache"
-        Worker(store, artifacts=folder, cache=cache, parent=os.getppid(), job_id=job.id).run()
+        folder = tmp_path / "artifacts"
+        Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job.id).run()
 
     def dying(*_: Any) -> None:
         raise RuntimeError("killed")
@@ -96,6 +96,38 @@ def test_the_last_step_is_tried_more_often_than_a_trial(
                 work()
     work()
     assert store.jobs.get(job.id).state == "done"
+    store.close()
+
+
+def test_a_trial_begun_at_the_last_moment_is_waited_for_and_is_no_failed_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker has taken the last trial's slot, and asks while this one begins to land."""
+    url = f"sqlite:///{tmp_path}/athanor.db"
+    store = StudyStore(url, create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, "trials": 2}))
+    landings: list[Lease] = []
+    claim = store.leases.claim
+
+    def claimed(key: str, *, owner: str, seconds: float | None = None) -> Lease | None:
+        lease = claim(key, owner=owner, seconds=seconds)
+        if key.endswith("/landing") and lease is not None:
+            landings.append(lease)
+            if len(landings) == 1:
+                other = StudyStore(url)
+                other.trials(other.jobs.get(job.id)).ask()
+                other.close()
+        return lease
+
+    folder = tmp_path / "artifacts"
+    worker = Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job.id)
+    worker._work_on(job)  # prepares it
+    assert store.jobs.take_trial_slot(job.id, limit=2)
+    monkeypatch.setattr(store.leases, "claim", claimed)
+    worker.run()
+    assert store.jobs.get(job.id).state == "done"
+    assert [record.finished for record in store.trials(job).records()] == [True, True]
+    assert [(lease.fence, lease.attempts) for lease in landings] == [(1, 1), (3, 1)]
     store.close()
 
 

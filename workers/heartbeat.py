@@ -154,7 +154,6 @@ class Heartbeat:
 
     def wait_for_room(self, seconds: float) -> bool:
         """Wait a while for room on a disk, which is no hang; true if the work must stop."""
-        print(f"{self._job.id}: a disk is full; waiting for room", file=sys.stderr, flush=True)
         self.expect(None)
         return self.interrupted.wait(seconds) or self._stopped or self._lost is not None
 

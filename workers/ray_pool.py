@@ -53,7 +53,7 @@ def run_slot(config: dict[str, Any]) -> None:
         config: `slot`, its number, and the fields of a `WorkerCommand` in JSON.
     """
     command = WorkerCommand.from_config(config["command"])
-    store = StudyStore(command.store_url, wait=_wait)
+    store = StudyStore(command.store_url, wait=_wait, tell=_tell)
     try:
         with LocalPool(
             command, store=store, size=1, progress=lambda: store.work_done(command.job_id)
@@ -76,6 +76,10 @@ def _wait(seconds: float) -> bool:
     """Be patient with a store that is away; Tune ends the process if the slot is to end."""
     time.sleep(seconds)
     return False
+
+
+def _tell(message: str) -> None:
+    print(message, flush=True)  # into Tune's log of the slot
 
 
 @contextmanager

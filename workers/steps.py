@@ -112,21 +112,25 @@ def _check_space(bench: Workbench) -> None:
 
 def _begin_landing(bench: Workbench) -> None:
     with bench.lease("landing") as lease:
-        if lease is None or bench.trials.running():
-            raise Waiting
-        if not _is_in(bench, "searching"):
-            return
-        limit = _trial_limit(bench)
-        if limit is not None and bench.store.jobs.return_trial_slots(
-            bench.job.id, asked=len(bench.trials.records()), limit=limit
-        ):
-            return  # a worker died between counting a trial and asking for it
-        plan = bench.plan
-        finalists = [record.number for record in choose_finalists(bench)]
-        races = plan.races and len(finalists) > plan.survivors
-        folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
-        bench.store.folds.plan(bench.job.id, trials=finalists, folds=folds)
-        bench.store.jobs.move(bench.job.id, before="searching", after="landing")
+        alone = lease is not None and not bench.trials.running()
+        if alone and _is_in(bench, "searching"):
+            _plan_landing(bench)
+    if not alone:
+        raise Waiting
+
+
+def _plan_landing(bench: Workbench) -> None:
+    limit = _trial_limit(bench)
+    if limit is not None and bench.store.jobs.return_trial_slots(
+        bench.job.id, asked=len(bench.trials.records()), limit=limit
+    ):
+        return  # a worker died between counting a trial and asking for it
+    plan = bench.plan
+    finalists = [record.number for record in choose_finalists(bench)]
+    races = plan.races and len(finalists) > plan.survivors
+    folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
+    bench.store.folds.plan(bench.job.id, trials=finalists, folds=folds)
+    bench.store.jobs.move(bench.job.id, before="searching", after="landing")
 
 
 def _land(bench: Workbench) -> None:

@@ -89,7 +89,8 @@ class Workbench:
         Raises:
             OSError: something else is wrong, or the work must stop before there is room.
         """
-        Patience(self.heartbeat.wait_for_room).call(files)
+        tell = self.store.patience.tell
+        Patience(self.heartbeat.wait_for_room, tell=tell, what="room for files").call(files)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
-    store = StudyStore(os.environ["ATHANOR_STORE"], wait=interrupted.wait)
+    store = StudyStore(os.environ["ATHANOR_STORE"], wait=interrupted.wait, tell=_say)
     worker = Worker(
         store,
         artifacts=options.artifacts,

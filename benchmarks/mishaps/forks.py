@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,4 @@ def start_server() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     os.environ.update(OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0")
     context.set_forkserver_preload(PRELOADED)
-    fork(_nothing)
-
-
-def _nothing() -> None:
-    """What the first process does."""
+    forkserver.ensure_running()

@@ -53,7 +53,7 @@ def quick() -> list[Row]:
     for backend in BACKENDS:
         points = partial(some_points, backend=backend, points=(26, 45))
         claims = partial(killed_at_claim, backend=backend, number=0, keys=("trial/1", "/2"))
-        kills = partial(random_kills, backend=backend, seed=0, kills=6, trials=4)
+        kills = partial(random_kills, backend=backend, seed=0, kills=6, workers=2, trials=4)
         claimers = (12, 36) if backend == "postgresql" else (8, 24)
         rows += [
             Row(3, "asleep past the lease", backend, points),

@@ -12,7 +12,7 @@ from search.store.database import LEASE_SECONDS, Database, backend_of
 from search.store.fences import Lease, StaleFence
 from search.store.jobs import Jobs
 from search.store.leases import Leases
-from search.store.patience import Patience, Wait, is_away, no_wait
+from search.store.patience import Patience, Tell, Wait, is_away, no_wait, say_nothing
 from search.store.results import FoldResults, FoldTask, TestOpening, TestOpenings
 from search.store.schema import prepared_storage
 from search.store.trials import TrialRecord, Trials
@@ -46,6 +46,7 @@ class StudyStore:
     Args:
         wait: called with seconds to wait for while the database is away; true ends the
             patience. By default there is none.
+        tell: called with a line for people when that gets long.
         lease_seconds: how long after its holder's death a piece of work is taken over; all
             who share a store should agree.
 
@@ -59,12 +60,14 @@ class StudyStore:
         *,
         create: bool = False,
         wait: Wait = no_wait,
+        tell: Tell = say_nothing,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.url = url
         self.backend = backend_of(url)
         self._rdb = prepared_storage(url, create=create)
-        self._database = Database(self._rdb.engine, wait=wait, lease_seconds=lease_seconds)
+        patience = Patience(wait, tell=tell)
+        self._database = Database(self._rdb.engine, patience, lease_seconds=lease_seconds)
         self.jobs = Jobs(self._database)
         self.leases = Leases(self._database)
         self.folds = FoldResults(self._database)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from search.store.fences import Fence
-from search.store.patience import Patience, Wait
+from search.store.patience import Patience
 from search.store.postgresql import DRIVER, SCHEMES, PostgreSQL
 from search.store.sqlite import SCHEME, SQLite
 from spaces.errors import StoreError
@@ -62,11 +62,11 @@ def _unusable(url: str) -> StoreError:
 class Database:
     """What all tables share: the connections, the fence, and patience when they fail."""
 
-    def __init__(self, engine: sa.Engine, *, wait: Wait, lease_seconds: float) -> None:
+    def __init__(self, engine: sa.Engine, patience: Patience, *, lease_seconds: float) -> None:
         self.engine = engine
         self.lease_seconds = lease_seconds
         self.fence = Fence(engine)
-        self.patience = Patience(wait)
+        self.patience = patience
 
 
 class Table:

@@ -1,5 +1,6 @@
 """Leases: who works on what, until when, by the database's clock."""
 
+import itertools
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,13 +14,20 @@ from search.store.tables import leases
 class Leases(Table):
     """Claim, renew and release; each is one transaction that depends on the row it changes."""
 
-    @patient
     def claim(self, key: str, *, owner: str, seconds: float | None = None) -> Lease | None:
         """Take a lease that nobody holds, or whose holder let it expire; None if it is held.
 
         Args:
+            owner: unlike all others, and never at one key twice at once: if the answer to a
+                claim is lost, what `owner` is found to hold is what it has just claimed.
             seconds: until it expires unless it is renewed; as the store was opened by default.
         """
+        attempts = itertools.count(1)
+        return self.patience.call(
+            lambda: self._claim(key, owner, seconds=seconds, again=next(attempts) > 1)
+        )
+
+    def _claim(self, key: str, owner: str, *, seconds: float | None, again: bool) -> Lease | None:
         until = clock() + (self._database.lease_seconds if seconds is None else seconds)
         take = (
             sa.update(leases)
@@ -36,9 +44,11 @@ class Leases(Table):
             taken = connection.execute(take).rowcount or insert_new(
                 connection, leases, {**first, "expires_at": until}
             )
-            if not taken:
+            if not taken and not again:
                 return None
             row = connection.execute(sa.select(leases).where(leases.c.key == key)).one()
+            if row.owner != owner:
+                return None
             return Lease(key=key, owner=owner, fence=row.fence, attempts=row.attempts)
 
     @patient

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 
 PATIENCE_SECONDS = 900.0  # for which a database may be away before that is an error
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between two attempts; doubled each time
+TOLD_AFTER = 2.0  # seconds of waiting, after which people are told
 
 # SQLSTATE: connection lost, resources (disk full), server shut down or starting, idle too
 # long within a transaction, deadlock or another one's change in between.
@@ -23,6 +24,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AWAY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
 Wait = Callable[[float], bool]  # waits for so many seconds; true: stop waiting
+Tell = Callable[[str], None]
 
 R = TypeVar("R")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -33,6 +35,10 @@ def no_wait(seconds: float) -> bool:
     return True
 
 
+def say_nothing(message: str) -> None:
+    """Wait without a word."""
+
+
 class Patience:
     """Calls again what failed because the database is away.
 
@@ -41,21 +47,34 @@ class Patience:
 
     Attributes:
         wait: called between two attempts; by default there is no second one.
+        tell: called with a line for people when a wait gets long, and when it has ended.
+        what: is waited for.
     """
 
-    def __init__(self, wait: Wait = no_wait) -> None:
-        self.wait = wait
+    def __init__(
+        self, wait: Wait = no_wait, *, tell: Tell = say_nothing, what: str = "the store"
+    ) -> None:
+        self.wait, self.tell, self.what = wait, tell, what
 
     def call(self, work: Callable[[], R]) -> R:
         """Return what `work` returns, when the database is back at the latest."""
-        begin, pause = time.monotonic(), FIRST_PAUSE
+        begin, pause, told = time.monotonic(), FIRST_PAUSE, False
         while True:
             try:
-                return work()
+                done = work()
             except Exception as failure:
-                late = time.monotonic() - begin > PATIENCE_SECONDS
-                if late or not is_away(failure) or self.wait(pause):
+                waited = time.monotonic() - begin
+                if waited > PATIENCE_SECONDS or not is_away(failure):
                     raise
+                if waited > TOLD_AFTER and not told:
+                    self.tell(f"waiting for {self.what}: {reason(failure)}")
+                    told = True
+                if self.wait(pause):
+                    raise
+            else:
+                if told:
+                    self.tell(f"{self.what} is back after {time.monotonic() - begin:.0f} seconds")
+                return done
             pause = min(2.0 * pause, LONGEST_PAUSE)
 
 
@@ -70,6 +89,14 @@ def patient(method: Method) -> Method:
         return self.patience.call(lambda: method(self, *args, **kwargs))
 
     return cast(Method, patiently)
+
+
+def reason(failure: BaseException) -> str:
+    """Say on one line why something is away, in the words of the database itself."""
+    if isinstance(failure, StorageInternalError) and failure.__cause__ is not None:
+        failure = failure.__cause__
+    cause = failure.orig if isinstance(failure, sa.exc.DBAPIError) else failure
+    return " ".join(str(cause or failure).split())
 
 
 def is_away(failure: BaseException) -> bool:

@@ -97,6 +97,51 @@ def test_a_call_whose_answer_was_lost_is_made_again_with_the_same_effect(
         assert same[0] == same[1]
 
 
+def test_a_claim_whose_answer_was_lost_is_the_claimers(store: StudyStore) -> None:
+    claimed(store, "x/2", owner="somebody")
+    with answers_lost(store) as lost:
+        mine = store.leases.claim("x/1", owner="me")
+        assert store.leases.claim("x/2", owner="me") is None
+    assert lost == [1]
+    assert mine == Lease(key="x/1", owner="me", fence=1, attempts=1)
+    assert store.leases.renew(mine)
+
+
+def test_a_claim_that_lost_its_answer_and_then_the_race_is_nobodys(store: StudyStore) -> None:
+    others = StudyStore(store.url)
+
+    def overtake(_: float) -> bool:
+        execute(store.url, "UPDATE leases SET expires_at = 0")
+        assert others.leases.claim("x/1", owner="other") is not None
+        return False
+
+    with answers_lost(store):
+        store.patience.wait = overtake
+        assert store.leases.claim("x/1", owner="me") is None
+    others.close()
+
+
+def test_a_long_wait_is_told_once_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    tries = iter(range(4))
+
+    def work() -> str:
+        if next(tries) < 3:
+            full = psycopg.errors.DiskFull("could not extend file:\n  No space left on device")
+            raise sa.exc.OperationalError("INSERT ...", {}, full)
+        return "done"
+
+    patience = Patience(lambda _: False, tell=told.append, what="the store")
+    monkeypatch.setattr("search.store.patience.TOLD_AFTER", 0.0)
+    assert patience.call(work) == "done"
+    assert told == [
+        "waiting for the store: could not extend file: No space left on device",
+        "the store is back after 0 seconds",
+    ]
+    assert patience.call(lambda: "at once") == "at once"
+    assert len(told) == 2
+
+
 def test_patience_ends_when_it_is_told_to() -> None:
     waits: list[float] = []
 
