@@ -32,8 +32,16 @@ RETRIES = 3
 ATTEMPTS_SECONDS = 40.0  # for a study that would be done in ten
 WORKERS = 3
 Fault = Literal[
-    "random kills", "killed at claim", "stopped", "hang", "poison", "database restart", "all killed"
+    "none",
+    "random kills",
+    "killed at claim",
+    "stopped",
+    "hang",
+    "poison",
+    "database restart",
+    "all killed",
 ]
+NOT_LAID = ("none", "random kills", "all killed", "database restart")  # given from outside, or not
 BROKEN = 4  # the trial that meets a fault of its own
 
 
@@ -192,7 +200,7 @@ def _give(
                 for process in asleep:
                     os.kill(process.pid or 0, signal.SIGCONT)
         errors += crew.replace_dead(seen)
-    return max(faults, int(fault not in ("random kills", "all killed", "database restart"))), errors
+    return max(faults, int(fault not in NOT_LAID)), errors
 
 
 def _asleep(pid: int | None) -> bool:

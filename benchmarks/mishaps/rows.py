@@ -144,6 +144,7 @@ def rivals() -> list[Row]:
     """Return the same faults for plain Optuna and for Ray Tune with OptunaSearch."""
     rows = []
     faults: dict[int, Any] = {
+        0: "none",
         1: "random kills",
         2: "killed at claim",
         3: "stopped",
