@@ -65,6 +65,7 @@ class Plan(Value):
         search_epochs: of a trial that is not discarded.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the widths that are far beyond the limits.
+        first_trials: parameters of the trials that every search begins with: the prior's.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
         folds: on how many, from the first after the judging fold.
@@ -81,6 +82,7 @@ class Plan(Value):
     search_seconds: float | None
     space: CnnSpace
     limits: Limits
+    first_trials: tuple[dict[str, Any], ...]
     finalists: int
     survivors: int
     folds: int

@@ -24,17 +24,19 @@ SPEC = {
 
 def worked(folder: Path, **more: Any) -> tuple[Job, list[FoldTask]]:
     """Run a small job to its end; return it and its folds."""
-    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True, tell=print)
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
     job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
-    worker = Worker(
-        store,
-        artifacts=folder / "artifacts",
-        cache=CACHE,
-        parent=os.getppid(),
-        job_id=job.id,
-    )
+    store.close()
+    return resume(folder, job.id)
+
+
+def resume(folder: Path, job_id: str) -> tuple[Job, list[FoldTask]]:
+    """Go on with a job to its end; return it and its folds."""
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", tell=print)
+    artifacts = folder / "artifacts"
+    worker = Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job_id)
     try:
         worker.run()
-        return store.jobs.get(job.id), store.folds.all(job.id)
+        return store.jobs.get(job_id), store.folds.all(job_id)
     finally:
         store.close()

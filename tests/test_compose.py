@@ -23,6 +23,7 @@ PROGRAMS = {
     "athanor": [sys.executable, "-m", "athanor"],
     "python": [sys.executable],
     "ray": [str(Path(sys.executable).with_name("ray"))],
+    "sh": ["sh"],
 }
 LIMIT_SECONDS = 200.0  # for a small job to land; only a hang takes as long
 JOB = """\
@@ -47,7 +48,8 @@ def filled_in(text: str, variables: dict[str, str]) -> str:
         assert kind != ":?", f"{name}: {more}"
         return more or ""
 
-    return re.sub(r"\$\{(?P<name>\w+)(?P<kind>:[-?])?(?P<more>[^}]*)\}", value, text)
+    names = r"\$\{(?P<name>\w+)(?P<kind>:[-?])?(?P<more>[^}]*)\}"
+    return re.sub(names, value, text).replace("$$", "$")
 
 
 class Services:
@@ -67,13 +69,14 @@ class Services:
         }
         text = (ROOT / "docker-compose.yml").read_text().replace("ray-head:", f"{LOOPBACK}:")
         text = text.replace(f"  {LOOPBACK}:\n", "  ray-head:\n")  # where it names the service
+        text = text.replace("ray start ", f"ray start --node-ip-address={LOOPBACK} ")
         self._services: dict[str, Any] = yaml.safe_load(filled_in(text, variables))["services"]
         self._server, self._folder = server, folder
 
     def command(self, name: str, *instead: str) -> list[str]:
         service = self._services[name]
-        (program,) = service.get("entrypoint", ["athanor"])
-        return [*PROGRAMS[program], *(instead or service["command"])]
+        program, *options = service.get("entrypoint", ["athanor"])
+        return [*PROGRAMS[program], *options, *(instead or service["command"])]
 
     def healthcheck(self, name: str) -> list[str]:
         kind, program, *arguments = self._services[name]["healthcheck"]["test"]
@@ -84,6 +87,7 @@ class Services:
         folders = {"ATHANOR_ARTIFACTS": "artifacts", "ATHANOR_CACHE": "cache"}
         return {
             **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             **{key: str(self._folder / value) for key, value in folders.items()},
             **self._services[name]["environment"],
             "PGHOSTADDR": LOOPBACK,

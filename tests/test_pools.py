@@ -107,6 +107,25 @@ def test_a_pool_that_is_stopped_leaves_no_worker_and_no_lease(
     assert not store.jobs.get(job.id).ended
 
 
+def test_a_worker_that_does_not_even_beat_is_killed(
+    store: StudyStore, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
+    command = WorkerCommand(
+        store_url=store.url,
+        artifacts=tmp_path / "artifacts",
+        cache=CACHE,
+        threads=1,
+        job_id=job.id,
+    )
+    with LocalPool(command, store=store, size=1, progress=store.work_done) as pool:
+        stopped = watch(pool, partial(busy, store, job, 1))[0]
+        os.kill(stopped, signal.SIGSTOP)
+        (other,) = watch(pool, partial(busy, store, job, 2))
+        assert other != stopped and not alive(stopped)
+
+
 def busy(store: StudyStore, job: Job, epochs: int) -> list[int]:
     """Return the workers that are at something, once so many epochs have been reported."""
     if store.jobs.get(job.id).plan is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.store import Lease, StudyStore
-from tests.small_job import worked
+from tests.small_job import resume, worked
 from tests.test_checkpoints import loaded_epoch, save
 from workers import trial
 from workers.checkpoints import save_checkpoint
@@ -80,6 +80,24 @@ def test_a_job_that_is_done_keeps_what_counts(
     for task in folds:
         assert names(files.finalist(task.trial, task.fold) / "1") == FOLD_FILES
     assert names(files.folder / "models") == {"1"}
+
+
+def test_a_trial_taken_over_after_its_last_epoch_keeps_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+        patched.setattr(trial._TrialRun, "_complete", dying)
+        worked(tmp_path)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    (job,) = store.jobs.list()
+    store.close()
+    resume(tmp_path, job.id)
+    files = JobFiles(tmp_path / "artifacts", job.id)
+    assert names(files.trial(0)) == {"2"}
+    assert {"epoch-00001.json", "validation.npy"} <= names(files.trial(0) / "2")
 
 
 def test_an_epoch_waits_for_room_on_the_disk(

@@ -1,22 +1,28 @@
 """A worker in this very process: what one fold meets does not end the job."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.folds import JUDGING_FOLD, Folds
-from search.job import JobSpec
-from search.store import FoldTask, Lease, StudyStore
+from search.job import Job, JobSpec
+from search.store import FoldTask, StaleFence, StudyStore
 from spaces.errors import WorkerUnfit
 from tests.small_job import CACHE, SPEC, worked
 from workers.finalist import run_fold
-from workers.heartbeat import Stopped
-from workers.steps import MAX_ATTEMPTS
+from workers.heartbeat import Heartbeat, Stopped
+from workers.steps import MAX_ATTEMPTS, Waiting, next_step
 from workers.training import EpochReport, Training
-from workers.worker import Worker
+from workers.workbench import Workbench
+from workers.worker import MAX_PREPARATIONS, Worker
 
 
 def failing(fold: int, failure: Exception) -> Any:
@@ -99,35 +105,203 @@ def test_the_last_step_is_tried_more_often_than_a_trial(
     store.close()
 
 
-def test_a_trial_begun_at_the_last_moment_is_waited_for_and_is_no_failed_attempt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def prepared(folder: Path, **more: Any) -> tuple[StudyStore, Job, Worker]:
+    """Return a job whose search can begin, and its worker."""
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
+    artifacts = folder / "artifacts"
+    worker = Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job.id)
+    worker._work_on(job)
+    return store, store.jobs.get(job.id), worker
+
+
+@contextmanager
+def bench_of(store: StudyStore, job: Job, worker: Worker) -> Iterator[Workbench]:
+    """Yield what a worker has at hand for a job."""
+    heartbeat = Heartbeat(
+        store,
+        job,
+        worker=worker._identity,
+        interrupted=worker.interrupted,
+        parent=os.getppid(),
+    )
+    try:
+        yield worker._bench(job, heartbeat)
+    finally:
+        heartbeat.close()
+
+
+def test_workers_ask_one_after_the_other_and_who_lost_the_lease_asks_for_nothing(
+    tmp_path: Path,
 ) -> None:
-    """Another worker has taken the last trial's slot, and asks while this one begins to land."""
-    url = f"sqlite:///{tmp_path}/athanor.db"
-    store = StudyStore(url, create=True)
-    job = store.jobs.create(JobSpec.parse({**SPEC, "trials": 2}))
-    landings: list[Lease] = []
-    claim = store.leases.claim
+    store, job, worker = prepared(tmp_path, trials=2)
+    slow = store.leases.claim(f"{job.id}/trials", owner="slow")
+    assert slow is not None
+    with bench_of(store, job, worker) as bench, pytest.raises(Waiting):
+        next_step(bench, "searching")
+    assert store.trials(job).records() == []
+    store.leases.release(slow)
+    worker.run()
+    assert store.jobs.get(job.id).state == "done"
+    with pytest.raises(StaleFence), store.fenced(slow):
+        store.trials(job).ask()
+    assert len(store.trials(job).records()) == 2
+    store.close()
 
-    def claimed(key: str, *, owner: str, seconds: float | None = None) -> Lease | None:
-        lease = claim(key, owner=owner, seconds=seconds)
-        if key.endswith("/landing") and lease is not None:
-            landings.append(lease)
-            if len(landings) == 1:
-                other = StudyStore(url)
-                other.trials(other.jobs.get(job.id)).ask()
-                other.close()
-        return lease
 
-    folder = tmp_path / "artifacts"
-    worker = Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job.id)
-    worker._work_on(job)  # prepares it
-    assert store.jobs.take_trial_slot(job.id, limit=2)
-    monkeypatch.setattr(store.leases, "claim", claimed)
+def test_a_trial_that_was_asked_for_and_never_begun_is_one_of_those_wanted(
+    tmp_path: Path,
+) -> None:
+    """Whoever asked for it died before it could claim it."""
+    store, job, worker = prepared(tmp_path, trials=2)
+    store.trials(job).ask()
     worker.run()
     assert store.jobs.get(job.id).state == "done"
     assert [record.finished for record in store.trials(job).records()] == [True, True]
-    assert [(lease.fence, lease.attempts) for lease in landings] == [(1, 1), (3, 1)]
+    store.close()
+
+
+def test_a_search_lands_when_its_time_is_over_although_it_may_have_more_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 3)
+    job, folds = worked(tmp_path, trials=1000, budget="60s")
+    assert job.state == "done", job.error
+    assert all(task.done for task in folds)
+
+
+def test_a_landing_without_any_time_left_still_trains_one_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an interruption that ended late: an overrun of a second, not the loss of it all."""
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    job, folds = worked(tmp_path, trials=1, budget="60s")
+    assert job.state == "done", job.error
+    assert [task.state for task in folds] == ["done", "given up", "given up"]
+
+
+def test_a_fold_that_was_trained_in_part_is_given_up_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
+    begun = tmp_path / "artifacts" / job.id / "finalists" / "0-3" / "1"
+    begun.mkdir(parents=True)
+    (begun / "epoch-00001.json").write_text("torn")
+    worker.run()
+    assert store.jobs.get(job.id).state == "done"
+    states = [task.state for task in store.folds.all(job.id)]
+    assert states == ["given up", "given up", "done"]
+    store.close()
+
+
+def test_a_fold_that_somebody_trains_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
+    store.jobs.move(job.id, before="searching", after="landing")
+    store.trials(job).ask().report(0.5, 1)
+    store.folds.plan(job.id, trials=[0], folds=[1, 2])
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    held = store.leases.held
+
+    def claimed_meanwhile(prefix: str) -> set[str]:
+        before = held(prefix)
+        store.leases.claim(f"{job.id}/fold/0/2", owner="other")
+        return before
+
+    monkeypatch.setattr(store.leases, "held", claimed_meanwhile)
+    with bench_of(store, store.jobs.get(job.id), worker) as bench:
+        next_step(bench, "landing")
+    assert [task.state for task in store.folds.all(job.id)] == ["planned", "planned"]
+    store.close()
+
+
+def test_a_verification_that_is_killed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, worker = prepared(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="with status 1"):
+        patched.setattr(sys, "executable", "/bin/false")
+        worker.run()
+    assert store.jobs.get(job.id).state == "assembling"
+    worker.run()
+    assert store.jobs.get(job.id).state == "done"
+    store.close()
+
+
+def test_a_preparation_that_kills_its_workers_fails_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any, **__: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("workers.worker.prepare", dying)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse(SPEC))
+
+    def work() -> None:
+        folder = tmp_path / "artifacts"
+        Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job.id).run()
+
+    for _ in range(MAX_PREPARATIONS):
+        with pytest.raises(RuntimeError, match="killed"):
+            work()
+    work()
+    error = store.jobs.get(job.id).error
+    assert error is not None and "3 attempts; the last one: RuntimeError: killed" in error
+    store.close()
+
+
+def test_a_worker_without_the_data_leaves_the_job_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(tmp_path / "gone.npz")}))
+    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
+    worker._work_on(job)
+    assert store.jobs.get(job.id).state == "preparing"
+    assert worker._next_job() is None
+    monkeypatch.setattr("workers.worker.time", SimpleNamespace(monotonic=lambda: 1e12))
+    assert worker._next_job() == store.jobs.get(job.id)
+    store.close()
+
+
+def test_data_that_were_replaced_are_read_again(tmp_path: Path) -> None:
+    file, store = tmp_path / "small.npz", StudyStore(f"sqlite:///{tmp_path}/a.db", create=True)
+    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
+    job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(file)}))
+    prints = []
+    for seed in (0, 1):
+        images = np.random.default_rng(seed).integers(0, 255, (40, 8, 8), dtype=np.uint8)
+        np.savez(file, images=images, labels=np.arange(40) % 2)
+        assert worker._load(job) is worker._load(job)
+        prints.append(worker._load(job).train_fingerprint)
+    assert prints[0] != prints[1]
+    store.close()
+
+
+def test_a_worker_prefers_another_job_to_one_whose_work_others_hold(tmp_path: Path) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    first, second = (store.jobs.create(JobSpec.parse(SPEC)) for _ in range(2))
+    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
+
+    def preferred() -> str:
+        job = worker._next_job()
+        assert job is not None
+        return job.id
+
+    assert preferred() == first.id
+    assert store.leases.claim(f"{first.id}/prepare", owner="other") is not None
+    assert store.leases.claim(f"{second.id}/x", owner="other") is not None
+    assert store.leases.claim(f"{second.id}/y", owner="other") is not None
+    worker._work_on(first)
+    assert preferred() == second.id
+    store.jobs.pause(second.id, paused=True)
+    assert preferred() == first.id  # better than none
     store.close()
 
 

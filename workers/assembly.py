@@ -43,12 +43,7 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         entries = _write_networks(bench, members, shares, staging)
         write_manifest(staging, _manifest(bench, entries, scores))
         bench.heartbeat.progressed()
-        probabilities = verify_and_predict(
-            staging,
-            sample=_sample(bench, members),
-            test_images=bench.data.test_images,
-            threads=cores(),
-        )
+        probabilities = _verified(bench, members, staging)
         scores |= _open_test(bench, probabilities)
         write_manifest(staging, _manifest(bench, entries, scores))
     return {
@@ -158,6 +153,20 @@ def _sample(bench: Workbench, members: list[FoldTask]) -> Sample:
         images.append(bench.data.train_images[rows])
         expected.append(_saved_predictions(bench, task)[:count])
     return Sample(images=np.stack(images), expected=np.stack(expected))
+
+
+def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> NDArray[np.float32]:
+    """Return what the folder predicts for the test images, loaded in a new process."""
+    try:
+        return verify_and_predict(
+            folder,
+            sample=_sample(bench, members),
+            test_images=bench.data.test_images,
+            threads=cores(),
+        )
+    except RuntimeError:
+        bench.heartbeat.check()  # whoever ended the process may have meant this one, too
+        raise
 
 
 def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, Any]) -> Manifest:

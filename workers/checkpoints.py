@@ -58,6 +58,11 @@ def load_checkpoint(folder: Path) -> tuple[Candidate, TrainingState] | None:
     return None
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint below `folder`, whole or not."""
+    return any(folder.glob("*/epoch-*.json"))
+
+
 def _newest_last(path: Path) -> tuple[str, int]:
     return path.name, fence_of(path.parent)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from search.job import Job
 from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
+from spaces.errors import WorkerUnfit
 
 BEAT_SECONDS = 1.0
 GAP_SECONDS = 10.0  # between two beats, from which on the process had been stopped for a while
@@ -108,7 +109,7 @@ class Heartbeat:
             self._keep(None)
             if not self._store.leases.renew(lease):
                 raise LeaseLost from failure  # whatever went wrong, it is not ours to judge
-            in_order = isinstance(failure, Stopped) or is_away(failure)
+            in_order = isinstance(failure, Stopped | WorkerUnfit) or is_away(failure)
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
             self._store.leases.release(lease, refund=in_order, reason=reason)
             raise

@@ -5,6 +5,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ MAX_DEATHS = 5  # without any progress in between, after which the pool gives up
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 UNFIT = 6  # exit status of a worker that does not see what its job was planned with
 SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not even its pulse runs
+FIRST_BEAT_SECONDS = 120.0  # that a start may take besides: torch from a slow disk, for instance
 LOCAL = "local"  # the address of a Ray cluster of this machine alone
 GPU_SHARE = "ATHANOR_GPU_SHARE"  # environment: of a GPU's memory that a worker may use
 LOOK_SECONDS = 5.0  # between two looks for silent workers
@@ -98,6 +100,7 @@ class _Slot:
     starts: int = 0
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
+    started_at: float = 0.0
     done: bool = False
     silent: bool = False
 
@@ -129,13 +132,15 @@ class LocalPool:
         self._progress = progress
         self._reached = float("-inf")
         self._deaths = 0
-        self._looked_at = time.monotonic()
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch_silence, name="silence", daemon=True)
 
     def __enter__(self) -> "LocalPool":
         self._command.logs.mkdir(parents=True, exist_ok=True)
         try:
             for slot in self._slots:
                 self._start(slot)
+            self._watcher.start()
         except BaseException:  # Ctrl-C between two starts: `with` calls no __exit__ yet
             self.stop()
             raise
@@ -162,9 +167,6 @@ class LocalPool:
             WorkerUnfit: the job cannot be worked on from here.
         """
         now = time.monotonic()
-        if now - self._looked_at > LOOK_SECONDS:
-            self._looked_at = now
-            self._end_silent()
         for slot in self._slots:
             if slot.process is None:
                 if not slot.done and now >= slot.start_at:
@@ -183,6 +185,7 @@ class LocalPool:
 
     def stop(self) -> None:
         """Ask every worker to end at its next step, and wait; kill those that do not."""
+        self._stopped.set()
         processes = [slot.process for slot in self._slots if slot.process is not None]
         for process in processes:
             process.send_signal(signal.SIGTERM)
@@ -194,17 +197,26 @@ class LocalPool:
                 process.kill()
                 process.wait()
 
+    def _watch_silence(self) -> None:
+        """Kill workers that are silent, in a thread: one of them may hold up the whole store."""
+        while not self._stopped.wait(LOOK_SECONDS):
+            with suppress(SQLAlchemyError):
+                self._end_silent()
+
     def _end_silent(self) -> None:
         """Kill workers whose pulse has stopped: their leases have run out.
 
         They must be silent at two looks: when a store comes back, or this machine wakes up, all
         of them seem to have been for a moment.
         """
-        silent = {w.id for w in self._store.beats.all() if w.silent > SILENT_SECONDS}
+        silence = self._store.beats.silence([slot.name for slot in self._slots])
         for slot in self._slots:
-            before, slot.silent = slot.silent, slot.name in silent
-            if before and slot.silent and slot.process is not None:
-                slot.process.kill()
+            since = time.monotonic() - slot.started_at
+            silent = silence.get(slot.name, since - FIRST_BEAT_SECONDS) > SILENT_SECONDS
+            before, slot.silent = slot.silent, silent
+            process = slot.process
+            if before and slot.silent and process is not None:
+                process.kill()
 
     def _bury(self, slot: _Slot, status: int) -> None:
         # if the store is away, the lease runs out by itself
@@ -221,6 +233,7 @@ class LocalPool:
     def _start(self, slot: _Slot) -> None:
         slot.starts += 1
         slot.name = f"{platform.node()}/{os.getpid()}.{slot.number}.{slot.starts}"
+        slot.started_at, slot.silent = time.monotonic(), False
         with self._log(slot).open("ab") as log:
             slot.process = subprocess.Popen(
                 self._command.arguments(name=slot.name),

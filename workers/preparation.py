@@ -58,7 +58,7 @@ def prepare(
     cache: Path,
     progress: Callable[[str], None],
 ) -> None:
-    """Write the plan and queue the prior as trial 0 and 1, so that the search can begin."""
+    """Write the plan, so that the search can begin."""
     folds = _make_folds(files, data, job)
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
@@ -92,6 +92,7 @@ def prepare(
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
+        first_trials=tuple(first_trials(space, width=width)),
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,
@@ -101,8 +102,6 @@ def prepare(
         data_fingerprint=data.train_fingerprint,
         folds_hash=folds.hash,
     )
-    for parameters in first_trials(space, width=width):
-        store.trials(job).enqueue(parameters)
     store.jobs.set_plan(job.id, plan)
 
 

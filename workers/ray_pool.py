@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,14 @@ def run_slot(config: dict[str, Any]) -> None:
         config: `slot`, its number, and the fields of a `WorkerCommand` in JSON.
     """
     command = WorkerCommand.from_config(config["command"])
-    store = StudyStore(command.store_url, wait=_wait, tell=_tell)
     try:
-        with LocalPool(
-            command, store=store, size=1, progress=lambda: store.work_done(command.job_id)
-        ) as pool:
+        store = StudyStore(command.store_url, wait=_wait, tell=_tell)
+        with (
+            closing(store),
+            LocalPool(
+                command, store=store, size=1, progress=lambda: store.work_done(command.job_id)
+            ) as pool,
+        ):
             reported = float("-inf")
             while not pool.finished:
                 pool.watch()
@@ -66,10 +69,12 @@ def run_slot(config: dict[str, Any]) -> None:
                     tune.report({"slot": config["slot"]})
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
+    except JobFailed as failure:
+        if command.job_id is None:
+            raise  # one job's trouble: Tune starts the slot again, for the other jobs
+        tune.report({"slot": config["slot"], "failure": str(failure)})
     except AthanorError as failure:  # Tune would start the slot again for ever
         tune.report({"slot": config["slot"], "failure": str(failure)})
-    finally:
-        store.close()
 
 
 def _wait(seconds: float) -> bool:

@@ -11,9 +11,10 @@ from optuna.trial import Trial
 from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.job import JobState
-from search.store import FoldTask, Lease
+from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble
+from workers.checkpoints import has_checkpoint
 from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
@@ -49,24 +50,63 @@ def next_step(bench: Workbench, state: JobState) -> None:
 
 
 def _search(bench: Workbench) -> None:
+    trial = _unheld_trial(bench) or _next_trial(bench)
+    if trial is not None:
+        _run(bench, trial)
+
+
+def _unheld_trial(bench: Workbench) -> Trial | None:
+    """Return the oldest trial that has not ended and that nobody holds."""
     running = bench.trials.running()
     held = bench.store.leases.held(f"{bench.job.id}/trial/")
-    for trial in running:
-        if f"{bench.job.id}/trial/{trial.number}" not in held:
-            _run(bench, trial)
-            return
-    if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0 or not _scored(bench):
-        _check_space(bench)
-        if bench.store.jobs.take_trial_slot(bench.job.id, limit=_trial_limit(bench)):
-            _run(bench, bench.trials.ask())
-            return
-    if running:
+    free = (trial for trial in running if f"{bench.job.id}/trial/{trial.number}" not in held)
+    return next(free, None)
+
+
+def _next_trial(bench: Workbench) -> Trial | None:
+    """Ask for one more trial; None once there are enough, and the landing has been planned.
+
+    Workers do so one after the other, under one lease: so there are exactly as many trials as
+    were wanted, and the landing knows them all.
+
+    Raises:
+        Waiting: another worker asks, or the last trials have not ended yet.
+    """
+    with bench.lease("trials") as lease:
+        searching = lease is not None and _is_in(bench, "searching")
+        if searching and _wants_trial(bench):
+            return _ask(bench)
+        running = searching and bool(bench.trials.running())
+        if searching and not running:
+            _plan_landing(bench)
+    if lease is None or running:
         raise Waiting
-    _begin_landing(bench)
+    return None
 
 
-def _run(bench: Workbench, trial: Trial) -> None:
-    with bench.lease(f"trial/{trial.number}") as lease:
+def _wants_trial(bench: Workbench) -> bool:
+    """Whether time and the number of trials allow one more; infeasible ones count for nothing."""
+    records = bench.trials.records()
+    _check_space(bench, records)
+    limit = bench.job.spec.trials
+    if limit is not None:
+        begun = sum(record.state not in ("waiting", "infeasible") for record in records)
+        if begun >= limit:
+            return False
+    in_time = bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0
+    return in_time or not bench.trials.leaderboard()
+
+
+def _ask(bench: Workbench) -> Trial:
+    if all(record.state == "waiting" for record in bench.trials.records()):
+        for parameters in bench.plan.first_trials:
+            bench.trials.enqueue(parameters)
+    return bench.trials.ask()
+
+
+def _run(bench: Workbench, found: Trial) -> None:
+    with bench.lease(f"trial/{found.number}") as lease:
+        trial = bench.trials.reopen(found)  # with all that former holders have sampled
         if lease is None or bench.trials.ended(trial):
             return
         if lease.attempts > MAX_ATTEMPTS:
@@ -82,27 +122,13 @@ def _quarantine_note(bench: Workbench, lease: Lease) -> str:
     return f"given up after {MAX_ATTEMPTS} attempts without an epoch in between{last}"
 
 
-def _trial_limit(bench: Workbench) -> int | None:
-    """Return how many trials may be asked for: infeasible ones count for nothing."""
-    trials = bench.job.spec.trials
-    return None if trials is None else trials + _count_infeasible(bench)
-
-
-def _count_infeasible(bench: Workbench) -> int:
-    return sum(record.state == "infeasible" for record in bench.trials.records())
-
-
 def _is_in(bench: Workbench, state: JobState) -> bool:
     """Whether the job still is in a state, asked under the lease that moves it on."""
     return bench.store.jobs.get(bench.job.id).state == state
 
 
-def _scored(bench: Workbench) -> bool:
-    return bool(bench.trials.leaderboard())
-
-
-def _check_space(bench: Workbench) -> None:
-    last = bench.trials.records()[-MAX_INFEASIBLE:]
+def _check_space(bench: Workbench, records: list[TrialRecord]) -> None:
+    last = records[-MAX_INFEASIBLE:]
     if len(last) == MAX_INFEASIBLE and all(record.state == "infeasible" for record in last):
         raise JobFailed(
             f"some network of the space must be within the limits {bench.plan.limits.to_json()}, "
@@ -110,21 +136,7 @@ def _check_space(bench: Workbench) -> None:
         )
 
 
-def _begin_landing(bench: Workbench) -> None:
-    with bench.lease("landing") as lease:
-        alone = lease is not None and not bench.trials.running()
-        if alone and _is_in(bench, "searching"):
-            _plan_landing(bench)
-    if not alone:
-        raise Waiting
-
-
 def _plan_landing(bench: Workbench) -> None:
-    limit = _trial_limit(bench)
-    if limit is not None and bench.store.jobs.return_trial_slots(
-        bench.job.id, asked=len(bench.trials.records()), limit=limit
-    ):
-        return  # a worker died between counting a trial and asking for it
     plan = bench.plan
     finalists = [record.number for record in choose_finalists(bench)]
     races = plan.races and len(finalists) > plan.survivors
@@ -145,16 +157,42 @@ def _land(bench: Workbench) -> None:
     records = bench.trials.records()
     for task in race.open(free):
         seconds = seconds_for(bench, task, free)
-        if seconds - fold_overhead(bench, task, records[task.trial]) < MIN_FOLD_SECONDS:
-            # the last fold of the worst finalist goes first: the others share its time
-            last = task if task.fold == JUDGING_FOLD else free[-1]
-            bench.store.folds.give_up(last, reason="no time left")
-            return
+        least = MIN_FOLD_SECONDS + fold_overhead(bench, task, records[task.trial])
+        if seconds < least:
+            last = task if task.fold == JUDGING_FOLD else _least_missed(bench, free)
+            if not _is_last_hope(last, planned):
+                _skip(bench, last)
+                return
+            seconds = least
         if _run_fold(bench, task, seconds):
             return
     if tasks:
         raise Waiting
     bench.store.jobs.move(bench.job.id, before="landing", after="assembling")
+
+
+def _least_missed(bench: Workbench, free: list[FoldTask]) -> FoldTask:
+    """Return the fold to give up first: the others share its time.
+
+    It is the last fold of the worst finalist, of those that nobody has trained in part.
+    """
+    fresh = [t for t in free if not has_checkpoint(bench.files.finalist(t.trial, t.fold))]
+    return (fresh or free)[-1]
+
+
+def _is_last_hope(task: FoldTask, tasks: list[FoldTask]) -> bool:
+    """Whether no other fold has, or may still have, a network for the ensemble."""
+    networks = [other for other in tasks if other.fold != JUDGING_FOLD]
+    return task.fold != JUDGING_FOLD and not any(
+        other.done or (other.pending and other != task) for other in networks
+    )
+
+
+def _skip(bench: Workbench, task: FoldTask) -> None:
+    """Give a fold up for which there is no time, unless somebody trains it."""
+    with bench.lease(f"fold/{task.trial}/{task.fold}") as lease:
+        if lease is not None and task in bench.store.folds.all(bench.job.id):
+            _give_up(bench, task, lease, reason="no time left")
 
 
 def _fold_key(bench: Workbench, task: FoldTask) -> str:

@@ -148,13 +148,16 @@ class _TrialRun:
 
     def _on_epoch(self, training: Training, report: EpochReport) -> None:
         """Checkpoint first, then report, then let the pruner decide."""
+        self._save(training, epoch=report.epoch)
+        self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
+        self._report(report)
+
+    def _save(self, training: Training, *, epoch: int) -> None:
         candidate, state = self._candidate, training.state()
         assert candidate is not None
         self._bench.write(
-            lambda: save_checkpoint(self._folder, state, candidate=candidate, epoch=report.epoch)
+            lambda: save_checkpoint(self._folder, state, candidate=candidate, epoch=epoch)
         )
-        self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
-        self._report(report)
 
     def _report(self, report: EpochReport) -> None:
         assert report.validation_accuracy is not None
@@ -173,6 +176,7 @@ class _TrialRun:
         """Write predictions beside the last checkpoint, then tell: never the other way."""
         probabilities = training.validation_probabilities
         if probabilities is None:  # restored after its last epoch
+            self._save(training, epoch=training.curve[-1].epoch)
             probabilities = training.predict(training.rows.validation_images, training.plan)
         self._bench.write(lambda: write_array(self._folder / PREDICTIONS, probabilities))
         last = training.curve[-1]

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.errors import JobFailed
+from spaces.errors import AthanorError, JobFailed
 from workers.environment import thread_environment
 
+UNUSABLE = 7  # exit status of a verification that could not use the folder
 TOLERANCE = 1e-4  # largest difference of a probability between training and the loaded folder
 
 
@@ -40,6 +41,7 @@ def verify_and_predict(
 
     Raises:
         JobFailed: the folder does not load there, or predicts otherwise than in training.
+        RuntimeError: the process died of something else, such as a signal or a full disk.
     """
     request, answer = (
         folder.parent / f"{folder.name}.request.npz",
@@ -54,9 +56,11 @@ def verify_and_predict(
             text=True,
             check=False,
         )
-        if process.returncode:
-            last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        if process.returncode == UNUSABLE:
             raise JobFailed(f"the model folder could not be loaded in a new process: {last}")
+        if process.returncode:
+            raise RuntimeError(f"the verification ended with status {process.returncode}: {last}")
         with np.load(answer, allow_pickle=False) as result:
             difference = float(result["difference"])
             probabilities: NDArray[np.float32] = result["probabilities"]
@@ -84,5 +88,15 @@ def _answer(folder: Path, request: Path, answer: Path) -> None:
     np.savez(answer, difference=difference, probabilities=model.predict_proba(test))
 
 
+def main(arguments: list[str]) -> int:
+    """Answer a request; return the exit status."""
+    try:
+        _answer(*(Path(argument) for argument in arguments))
+    except AthanorError as failure:
+        print(failure, file=sys.stderr)
+        return UNUSABLE
+    return 0
+
+
 if __name__ == "__main__":
-    _answer(*(Path(argument) for argument in sys.argv[1:4]))
+    sys.exit(main(sys.argv[1:4]))

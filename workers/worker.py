@@ -15,13 +15,14 @@ import time
 import traceback
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from search.folds import Folds
 from search.job import Job
 from search.store import StudyStore, WorkerIdentity, is_away
-from spaces.errors import AthanorError, WorkerUnfit
+from spaces.errors import AthanorError, JobFailed, WorkerUnfit
 from workers.data import ImageData, load_data
 from workers.files import JobFiles
 from workers.heartbeat import BEAT_SECONDS, Heartbeat, Stopped
@@ -32,6 +33,9 @@ from workers.workbench import Workbench
 
 POLL_SECONDS = 0.2  # between two looks for work in a job when others hold all there is
 IDLE_SECONDS = 0.5  # between two looks for a job
+UNFIT_SECONDS = 60.0  # for which a worker leaves a job alone that it cannot work on from here
+WAITING_SECONDS = 5.0  # for which it prefers other jobs to one whose work others hold
+MAX_PREPARATIONS = 3  # attempts; fewer than the deaths after which the pool gives up
 DATA_KEPT = 2  # data sets in memory, for workers that go from one job to another
 CRASHED = 3  # exit status of a worker that met an error it does not know
 INTERRUPTED = 4  # exit status of a worker that was told to end before its work had ended
@@ -55,9 +59,10 @@ class Worker:
         self._store, self._artifacts, self._cache = store, artifacts, cache
         self._parent, self._job_id = parent, job_id
         self._identity = identity or identify()
-        self._data: OrderedDict[str, ImageData] = OrderedDict()
+        self._data: OrderedDict[tuple[Any, ...], ImageData] = OrderedDict()
         self._seen_at = float("-inf")
-        self._not_for_me: set[str] = set()
+        self._unfit_until: dict[str, float] = {}
+        self._waits_until: dict[str, float] = {}
 
     def run(self) -> None:
         """Work until interrupted; with a job's id, until that job has ended.
@@ -79,7 +84,8 @@ class Worker:
         jobs = self._store.jobs
         if self._job_id is not None:
             return jobs.find(self._job_id)
-        return jobs.next(without=self._not_for_me)
+        unfit, waiting = _current(self._unfit_until), _current(self._waits_until)
+        return jobs.next(without=unfit | waiting) or jobs.next(without=unfit)
 
     def _wait_for_work(self) -> None:
         if time.monotonic() - self._seen_at > BEAT_SECONDS:
@@ -107,10 +113,12 @@ class Worker:
             if self._job_id is not None:
                 raise
             _say(str(failure))
-            self._not_for_me.add(job.id)
+            self._unfit_until[job.id] = time.monotonic() + UNFIT_SECONDS
         except AthanorError as failure:
             self._store.jobs.stop(job.id, state="failed", error=str(failure))
         except Exception as failure:
+            if self._store.jobs.find(job.id) is None:
+                return  # it was deleted while this worker was at it
             if not is_away(failure):
                 raise
             self.interrupted.wait(IDLE_SECONDS)  # the next call to the store is patient
@@ -118,18 +126,23 @@ class Worker:
             heartbeat.close()
 
     def _prepare(self, job: Job, heartbeat: Heartbeat) -> None:
-        data = self._load(job)
         with heartbeat.lease("prepare") as lease:
             if lease is None:
-                self.interrupted.wait(POLL_SECONDS)
+                self._wait_at(job)
                 return
+            if lease.attempts > MAX_PREPARATIONS:
+                reason = self._store.leases.reason(lease) or "unknown"
+                raise JobFailed(
+                    f"the preparation was given up after {MAX_PREPARATIONS} attempts; "
+                    f"the last one: {reason}"
+                )
             self._store.jobs.move(job.id, before="queued", after="preparing")
             if self._store.jobs.get(job.id).state != "preparing":
                 return  # another worker has prepared the job since this one looked
             prepare(
                 self._store,
                 job,
-                data=data,
+                data=self._load(job),
                 files=JobFiles(self._artifacts, job.id),
                 cache=self._cache,
                 progress=_say,
@@ -146,19 +159,32 @@ class Worker:
                 files=files,
                 heartbeat=heartbeat,
             )
+        except WorkerUnfit:
+            raise
         except (AthanorError, OSError) as failure:  # whoever planned the job saw others
             raise WorkerUnfit(
                 f"this worker must see the data and the artifacts of {job.id}, but: {failure}"
             ) from failure
 
     def _load(self, job: Job) -> ImageData:
+        """Return the job's data, from memory if its file is still the same.
+
+        Raises:
+            WorkerUnfit: they cannot be had here; whoever submitted the job has had them.
+        """
         name = job.spec.data
-        if name not in self._data:
-            self._data[name] = load_data(name, cache=self._cache, progress=_say)
-        self._data.move_to_end(name)
+        key = (name, *_file_state(name))
+        try:
+            if key not in self._data:
+                self._data[key] = load_data(name, cache=self._cache, progress=_say)
+        except (AthanorError, OSError) as failure:
+            raise WorkerUnfit(
+                f"this worker must see the data of {job.id}, but: {failure}"
+            ) from failure
+        self._data.move_to_end(key)
         while len(self._data) > DATA_KEPT:
             self._data.popitem(last=False)
-        return self._data[name]
+        return self._data[key]
 
     def _take_steps(self, bench: Workbench) -> None:
         """Take step after step while the job is the one to work on."""
@@ -170,13 +196,18 @@ class Worker:
             try:
                 next_step(bench, job.state)
             except Waiting:
-                self.interrupted.wait(POLL_SECONDS)
+                self._wait_at(job)
+
+    def _wait_at(self, job: Job) -> None:
+        """Wait a moment for those who hold a job's work; other jobs go first for a while."""
+        self._waits_until[job.id] = time.monotonic() + WAITING_SECONDS
+        self.interrupted.wait(POLL_SECONDS)
 
     def _turn_is_over(self, job: Job) -> bool:
         """Whether another job is more in need of this worker, between two steps."""
         if self._job_id is not None:
             return False
-        following = self._store.jobs.next(without=self._not_for_me)
+        following = self._next_job()
         return following is None or following.id != job.id
 
 
@@ -185,6 +216,22 @@ def identify(name: str | None = None) -> WorkerIdentity:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     host = platform.node()
     return WorkerIdentity(id=name or f"{host}/{os.getpid()}", host=host, device=device)
+
+
+def _current(until: dict[str, float]) -> set[str]:
+    """Return the jobs whose time is not over yet, and forget the others."""
+    for job_id in [job_id for job_id, end in until.items() if end < time.monotonic()]:
+        del until[job_id]
+    return set(until)
+
+
+def _file_state(name: str) -> tuple[int, ...]:
+    """Return what changes when a file is replaced; nothing if the name is not that of a file."""
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return ()
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _say(message: str) -> None:

@@ -14,7 +14,8 @@ WAIT_SECONDS = 120.0  # for all processes to be there
 def claimed_at_once(ground: Ground, backend: Backend, *, claimers: int, trials: int) -> Count:
     """Let so many processes take so many queued trials: each trial must be taken once.
 
-    The way is that of a worker: count a trial, ask for it, claim its lease.
+    A worker's way is: ask for a trial, claim its lease. Workers ask one after the other, under a
+    lease of their own; these do so all at once.
     """
     place = ground.place(backend, f"claims-{backend}")
     store = place.store()
@@ -27,7 +28,7 @@ def claimed_at_once(ground: Ground, backend: Backend, *, claimers: int, trials: 
     for process in processes:
         process.join()
     taken = Counter(number for numbers, _ in found for number in numbers)
-    records = store.trials(job).records()
+    records = [record for record in store.trials(job).records() if record.state != "infeasible"]
     store.close()
     return Count(
         runs=1,
@@ -43,11 +44,11 @@ def _claim(place: Place, job: Job, name: str, together: Any, answers: Any) -> No
     trials, numbers, failure = store.trials(job), [], None
     together.wait(WAIT_SECONDS)
     try:
-        while store.jobs.take_trial_slot(job.id, limit=job.spec.trials):
-            trial = trials.ask()
+        while (trial := trials.ask()).number < (job.spec.trials or 0):
             lease = store.leases.claim(f"{job.id}/trial/{trial.number}", owner=name)
             if lease is not None:
                 numbers.append(trial.number)
+        trials.tell(trial, "infeasible")  # the one after the last that was queued
     except Exception as caught:  # counted: no error may come through
         failure = repr(caught)
     answers.put((numbers, failure))

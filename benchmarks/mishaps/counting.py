@@ -129,7 +129,7 @@ def pending(store: StudyStore, key: str) -> bool:
         trial, fold = map(int, numbers)
         tasks = store.folds.all(job_id)
         return any(task.pending for task in tasks if (task.trial, task.fold) == (trial, fold))
-    states = {"prepare": ("queued", "preparing"), "landing": ("searching",)}
+    states = {"prepare": ("queued", "preparing"), "trials": ("searching",)}
     return job.state in states.get(kind, ("assembling",))
 
 

@@ -5,14 +5,13 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from athanor.places import Places
 from benchmarks.mishaps.audit import Audit
 from search.store import StudyStore
-from search.store.patience import Wait, no_wait
 from tests.postgres import PostgresServer
 
 Backend = Literal["sqlite", "postgresql"]
@@ -52,10 +51,9 @@ class Place:
         """What workers printed."""
         return self.folder / "messages.txt"
 
-    def store(self, *, create: bool = False, wait: Wait = no_wait) -> StudyStore:
+    def store(self, **options: Any) -> StudyStore:
         """Open the store."""
-        seconds = self.lease_seconds
-        return StudyStore(self.url, create=create, wait=wait, lease_seconds=seconds)
+        return StudyStore(self.url, lease_seconds=self.lease_seconds, **options)
 
     def audit(self) -> Audit:
         """Return the place's audit; it is the database that keeps it."""

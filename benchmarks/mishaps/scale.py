@@ -131,8 +131,13 @@ def _trial(store: StudyStore, job: Any) -> None:
     trials = store.trials(job)
     trials.running()
     store.leases.held(f"{job.id}/trial/")
-    store.jobs.take_trial_slot(job.id, limit=None)
-    trial = trials.ask()
+    asking = store.leases.claim(f"{job.id}/trials", owner=worker.id)
+    assert asking is not None
+    with store.fenced(asking):
+        store.jobs.get(job.id)
+        trials.records()
+        trial = trials.ask()
+    store.leases.finish(asking)
     lease = store.leases.claim(f"{job.id}/trial/{trial.number}", owner=worker.id)
     assert lease is not None
     with store.fenced(lease):

@@ -1,5 +1,6 @@
 """A worker's beat: one transaction a second in which it says that it lives, and hears the news."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -96,6 +97,17 @@ class Beats(Table):
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(workers.c.host, workers.c.id))
             return [WorkerRecord(**row._mapping) for row in rows]
+
+    @patient
+    def silence(self, worker_ids: Collection[str]) -> dict[str, float]:
+        """Return for how many seconds each of these workers has been silent, if it ever beat.
+
+        It waits for no writer: one of these workers may be stopped within a transaction.
+        """
+        silent = (clock() - workers.c.seen_at).label("silent")
+        query = sa.select(workers.c.id, silent).where(workers.c.id.in_(worker_ids))
+        with self._reader.connect() as connection:
+            return {row.id: row.silent for row in connection.execute(query)}
 
 
 def _see(

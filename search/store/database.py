@@ -14,7 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from search.store.fences import Fence
 from search.store.patience import Patience
 from search.store.postgresql import DRIVER, SCHEMES, PostgreSQL
-from search.store.sqlite import SCHEME, SQLite
+from search.store.sqlite import READS, SCHEME, SQLite
 from spaces.errors import StoreError
 
 LEASE_SECONDS = 20.0  # how long after its holder's death a piece of work is taken over
@@ -75,6 +75,7 @@ class Table:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._engine = database.engine
+        self._reader = database.engine.execution_options(**{READS: True})
 
     @property
     def patience(self) -> Patience:

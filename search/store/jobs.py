@@ -35,7 +35,6 @@ class Jobs(Table):
             "priority": spec.priority,
             "spec": spec.to_json(),
             "seconds_used": seconds_used,
-            "trials_asked": 0,
             "phases": {"queued": 0.0},
             "paused": False,
         }
@@ -143,27 +142,6 @@ class Jobs(Table):
         """
         with self._engine.begin() as connection:
             return count_time(connection, job_id)
-
-    @patient
-    def take_trial_slot(self, job_id: str, *, limit: int | None) -> bool:
-        """Count one more trial as asked for; False once `limit` have been."""
-        change = sa.update(jobs).where(jobs.c.id == job_id)
-        if limit is not None:
-            change = change.where(jobs.c.trials_asked < limit)
-        with self._engine.begin() as connection:
-            taken = connection.execute(change.values(trials_asked=jobs.c.trials_asked + 1))
-            return bool(taken.rowcount)
-
-    @patient
-    def return_trial_slots(self, job_id: str, *, asked: int, limit: int) -> bool:
-        """Set the count to the trials there are, if a worker died between counting and asking.
-
-        Returns whether there are trials left to ask for, of `limit`.
-        """
-        change = sa.update(jobs).where(jobs.c.id == job_id).values(trials_asked=asked)
-        with self._engine.begin() as connection:
-            connection.execute(change)
-        return asked < limit
 
 
 def count_time(connection: sa.Connection, job_id: str) -> float:

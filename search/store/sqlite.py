@@ -16,6 +16,7 @@ from spaces.errors import StoreError
 
 BUSY_TIMEOUT = 60.0  # seconds that a writer waits for another one
 SCHEME = "sqlite:///"
+READS = "athanor_reads"  # execution option of a transaction that writes nothing
 
 
 class Connection(sqlite3.Connection):
@@ -71,8 +72,9 @@ class SQLite:
     def open(self, *, create: bool) -> RDBStorage:
         """Open Optuna's storage on a pool of connections that every other table shares too.
 
-        Every transaction starts with BEGIN IMMEDIATE: a claim that reads and then writes must
-        hold the write lock from its first statement, or two workers take the same trial.
+        A transaction starts with BEGIN IMMEDIATE unless it is known to read only: a claim that
+        reads and then writes must hold the write lock from its first statement, or two workers
+        take the same trial.
         """
         storage = RDBStorage(
             f"{SCHEME}{self.path}".replace("{", "{{").replace("}", "}}"),  # Optuna formats it
@@ -86,9 +88,10 @@ class SQLite:
             skip_table_creation=not create,
             skip_compatibility_check=not create,
         )
-        sa.event.listen(storage.engine, "begin", _begin_immediate)
+        sa.event.listen(storage.engine, "begin", _begin)
         return storage
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get(READS, False)
+    connection.exec_driver_sql("BEGIN DEFERRED" if reads else "BEGIN IMMEDIATE")

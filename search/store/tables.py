@@ -16,7 +16,6 @@ jobs = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("seconds_used", sa.Float, nullable=False),
     sa.Column("ticked_at", sa.Float, nullable=False),
-    sa.Column("trials_asked", sa.Integer, nullable=False),
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON),
     sa.Column("paused", sa.Boolean, nullable=False, default=False),

@@ -31,6 +31,7 @@ FILES = "athanor:files"
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 SECONDS = "athanor:seconds"
+VERDICT = "athanor:verdict"  # whether the trial was to stop at its rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,13 @@ class Trials:
     @patient
     def running(self) -> list[Trial]:
         """Return handles of the trials that have not ended, the oldest first."""
-        states = (TrialState.RUNNING,)
-        return [self.reopen(frozen) for frozen in self.study.get_trials(False, states)]
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Trial(self.study, frozen._trial_id) for frozen in running]
 
-    def reopen(self, frozen: FrozenTrial) -> Trial:
-        """Return a live handle on a running trial: same number, parameters and curve."""
-        return Trial(self.study, frozen._trial_id)
+    @patient
+    def reopen(self, trial: Trial) -> Trial:
+        """Return a new handle on a trial, which knows all that was stored since the first."""
+        return Trial(self.study, trial._trial_id)
 
     @patient
     def ended(self, trial: Trial) -> bool:
@@ -154,11 +156,23 @@ class Trials:
 
     @patient
     def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
-        """Record an epoch's validation accuracy; return whether the trial should stop."""
-        if epoch in self._storage.get_trial(trial._trial_id).intermediate_values:
-            return Trial(self.study, trial._trial_id).should_prune()  # with all that is stored
-        trial.report(score, epoch)
-        return trial.should_prune()
+        """Record an epoch's validation accuracy; return whether the trial should stop.
+
+        The first verdict at the rung stays: who takes a trial over from there does not judge it
+        again, by trials that came later.
+        """
+        stored = self._storage.get_trial(trial._trial_id)
+        at_rung = epoch == self._job.spec.discard_after
+        if at_rung and VERDICT in stored.user_attrs:
+            return bool(stored.user_attrs[VERDICT])
+        if epoch in stored.intermediate_values:
+            trial = Trial(self.study, trial._trial_id)  # with all that is stored
+        else:
+            trial.report(score, epoch)
+        stop = trial.should_prune()
+        if at_rung:
+            trial.set_user_attr(VERDICT, stop)
+        return stop
 
     def tell(
         self,

@@ -62,6 +62,15 @@ def test_who_leaves_or_is_silent_for_long_is_no_longer_listed(store: StudyStore)
     assert [worker.id for worker in store.beats.all()] == [YOU.id]
 
 
+def test_the_silence_of_workers_is_told_however_long_it_is(store: StudyStore) -> None:
+    store.beats.wait(ME)
+    store.beats.wait(YOU)
+    execute(store.url, "UPDATE workers SET seen_at = seen_at - 1000 WHERE id = :id", id=YOU.id)
+    silence = store.beats.silence([ME.id, YOU.id, "nobody"])
+    assert silence.keys() == {ME.id, YOU.id}
+    assert silence[ME.id] < LOST_SECONDS < 1000.0 <= silence[YOU.id]
+
+
 def test_what_a_dead_worker_held_is_free_at_once_and_says_why(store: StudyStore, job: Job) -> None:
     store.beats.beat(ME, job.id, claimed(store, f"{job.id}/trial/7", owner=ME.id))
     other = claimed(store, f"{job.id}/trial/8", owner=YOU.id)

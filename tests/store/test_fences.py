@@ -46,7 +46,7 @@ WRITES: list[Write] = [
     lambda store, job: store.folds.give_up(store.folds.all(job.id)[0], reason="no time"),
     lambda store, job: store.trials(job).enqueue({"x": 0.5}),
     lambda store, job: store.jobs.move(job.id, before="queued", after="preparing"),
-    lambda store, job: store.jobs.take_trial_slot(job.id, limit=5),
+    lambda store, job: store.trials(job).ask(),
     lambda store, job: store.test.open(job.id, test_fingerprint="t", by="me", reason="landing"),
 ]
 

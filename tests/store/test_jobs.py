@@ -76,6 +76,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         search_seconds=None,
         space=CnnSpace(),
         limits=Limits(macs=10**6),
+        first_trials=({"width": 8}, {"width": 16}),
         finalists=2,
         survivors=2,
         folds=4,
@@ -194,29 +195,3 @@ def test_a_long_silence_and_a_clock_set_back_are_not_counted(
     assert store.jobs.tick(job.id) == before
     shift_clock(store.url, job, 2.0)
     assert store.jobs.tick(job.id) >= before + 2.0
-
-
-def test_trial_slots_are_given_out_exactly(store: StudyStore, job: Job) -> None:
-    def take(_: int) -> int:
-        taken = 0
-        while store.jobs.take_trial_slot(job.id, limit=50):
-            taken += 1
-        return taken
-
-    assert sum(in_threads(take)) == 50
-
-
-def test_without_a_limit_there_is_always_a_slot(store: StudyStore, job: Job) -> None:
-    assert all(store.jobs.take_trial_slot(job.id, limit=None) for _ in range(5))
-
-
-def test_slots_whose_trials_were_never_made_come_back(store: StudyStore, job: Job) -> None:
-    def take(limit: int = 2) -> bool:
-        return store.jobs.take_trial_slot(job.id, limit=limit)
-
-    assert [take(), take(), take()] == [True, True, False]
-    assert take(limit=3)
-    assert store.jobs.return_trial_slots(job.id, asked=1, limit=2)
-    assert [take(), take()] == [True, False]
-    assert not store.jobs.return_trial_slots(job.id, asked=2, limit=2)
-    assert not take()

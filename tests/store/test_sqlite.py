@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.store import StudyStore
+from search.store import StudyStore, WorkerIdentity
 from spaces.errors import StoreError
 from tests.store.harness import some_spec
 
@@ -55,6 +55,17 @@ def test_a_path_may_hold_braces(tmp_path: Path) -> None:
     assert store.jobs.get(store.jobs.create(some_spec()).id)
     assert (tmp_path / "a{b}{0}" / "athanor.db").is_file()
     store.close()
+
+
+def test_the_silence_of_workers_is_told_while_one_of_them_holds_the_write_lock(
+    store: StudyStore,
+) -> None:
+    """Or a worker that is stopped within a transaction could not be found, and killed."""
+    store.beats.wait(WorkerIdentity(id="stopped", host="here", device="cpu"))
+    stopped = sqlite3.connect(str(sa.make_url(store.url).database), isolation_level=None)
+    stopped.execute("BEGIN IMMEDIATE")
+    assert store.beats.silence(["stopped"]).keys() == {"stopped"}
+    stopped.close()
 
 
 def test_connections_are_durable_and_do_not_block_readers(

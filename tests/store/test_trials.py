@@ -145,6 +145,20 @@ def test_a_report_says_when_to_stop(store: StudyStore) -> None:
     assert not trials.report(first, epoch=2, score=0.1)
 
 
+def test_who_takes_a_trial_over_at_its_rung_judges_it_as_its_first_holder_did(
+    store: StudyStore,
+) -> None:
+    trials = store.trials(store.jobs.create(some_spec(discard_after=1, keep=1)))
+    first, second = trials.ask(), trials.ask()
+    assert not trials.report(first, epoch=1, score=0.5)
+    assert not trials.report(second, epoch=1, score=0.9)
+    again = trials.reopen(first)
+    assert not trials.report(again, epoch=1, score=0.5)
+    third = trials.ask()
+    assert trials.report(third, epoch=1, score=0.4)
+    assert trials.report(trials.reopen(third), epoch=1, score=0.4)
+
+
 @pytest.mark.parametrize("ending", ["complete", "pruned", "failed"])
 def test_a_trial_ends_once(store: StudyStore, job: Job, ending: Ending) -> None:
     trials = store.trials(job)
