@@ -82,7 +82,6 @@ class Plan(Value):
     search_seconds: float | None
     space: CnnSpace
     limits: Limits
-    first_trials: tuple[dict[str, Any], ...]
     finalists: int
     survivors: int
     folds: int
@@ -91,6 +90,7 @@ class Plan(Value):
     image_shape: tuple[int, int, int]
     data_fingerprint: str
     folds_hash: str
+    first_trials: tuple[dict[str, Any], ...] = ()
 
     @property
     def races(self) -> bool:

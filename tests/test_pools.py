@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -122,8 +123,40 @@ def test_a_worker_that_does_not_even_beat_is_killed(
     with LocalPool(command, store=store, size=1, progress=store.work_done) as pool:
         stopped = watch(pool, partial(busy, store, job, 1))[0]
         os.kill(stopped, signal.SIGSTOP)
-        (other,) = watch(pool, partial(busy, store, job, 2))
-        assert other != stopped and not alive(stopped)
+        watch(pool, lambda: not alive(stopped))
+        (other,) = watch(pool, partial(busy, store, job, 1))
+        assert other != stopped
+
+
+def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
+    store: StudyStore, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may have been stopped within a transaction: then all others are silent, too."""
+    monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
+    command = WorkerCommand(
+        store_url=store.url,
+        artifacts=tmp_path / "artifacts",
+        cache=CACHE,
+        threads=1,
+        job_id=job.id,
+    )
+    with LocalPool(command, store=store, size=2, progress=lambda: 0.0) as pool:
+        stopped, other = watch(pool, lambda: two_of(busy(store, job, 1)))
+        os.kill(stopped, signal.SIGSTOP)
+        writer = sqlite3.connect(str(tmp_path / "athanor.db"), isolation_level=None, timeout=60.0)
+        writer.execute("BEGIN IMMEDIATE")
+        end = time.monotonic() + LIMIT_SECONDS
+        while alive(stopped):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert alive(other)
+        writer.close()
+        assert alive(other)
+
+
+def two_of(processes: list[int]) -> list[int]:
+    return processes if len(processes) == 2 else []
 
 
 def busy(store: StudyStore, job: Job, epochs: int) -> list[int]:

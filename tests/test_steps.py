@@ -14,7 +14,7 @@ import pytest
 
 from search.folds import JUDGING_FOLD, Folds
 from search.job import Job, JobSpec, JobState
-from search.store import FoldTask, StaleFence, StudyStore
+from search.store import FoldTask, Lease, StaleFence, StudyStore
 from spaces.errors import WorkerUnfit
 from tests.small_job import CACHE, SPEC, worked
 from workers.finalist import run_fold
@@ -22,7 +22,7 @@ from workers.heartbeat import Heartbeat, Stopped
 from workers.steps import MAX_ATTEMPTS, Waiting, next_step
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
-from workers.worker import MAX_PREPARATIONS, Worker
+from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker
 
 
 def failing(fold: int, failure: Exception) -> Any:
@@ -143,12 +143,16 @@ def test_workers_ask_one_after_the_other_and_who_lost_the_lease_asks_for_nothing
     store, job, worker = prepared(tmp_path, trials=2)
     slow = store.leases.claim(f"{job.id}/trials", owner="slow")
     assert slow is not None
-    with bench_of(store, job, worker) as bench, pytest.raises(Waiting):
-        next_step(bench, "searching")
-    assert store.trials(job).records() == []
-    store.leases.release(slow)
     with bench_of(store, job, worker) as bench:
-        take_steps(bench, "searching")
+        next_step(bench, "searching")
+        assert store.trials(job).records() == []
+        store.leases.release(slow)
+        store.trials(job).ask()
+        assert store.leases.claim(f"{job.id}/trial/0", owner="other") is not None
+        next_step(bench, "searching")
+        with pytest.raises(Waiting):
+            next_step(bench, "searching")
+    assert [record.state for record in store.trials(job).records()] == ["running", "complete"]
     with pytest.raises(StaleFence), store.fenced(slow):
         store.trials(job).ask()
     assert len(store.trials(job).records()) == 2
@@ -245,6 +249,36 @@ def test_a_verification_that_is_killed_is_tried_again(
     store.close()
 
 
+def test_a_verification_that_always_dies_fails_the_job_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.MAX_LANDINGS", 2)
+    store, job, worker = prepared(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/bin/false")
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="with status 1"):
+                worker.run()
+        worker.run()
+    error = store.jobs.get(job.id).error
+    assert error is not None and "2 attempts; the last one: RuntimeError: the verif" in error
+    store.close()
+
+
+def test_a_search_without_any_score_ends_some_time_after_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.1)
+    monkeypatch.setattr("workers.steps.MAX_FRUITLESS", 2)
+    monkeypatch.setattr("workers.steps.run_trial", diverge)
+    job, _ = worked(tmp_path, trials=None, budget="60s")
+    assert job.state == "failed" and "none finished an epoch" in str(job.error)
+
+
+def diverge(bench: Workbench, trial: Any, lease: Lease) -> None:
+    bench.trials.tell(trial, "diverged")
+
+
 def test_a_preparation_that_kills_its_workers_fails_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,7 +344,9 @@ def test_a_worker_prefers_another_job_to_one_whose_work_others_hold(tmp_path: Pa
     assert store.leases.claim(f"{first.id}/prepare", owner="other") is not None
     assert store.leases.claim(f"{second.id}/x", owner="other") is not None
     assert store.leases.claim(f"{second.id}/y", owner="other") is not None
-    worker._work_on(first)
+    for _ in range(MANY_WAITS):
+        assert preferred() == first.id
+        worker._work_on(first)
     assert preferred() == second.id
     store.jobs.pause(second.id, paused=True)
     assert preferred() == first.id  # better than none

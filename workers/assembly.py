@@ -42,7 +42,8 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     with new_folder(folder) as staging:
         entries = _write_networks(bench, members, shares, staging)
         write_manifest(staging, _manifest(bench, entries, scores))
-        bench.heartbeat.progressed()
+        bench.heartbeat.expect(None)
+        bench.heartbeat.check()
         probabilities = _verified(bench, members, staging)
         scores |= _open_test(bench, probabilities)
         write_manifest(staging, _manifest(bench, entries, scores))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.store import StudyStore
@@ -105,9 +106,30 @@ class _Slot:
     silent: bool = False
 
     @property
+    def stopped(self) -> bool:
+        """Whether its process does not run because of a signal."""
+        process = self.process
+        with suppress(psutil.NoSuchProcess):
+            return process is not None and _is_stopped(process.pid)
+        return False
+
+    def silence(self, seconds: dict[str, float]) -> float:
+        """Return for how long its worker has been silent, by the store's record of beats."""
+        since = time.monotonic() - self.started_at
+        silent = seconds.get(self.name, since)
+        if silent < since:
+            return silent
+        return since - FIRST_BEAT_SECONDS  # it has not beaten yet: the row is another one's
+
+    @property
     def running(self) -> bool:
         """Whether its process is alive."""
         return self.process is not None and self.process.poll() is None
+
+
+def _is_stopped(pid: int) -> bool:
+    status: str = psutil.Process(pid).status()
+    return status == psutil.STATUS_STOPPED
 
 
 class LocalPool:
@@ -207,13 +229,15 @@ class LocalPool:
         """Kill workers whose pulse has stopped: their leases have run out.
 
         They must be silent at two looks: when a store comes back, or this machine wakes up, all
-        of them seem to have been for a moment.
+        of them seem to have been for a moment. While nobody can write, only those are to blame
+        that are stopped: one of them may be stopped within a transaction.
         """
         silence = self._store.beats.silence([slot.name for slot in self._slots])
+        silent = [slot for slot in self._slots if slot.silence(silence) > SILENT_SECONDS]
+        if not all(slot.stopped for slot in silent) and not self._store.beats.writable():
+            silent = [slot for slot in silent if slot.stopped]
         for slot in self._slots:
-            since = time.monotonic() - slot.started_at
-            silent = silence.get(slot.name, since - FIRST_BEAT_SECONDS) > SILENT_SECONDS
-            before, slot.silent = slot.silent, silent
+            before, slot.silent = slot.silent, slot in silent
             process = slot.process
             if before and slot.silent and process is not None:
                 process.kill()

@@ -22,7 +22,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from search.store import StudyStore
-from spaces.errors import AthanorError, JobFailed
+from spaces.errors import AthanorError, JobFailed, StoreError
 from workers.pool import LOCAL, LocalPool, RaySlots, WorkerCommand
 
 LOOPBACK = "127.0.0.1"
@@ -69,9 +69,10 @@ def run_slot(config: dict[str, Any]) -> None:
                     tune.report({"slot": config["slot"]})
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
-    except JobFailed as failure:
-        if command.job_id is None:
-            raise  # one job's trouble: Tune starts the slot again, for the other jobs
+    except (JobFailed, StoreError) as failure:
+        if command.job_id is None:  # a service outlives one job's trouble, and its database's
+            time.sleep(REPORT_SECONDS)
+            raise  # Tune starts the slot again
         tune.report({"slot": config["slot"], "failure": str(failure)})
     except AthanorError as failure:  # Tune would start the slot again for ever
         tune.report({"slot": config["slot"], "failure": str(failure)})

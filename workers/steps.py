@@ -26,6 +26,8 @@ from workers.workbench import Workbench
 MAX_ATTEMPTS = 3  # at one piece of work; fewer than the deaths after which the pool gives up
 MAX_LANDINGS = 10  # attempts at the last step: by then the whole job's work is at stake
 MIN_FOLD_SECONDS = 0.3  # of training; with less time than this a fold is not begun
+ASKING_SECONDS = 0.05  # that another worker takes to ask for a trial, about
+MAX_FRUITLESS = 30  # trials without any score, after which no more are asked for in overtime
 MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
 
 
@@ -64,13 +66,13 @@ def _unheld_trial(bench: Workbench) -> Trial | None:
 
 
 def _next_trial(bench: Workbench) -> Trial | None:
-    """Ask for one more trial; None once there are enough, and the landing has been planned.
+    """Ask for one more trial; None if another worker asks, or the landing has been planned.
 
     Workers do so one after the other, under one lease: so there are exactly as many trials as
     were wanted, and the landing knows them all.
 
     Raises:
-        Waiting: another worker asks, or the last trials have not ended yet.
+        Waiting: there are enough trials, but the last ones have not ended yet.
     """
     with bench.lease("trials") as lease:
         searching = lease is not None and _is_in(bench, "searching")
@@ -79,7 +81,9 @@ def _next_trial(bench: Workbench) -> Trial | None:
         running = searching and bool(bench.trials.running())
         if searching and not running:
             _plan_landing(bench)
-    if lease is None or running:
+    if lease is None:
+        bench.heartbeat.interrupted.wait(ASKING_SECONDS)
+    if running:
         raise Waiting
     return None
 
@@ -93,8 +97,10 @@ def _wants_trial(bench: Workbench) -> bool:
         begun = sum(record.state not in ("waiting", "infeasible") for record in records)
         if begun >= limit:
             return False
-    in_time = bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0
-    return in_time or not bench.trials.leaderboard()
+    if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
+        return True
+    trained = sum(record.state != "infeasible" for record in records)
+    return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 
 
 def _ask(bench: Workbench) -> Trial:
@@ -159,9 +165,7 @@ def _land(bench: Workbench) -> None:
         seconds = seconds_for(bench, task, free)
         least = MIN_FOLD_SECONDS + fold_overhead(bench, task, records[task.trial])
         if seconds < least:
-            last = task if task.fold == JUDGING_FOLD else _least_missed(bench, free)
-            if not _is_last_hope(last, planned):
-                _skip(bench, last)
+            if _skip(bench, task if task.fold == JUDGING_FOLD else _least_missed(bench, free)):
                 return
             seconds = least
         if _run_fold(bench, task, seconds):
@@ -180,19 +184,18 @@ def _least_missed(bench: Workbench, free: list[FoldTask]) -> FoldTask:
     return (fresh or free)[-1]
 
 
-def _is_last_hope(task: FoldTask, tasks: list[FoldTask]) -> bool:
-    """Whether no other fold has, or may still have, a network for the ensemble."""
-    networks = [other for other in tasks if other.fold != JUDGING_FOLD]
-    return task.fold != JUDGING_FOLD and not any(
-        other.done or (other.pending and other != task) for other in networks
-    )
+def _skip(bench: Workbench, task: FoldTask) -> bool:
+    """Give a fold up for which there is no time, unless somebody trains it.
 
-
-def _skip(bench: Workbench, task: FoldTask) -> None:
-    """Give a fold up for which there is no time, unless somebody trains it."""
+    False if it must be trained all the same: no other fold has, or may have, a network.
+    """
     with bench.lease(f"fold/{task.trial}/{task.fold}") as lease:
-        if lease is not None and task in bench.store.folds.all(bench.job.id):
-            _give_up(bench, task, lease, reason="no time left")
+        if lease is None or task not in bench.store.folds.all(bench.job.id):
+            return True
+        if not bench.store.folds.spare(task, reason="no time left"):
+            return False
+        tidy(bench.files.finalist(task.trial, task.fold), until=lease.fence)
+        return True
 
 
 def _fold_key(bench: Workbench, task: FoldTask) -> str:

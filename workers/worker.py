@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ from workers.workbench import Workbench
 POLL_SECONDS = 0.2  # between two looks for work in a job when others hold all there is
 IDLE_SECONDS = 0.5  # between two looks for a job
 UNFIT_SECONDS = 60.0  # for which a worker leaves a job alone that it cannot work on from here
-WAITING_SECONDS = 5.0  # for which it prefers other jobs to one whose work others hold
+MANY_WAITS = 10  # polls in a row of a job whose work others hold; then other jobs go first
+WAITING_SECONDS = 5.0  # for which they do
 MAX_PREPARATIONS = 3  # attempts; fewer than the deaths after which the pool gives up
 DATA_KEPT = 2  # data sets in memory, for workers that go from one job to another
 CRASHED = 3  # exit status of a worker that met an error it does not know
@@ -63,6 +64,7 @@ class Worker:
         self._seen_at = float("-inf")
         self._unfit_until: dict[str, float] = {}
         self._waits_until: dict[str, float] = {}
+        self._waits: Counter[str] = Counter()
 
     def run(self) -> None:
         """Work until interrupted; with a job's id, until that job has ended.
@@ -195,12 +197,16 @@ class Worker:
                 return
             try:
                 next_step(bench, job.state)
+                self._waits.pop(job.id, None)
             except Waiting:
                 self._wait_at(job)
 
     def _wait_at(self, job: Job) -> None:
-        """Wait a moment for those who hold a job's work; other jobs go first for a while."""
-        self._waits_until[job.id] = time.monotonic() + WAITING_SECONDS
+        """Wait a moment for those who hold a job's work; after some, other jobs go first."""
+        self._waits[job.id] += 1
+        if self._waits[job.id] >= MANY_WAITS:
+            del self._waits[job.id]
+            self._waits_until[job.id] = time.monotonic() + WAITING_SECONDS
         self.interrupted.wait(POLL_SECONDS)
 
     def _turn_is_over(self, job: Job) -> bool:

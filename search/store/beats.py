@@ -1,5 +1,6 @@
 """A worker's beat: one transaction a second in which it says that it lives, and hears the news."""
 
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from search.store.database import Table, clock, insert_new
 from search.store.fences import Lease
 from search.store.jobs import count_time
 from search.store.leases import prolong
-from search.store.patience import patient
+from search.store.patience import is_away, patient
 from search.store.tables import jobs, leases, workers
 
 LOST_SECONDS = 60.0  # of silence, after which a worker is no longer listed
@@ -108,6 +109,19 @@ class Beats(Table):
         query = sa.select(workers.c.id, silent).where(workers.c.id.in_(worker_ids))
         with self._reader.connect() as connection:
             return {row.id: row.silent for row in connection.execute(query)}
+
+    def writable(self) -> bool:
+        """Whether a beat could be written now; it may wait for another writer first."""
+        probe = {"id": f"probe/{uuid.uuid4().hex}", "host": "", "device": "", "seen_at": clock()}
+        try:
+            with self._engine.begin() as connection:
+                insert_new(connection, workers, probe)
+                connection.execute(sa.delete(workers).where(workers.c.id == probe["id"]))
+        except sa.exc.DBAPIError as failure:
+            if is_away(failure):
+                return False
+            raise
+        return True
 
 
 def _see(

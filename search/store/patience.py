@@ -8,6 +8,7 @@ import functools
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -67,15 +68,19 @@ class Patience:
                 if waited > PATIENCE_SECONDS or not is_away(failure):
                     raise
                 if waited > TOLD_AFTER and not told:
-                    self.tell(f"waiting for {self.what}: {reason(failure)}")
+                    self._tell(f"waiting for {self.what}: {reason(failure)}")
                     told = True
                 if self.wait(pause):
                     raise
             else:
                 if told:
-                    self.tell(f"{self.what} is back after {time.monotonic() - begin:.0f} seconds")
+                    self._tell(f"{self.what} is back after {time.monotonic() - begin:.0f} seconds")
                 return done
             pause = min(2.0 * pause, LONGEST_PAUSE)
+
+    def _tell(self, message: str) -> None:
+        with suppress(OSError):  # messages may go to the disk that is full
+            self.tell(message)
 
 
 def patient(method: Method) -> Method:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from search.folds import JUDGING_FOLD
 from search.store.database import Table, clock, lock_table
 from search.store.patience import patient
 from search.store.tables import fold_results, test_openings
@@ -105,20 +106,44 @@ class FoldResults(Table):
         """Record a trained fold whose files are written."""
         self._end(task, state="done", files=files, accuracy=accuracy, report=report)
 
+    @patient
+    def spare(self, task: FoldTask, *, reason: str) -> bool:
+        """Give a fold up unless it is the last hope; return whether it is given up now.
+
+        That is a fold besides which no other one, the judging fold apart, has a network for
+        the ensemble or may still have one.
+        """
+        others = (
+            sa.select(sa.func.count())
+            .where(fold_results.c.job_id == task.job_id, fold_results.c.fold != JUDGING_FOLD)
+            .where(fold_results.c.state.in_(("planned", "done")))
+            .where(sa.or_(fold_results.c.trial != task.trial, fold_results.c.fold != task.fold))
+        )
+        with self._engine.begin() as connection:
+            lock_table(connection, fold_results)
+            if task.fold != JUDGING_FOLD and not connection.scalar(others):
+                return False
+            end = {"state": "given up", "report": {"reason": reason}}
+            connection.execute(_planned(task).values(end))
+            return True
+
     def give_up(self, task: FoldTask, *, reason: str) -> None:
         """Record that a fold will have no result, and why."""
         self._end(task, state="given up", report={"reason": reason})
 
     @patient
     def _end(self, task: FoldTask, **values: Any) -> None:
-        change = sa.update(fold_results).where(
-            fold_results.c.job_id == task.job_id,
-            fold_results.c.trial == task.trial,
-            fold_results.c.fold == task.fold,
-            fold_results.c.state == "planned",
-        )
         with self._engine.begin() as connection:
-            connection.execute(change.values(**values))
+            connection.execute(_planned(task).values(**values))
+
+
+def _planned(task: FoldTask) -> sa.Update:
+    return sa.update(fold_results).where(
+        fold_results.c.job_id == task.job_id,
+        fold_results.c.trial == task.trial,
+        fold_results.c.fold == task.fold,
+        fold_results.c.state == "planned",
+    )
 
 
 class TestOpenings(Table):

@@ -1,8 +1,9 @@
 """Results of folds and openings of test sets are written once."""
 
+from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.store import StudyStore
-from tests.store.harness import in_threads, some_spec
+from tests.store.harness import THREADS, in_threads, some_spec
 
 
 def test_folds_are_planned_best_finalist_first_and_only_once(store: StudyStore, job: Job) -> None:
@@ -48,6 +49,19 @@ def test_a_fold_that_was_given_up_stays_so_and_says_why(store: StudyStore, job: 
     (task,) = store.folds.all(job.id)
     assert not task.done and not task.pending and task.files is None
     assert (task.state, task.report) == ("given up", {"reason": "no time left"})
+
+
+def test_of_folds_that_are_given_up_at_once_one_is_spared(store: StudyStore, job: Job) -> None:
+    store.folds.plan(job.id, trials=[7, 3], folds=(JUDGING_FOLD, 1, 2, 3, 4))
+    tasks = [task for task in store.folds.all(job.id) if task.fold != JUDGING_FOLD]
+    assert len(tasks) == THREADS
+    given_up = in_threads(lambda number: store.folds.spare(tasks[number], reason="no time left"))
+    left = [t for t in store.folds.all(job.id) if t.pending and t.fold != JUDGING_FOLD]
+    assert given_up.count(False) == len(left) == 1
+    heat = store.folds.all(job.id)[0]
+    assert heat.fold == JUDGING_FOLD and store.folds.spare(heat, reason="no time left")
+    store.folds.record(left[0], files="f", accuracy=0.5, report={})
+    assert not any(t.pending for t in store.folds.all(job.id) if t.trial == heat.trial)
 
 
 def test_a_job_opens_its_test_set_once(store: StudyStore) -> None:
