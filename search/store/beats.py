@@ -1,7 +1,7 @@
 """A worker's beat: one transaction a second in which it says that it lives, and hears the news."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -100,13 +100,13 @@ class Beats(Table):
             return [WorkerRecord(**row._mapping) for row in rows]
 
     @patient
-    def silence(self, worker_ids: Collection[str]) -> dict[str, float]:
+    def silence(self, worker_ids: Iterable[str]) -> dict[str, float]:
         """Return for how many seconds each of these workers has been silent, if it ever beat.
 
         It waits for no writer: one of these workers may be stopped within a transaction.
         """
         silent = (clock() - workers.c.seen_at).label("silent")
-        query = sa.select(workers.c.id, silent).where(workers.c.id.in_(worker_ids))
+        query = sa.select(workers.c.id, silent).where(workers.c.id.in_(list(worker_ids)))
         with self._reader.connect() as connection:
             return {row.id: row.silent for row in connection.execute(query)}
 
