@@ -229,13 +229,16 @@ class LocalPool:
         """Kill workers whose pulse has stopped: their leases have run out.
 
         They must be silent at two looks: when a store comes back, or this machine wakes up, all
-        of them seem to have been for a moment. While nobody can write, only those are to blame
-        that are stopped: one of them may be stopped within a transaction.
+        of them seem to have been for a moment. If one of them is stopped, it may be so within a
+        transaction, for which the others wait; whoever is silent because nobody can write lives.
         """
         silence = self._store.beats.silence([slot.name for slot in self._slots])
         silent = [slot for slot in self._slots if slot.silence(silence) > SILENT_SECONDS]
-        if not all(slot.stopped for slot in silent) and not self._store.beats.writable():
-            silent = [slot for slot in silent if slot.stopped]
+        stopped = [slot for slot in silent if slot.stopped]
+        if stopped:
+            silent = stopped
+        elif silent and not self._store.beats.writable():
+            silent = []
         for slot in self._slots:
             before, slot.silent = slot.silent, slot in silent
             process = slot.process
