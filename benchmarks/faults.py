@@ -1,6 +1,6 @@
 """Faults of every kind, given to real searches on real stores, and what they cost.
 
-    python benchmarks/faults.py --quick      about a minute: rows 1, 2, 3 and 9 in small
+    python benchmarks/faults.py --quick      under a minute: rows 1, 2, 3 and 9 in small
     python benchmarks/faults.py              all rows, about an hour; --rows 1,2 for some of them
     python benchmarks/faults.py --rivals     the same faults for plain Optuna and for Ray Tune
     python benchmarks/faults.py --scale      many workers, many trials

@@ -48,7 +48,7 @@ def _many(runs: Iterable[Run], *, at_once: int = 1) -> Run:
 
 
 def quick() -> list[Row]:
-    """Return rows that take about a minute, a few at a time."""
+    """Return rows that take less than a minute, a few at a time."""
     rows = []
     for backend in BACKENDS:
         points = partial(some_points, backend=backend, points=(26, 45))
