@@ -10,8 +10,6 @@ from tests.postgres import PostgresServer, binaries
 # Workers and training children run side by side on as few as two cores. With a thread pool
 # each they fight for them and tests run into their timeouts; it must be set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Workers of two threads must not spin while they wait for each other: other tests run beside them.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
