@@ -144,13 +144,20 @@ def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
     with LocalPool(command, store=store, size=2, progress=lambda: 0.0) as pool:
         stopped, other = watch(pool, lambda: two_of(busy(store, job, 1)))
         os.kill(stopped, signal.SIGSTOP)
-        writer = sqlite3.connect(str(tmp_path / "athanor.db"), isolation_level=None, timeout=60.0)
-        writer.execute("BEGIN IMMEDIATE")
         names = {slot.process.pid: slot.name for slot in pool._slots if slot.process is not None}
         end = time.monotonic() + LIMIT_SECONDS
-        while alive(stopped) or store.beats.silence(names.values())[names[other]] < 7.0:
+
+        def silence(process: int) -> float:
             assert time.monotonic() < end and alive(other)
             time.sleep(0.05)
+            return store.beats.silence(names.values())[names[process]]
+
+        while silence(stopped) < 2.0:
+            pass
+        writer = sqlite3.connect(str(tmp_path / "athanor.db"), isolation_level=None, timeout=60.0)
+        writer.execute("BEGIN IMMEDIATE")
+        while silence(other) < 7.0 or alive(stopped):
+            pass
         writer.close()
 
 
