@@ -9,9 +9,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -129,6 +131,13 @@ class Services:
         finally:
             store.close()
 
+    def end(self) -> None:
+        """Kill what is left: a container's end takes its daemons along, such as those of Ray."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("ATHANOR_ARTIFACTS") == str(self._folder / "artifacts"):
+                    process.kill()
+
     def start(self, name: str, *more: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [*self.command(name), *more],
@@ -141,7 +150,9 @@ class Services:
 @pytest.fixture
 def services(server: PostgresServer, tmp_path: Path) -> Iterator[Services]:
     server.create_owned("athanor")
-    yield Services(server, tmp_path)
+    made = Services(server, tmp_path)
+    yield made
+    made.end()
     server.drop_owned("athanor")
 
 
