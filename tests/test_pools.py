@@ -49,17 +49,21 @@ def job(store: StudyStore) -> Job:
     return store.jobs.create(JobSpec.parse(SPEC))
 
 
-@pytest.fixture(params=["local", "ray"])
-def pool_of_two(
-    request: pytest.FixtureRequest, store: StudyStore, job: Job, tmp_path: Path
-) -> MakePool:
-    command = WorkerCommand(
+@pytest.fixture
+def command(store: StudyStore, job: Job, tmp_path: Path) -> WorkerCommand:
+    return WorkerCommand(
         store_url=store.url,
         artifacts=tmp_path / "artifacts",
         cache=CACHE,
         threads=1,
         job_id=job.id,
     )
+
+
+@pytest.fixture(params=["local", "ray"])
+def pool_of_two(
+    request: pytest.FixtureRequest, store: StudyStore, command: WorkerCommand
+) -> MakePool:
     if request.param == "local":
         return lambda: LocalPool(command, store=store, size=2, progress=store.work_done)
     from workers.ray_pool import RayPool
@@ -109,17 +113,10 @@ def test_a_pool_that_is_stopped_leaves_no_worker_and_no_lease(
 
 
 def test_a_worker_that_does_not_even_beat_is_killed(
-    store: StudyStore, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: StudyStore, job: Job, command: WorkerCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
-    command = WorkerCommand(
-        store_url=store.url,
-        artifacts=tmp_path / "artifacts",
-        cache=CACHE,
-        threads=1,
-        job_id=job.id,
-    )
     with LocalPool(command, store=store, size=1, progress=store.work_done) as pool:
         stopped = watch(pool, partial(busy, store, job, 1))[0]
         os.kill(stopped, signal.SIGSTOP)
@@ -129,18 +126,15 @@ def test_a_worker_that_does_not_even_beat_is_killed(
 
 
 def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
-    store: StudyStore, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: StudyStore,
+    job: Job,
+    command: WorkerCommand,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """It may have been stopped within a transaction: then all others are silent, too."""
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
-    command = WorkerCommand(
-        store_url=store.url,
-        artifacts=tmp_path / "artifacts",
-        cache=CACHE,
-        threads=1,
-        job_id=job.id,
-    )
     with LocalPool(command, store=store, size=2, progress=lambda: 0.0) as pool:
         stopped, other = watch(pool, lambda: two_of(busy(store, job, 1)))
         os.kill(stopped, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""A worker in this very process: what one fold meets does not end the job."""
+"""The steps of one job, taken in this very process: what one of them meets does not end the job."""
 
 import os
 import sys
@@ -6,23 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from search.folds import JUDGING_FOLD, Folds
 from search.job import Job, JobSpec, JobState
 from search.store import FoldTask, Lease, StaleFence, StudyStore
-from spaces.errors import WorkerUnfit
 from tests.small_job import CACHE, SPEC, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Heartbeat, Stopped
 from workers.steps import MAX_ATTEMPTS, Waiting, next_step
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
-from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker
+from workers.worker import Worker
 
 
 def failing(fold: int, failure: Exception) -> Any:
@@ -57,28 +54,6 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
     monkeypatch.setattr("workers.steps.run_fold", failing(1, RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         worked(tmp_path)
-
-
-def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_path: Path) -> None:
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse(SPEC))
-
-    def worker(artifacts: str, *, job_id: str | None = None) -> Worker:
-        folder = tmp_path / artifacts
-        return Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job_id)
-
-    first = worker("here", job_id=job.id)
-    first._work_on(job)  # prepares it
-    assert store.jobs.get(job.id).state == "searching"
-    with pytest.raises(WorkerUnfit, match=f"data and the artifacts of {job.id}, but: .*there"):
-        worker("there", job_id=job.id).run()
-    elsewhere = worker("there")
-    elsewhere._work_on(store.jobs.get(job.id))
-    assert elsewhere._next_job() is None
-    assert store.jobs.get(job.id).state == "searching"
-    first.run()
-    assert store.jobs.get(job.id).state == "done"
-    store.close()
 
 
 def test_the_last_step_is_tried_more_often_than_a_trial(
@@ -277,80 +252,6 @@ def test_a_search_without_any_score_ends_some_time_after_its_time(
 
 def diverge(bench: Workbench, trial: Any, lease: Lease) -> None:
     bench.trials.tell(trial, "diverged")
-
-
-def test_a_preparation_that_kills_its_workers_fails_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def dying(*_: Any, **__: Any) -> None:
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr("workers.worker.prepare", dying)
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse(SPEC))
-
-    def work() -> None:
-        folder = tmp_path / "artifacts"
-        Worker(store, artifacts=folder, cache=CACHE, parent=os.getppid(), job_id=job.id).run()
-
-    for _ in range(MAX_PREPARATIONS):
-        with pytest.raises(RuntimeError, match="killed"):
-            work()
-    work()
-    error = store.jobs.get(job.id).error
-    assert error is not None and "3 attempts; the last one: RuntimeError: killed" in error
-    store.close()
-
-
-def test_a_worker_without_the_data_leaves_the_job_alone_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(tmp_path / "gone.npz")}))
-    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
-    worker._work_on(job)
-    assert store.jobs.get(job.id).state == "preparing"
-    assert worker._next_job() is None
-    monkeypatch.setattr("workers.worker.time", SimpleNamespace(monotonic=lambda: 1e12))
-    assert worker._next_job() == store.jobs.get(job.id)
-    store.close()
-
-
-def test_data_that_were_replaced_are_read_again(tmp_path: Path) -> None:
-    file, store = tmp_path / "small.npz", StudyStore(f"sqlite:///{tmp_path}/a.db", create=True)
-    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
-    job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(file)}))
-    prints = []
-    for seed in (0, 1):
-        images = np.random.default_rng(seed).integers(0, 255, (40, 8, 8), dtype=np.uint8)
-        np.savez(file, images=images, labels=np.arange(40) % 2)
-        assert worker._load(job) is worker._load(job)
-        prints.append(worker._load(job).train_fingerprint)
-    assert prints[0] != prints[1]
-    store.close()
-
-
-def test_a_worker_prefers_another_job_to_one_whose_work_others_hold(tmp_path: Path) -> None:
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    first, second = (store.jobs.create(JobSpec.parse(SPEC)) for _ in range(2))
-    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
-
-    def preferred() -> str:
-        job = worker._next_job()
-        assert job is not None
-        return job.id
-
-    assert preferred() == first.id
-    assert store.leases.claim(f"{first.id}/prepare", owner="other") is not None
-    assert store.leases.claim(f"{second.id}/x", owner="other") is not None
-    assert store.leases.claim(f"{second.id}/y", owner="other") is not None
-    for _ in range(MANY_WAITS):
-        assert preferred() == first.id
-        worker._work_on(first)
-    assert preferred() == second.id
-    store.jobs.pause(second.id, paused=True)
-    assert preferred() == first.id  # better than none
-    store.close()
 
 
 @pytest.fixture
