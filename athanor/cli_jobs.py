@@ -19,6 +19,7 @@ from athanor.tables import (
     leaderboard_table,
     print_statement,
     status_json,
+    unfit_lines,
     worker_json,
     workers_table,
 )
@@ -58,9 +59,11 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
     """Say how far a job is, and who works on it."""
     opened = Places.of(store, None).open()
     progress = Progress.read(opened, job)
-    at_work = [worker for worker in opened.beats.all() if worker.job_id == job]
+    alive = opened.beats.all()
+    at_work = [worker for worker in alive if worker.job_id == job]
+    unfit = {} if progress.job.ended else {w.id: w.unfit[job] for w in alive if job in w.unfit}
     if as_json:
-        print(json.dumps(status_json(progress, at_work)))
+        print(json.dumps({**status_json(progress, at_work), "unfit_workers": unfit}))
         return
     console = make_console()
     console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)
@@ -68,6 +71,8 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
         console.print(f"error: {progress.job.error}", markup=False, soft_wrap=True)
     if at_work:
         console.print(workers_table(at_work))
+    for line in unfit_lines(unfit):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if progress.job.state == "done":
         print_statement(console, progress)
 

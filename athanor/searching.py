@@ -21,7 +21,7 @@ from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_
 from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
 from search.store import StudyStore
-from spaces.errors import InputError, JobError, JobFailed
+from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
@@ -125,11 +125,16 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
         _state(store, progress, options, console)
         return 0
     except KeyboardInterrupt:
-        command = shlex.join(["athanor", "search", "--resume", job.id, *options.arguments()])
-        print(f"interrupted; nothing is lost: {command}", file=sys.stderr)
+        print(f"interrupted; nothing is lost: {_resuming(job, options)}", file=sys.stderr)
         return 130
+    except WorkerUnfit as failure:
+        raise WorkerUnfit(f"{failure}\nonce it does: {_resuming(job, options)}") from None
     finally:
         store.close()
+
+
+def _resuming(job: Job, options: SearchOptions) -> str:
+    return shlex.join(["athanor", "search", "--resume", job.id, *options.arguments()])
 
 
 def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console) -> None:

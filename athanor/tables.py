@@ -107,6 +107,7 @@ def worker_json(worker: WorkerRecord) -> dict[str, Any]:
         "device": worker.device,
         "job": worker.job_id,
         "doing": worker.doing,
+        "unfit": worker.unfit,
         "seconds_since_seen": round(worker.silent, 1),
     }
 
@@ -120,6 +121,14 @@ def workers_table(workers: list[WorkerRecord]) -> Table:
         doing = worker.doing or worker.job_id or "waiting for work"
         table.add_row(escape(worker.id), worker.device, doing, f"{worker.silent:.0f} s ago")
     return table
+
+
+def unfit_lines(reasons: dict[str, str]) -> list[str]:
+    """Say why workers, by name, cannot work on a job: a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for worker, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(worker)
+    return [f"left to others by {', '.join(who)}: {why}" for why, who in by_reason.items()]
 
 
 def status_json(progress: Progress, workers: list[WorkerRecord]) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 from search.job import JobSpec
 from search.store import StudyStore
 from spaces.errors import WorkerUnfit
+from tests.command import athanor
 from tests.small_job import CACHE, SPEC
-from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker
+from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker, identify
 
 
 def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_path: Path) -> None:
@@ -63,12 +64,16 @@ def test_a_preparation_that_kills_its_workers_fails_the_job(
 def test_a_worker_without_the_data_leaves_the_job_alone_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    url = f"sqlite:///{tmp_path}/athanor.db"
+    store = StudyStore(url, create=True)
     job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(tmp_path / "gone.npz")}))
     worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
     worker._work_on(job)
     assert store.jobs.get(job.id).state == "preparing"
     assert worker._next_job() is None
+    told = athanor("status", job.id, "--store", url, cwd=tmp_path).stdout
+    assert f"left to others by {identify().id}: this worker must see the data" in told
+    assert "gone.npz" in told
     monkeypatch.setattr("workers.worker.time", SimpleNamespace(monotonic=lambda: 1e12))
     assert worker._next_job() == store.jobs.get(job.id)
     store.close()

@@ -4,6 +4,7 @@ Every step is taken under a lease, so any worker can take any of them, and anoth
 take it over when its holder dies.
 """
 
+import random
 from collections.abc import Callable
 
 from optuna.trial import Trial
@@ -29,6 +30,8 @@ MIN_FOLD_SECONDS = 0.3  # of training; with less time than this a fold is not be
 ASKING_SECONDS = 0.05  # that another worker takes to ask for a trial, about
 MAX_FRUITLESS = 30  # trials without any score, after which no more are asked for in overtime
 MAX_INFEASIBLE = 300  # in a row, after which the space and its limits do not fit each other
+
+_chance = random.Random()
 
 
 class Waiting(Exception):
@@ -82,10 +85,16 @@ def _next_trial(bench: Workbench) -> Trial | None:
         if searching and not running:
             _plan_landing(bench)
     if lease is None:
-        bench.heartbeat.interrupted.wait(ASKING_SECONDS)
+        _wait_to_ask(bench)
     if running:
         raise Waiting
     return None
+
+
+def _wait_to_ask(bench: Workbench) -> None:
+    """Wait while another worker asks: the longer, the more workers may want to ask as well."""
+    workers = 1 + len(bench.trials.running())
+    bench.heartbeat.interrupted.wait(_chance.uniform(0.0, ASKING_SECONDS * workers))
 
 
 def _wants_trial(bench: Workbench) -> bool:

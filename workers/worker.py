@@ -62,7 +62,7 @@ class Worker:
         self._identity = identity or identify()
         self._data: OrderedDict[tuple[Any, ...], ImageData] = OrderedDict()
         self._seen_at = float("-inf")
-        self._unfit_until: dict[str, float] = {}
+        self._unfit: dict[str, tuple[float, str]] = {}  # jobs: left alone until when, and why
         self._waits_until: dict[str, float] = {}
         self._waits: Counter[str] = Counter()
 
@@ -86,7 +86,9 @@ class Worker:
         jobs = self._store.jobs
         if self._job_id is not None:
             return jobs.find(self._job_id)
-        unfit, waiting = _current(self._unfit_until), _current(self._waits_until)
+        now = time.monotonic()
+        unfit = {job_id for job_id, (until, _) in self._unfit.items() if until >= now}
+        waiting = {job_id for job_id, until in self._waits_until.items() if until >= now}
         return jobs.next(without=unfit | waiting) or jobs.next(without=unfit)
 
     def _wait_for_work(self) -> None:
@@ -108,14 +110,15 @@ class Worker:
             if job.state in ("queued", "preparing"):
                 self._prepare(job, heartbeat)
             else:
-                self._take_steps(self._bench(job, heartbeat))
+                bench = self._bench(job, heartbeat)
+                self._fit_after_all(job)
+                self._take_steps(bench)
         except Stopped:
             return
         except WorkerUnfit as failure:
             if self._job_id is not None:
                 raise
-            _say(str(failure))
-            self._unfit_until[job.id] = time.monotonic() + UNFIT_SECONDS
+            self._leave_alone(job, str(failure))
         except AthanorError as failure:
             self._store.jobs.stop(job.id, state="failed", error=str(failure))
         except Exception as failure:
@@ -141,10 +144,12 @@ class Worker:
             self._store.jobs.move(job.id, before="queued", after="preparing")
             if self._store.jobs.get(job.id).state != "preparing":
                 return  # another worker has prepared the job since this one looked
+            data = self._load(job)
+            self._fit_after_all(job)
             prepare(
                 self._store,
                 job,
-                data=self._load(job),
+                data=data,
                 files=JobFiles(self._artifacts, job.id),
                 cache=self._cache,
                 progress=_say,
@@ -206,8 +211,26 @@ class Worker:
         self._waits[job.id] += 1
         if self._waits[job.id] >= MANY_WAITS:
             del self._waits[job.id]
-            self._waits_until[job.id] = time.monotonic() + WAITING_SECONDS
+            now = time.monotonic()
+            current = {key: until for key, until in self._waits_until.items() if until >= now}
+            self._waits_until = {**current, job.id: now + WAITING_SECONDS}
         self.interrupted.wait(POLL_SECONDS)
+
+    def _leave_alone(self, job: Job, reason: str) -> None:
+        """Leave a job to others for a while, and tell everybody why."""
+        _say(reason)
+        now = time.monotonic()
+        self._unfit = {job_id: last for job_id, last in self._unfit.items() if last[0] >= now}
+        self._unfit[job.id] = (now + UNFIT_SECONDS, reason)
+        self._tell_unfit()
+
+    def _fit_after_all(self, job: Job) -> None:
+        if self._unfit.pop(job.id, None) is not None:
+            self._tell_unfit()
+
+    def _tell_unfit(self) -> None:
+        reasons = {job_id: reason for job_id, (_, reason) in self._unfit.items()}
+        self._store.beats.tell_unfit(self._identity, reasons)
 
     def _turn_is_over(self, job: Job) -> bool:
         """Whether another job is more in need of this worker, between two steps."""
@@ -222,13 +245,6 @@ def identify(name: str | None = None) -> WorkerIdentity:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     host = platform.node()
     return WorkerIdentity(id=name or f"{host}/{os.getpid()}", host=host, device=device)
-
-
-def _current(until: dict[str, float]) -> set[str]:
-    """Return the jobs whose time is not over yet, and forget the others."""
-    for job_id in [job_id for job_id, end in until.items() if end < time.monotonic()]:
-        del until[job_id]
-    return set(until)
 
 
 def _file_state(name: str) -> tuple[int, ...]:

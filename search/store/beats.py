@@ -1,7 +1,7 @@
 """A worker's beat: one transaction a second in which it says that it lives, and hears the news."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -43,13 +43,20 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """A worker as others see it: what it does, and for how many seconds it has been silent."""
+    """A worker as others see it.
+
+    Attributes:
+        doing: the key of the lease that it holds.
+        unfit: by job, why the worker cannot work on it.
+        silent: seconds since its last beat.
+    """
 
     id: str
     host: str
     device: str
     job_id: str | None
     doing: str | None
+    unfit: dict[str, str]
     silent: float
 
 
@@ -73,6 +80,14 @@ class Beats(Table):
         """Tell that a worker waits for work."""
         with self._engine.begin() as connection:
             _see(connection, worker, job_id=None, doing=None)
+
+    @patient
+    def tell_unfit(self, worker: WorkerIdentity, reasons: Mapping[str, str]) -> None:
+        """Tell which jobs a worker cannot work on, and why; nothing else that it told before."""
+        change = sa.update(workers).where(workers.c.id == worker.id)
+        with self._engine.begin() as connection:
+            _see(connection, worker, job_id=None, doing=None)
+            connection.execute(change.values(unfit=dict(reasons)))
 
     def bury(self, worker_id: str, *, reason: str) -> None:
         """Let others claim what a worker held that is known to be dead, and say why it died.

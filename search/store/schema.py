@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from search.store.database import Backend, backend_of
 from spaces.errors import StoreError
 
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = "athanor_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -40,6 +40,7 @@ workers = sa.Table(
     sa.Column("device", sa.String(64), nullable=False),
     sa.Column("job_id", sa.String(64)),
     sa.Column("doing", sa.String(128)),
+    sa.Column("unfit", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("seen_at", sa.Float, nullable=False),
 )
 
