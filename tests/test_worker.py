@@ -114,3 +114,15 @@ def test_a_worker_prefers_another_job_to_one_whose_work_others_hold(tmp_path: Pa
     store.jobs.pause(second.id, paused=True)
     assert preferred() == first.id  # better than none
     store.close()
+
+
+def test_a_search_whose_data_are_gone_says_how_it_goes_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/athanor.db"
+    store = StudyStore(url, create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(tmp_path / "gone.npz")}))
+    store.close()
+    places = ("--store", url, "--artifacts", tmp_path / "artifacts")
+    process = athanor("search", "--resume", job.id, *places, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "gone.npz" in process.stderr
+    assert f"once it does: athanor search --resume {job.id} --store {url}" in process.stderr
