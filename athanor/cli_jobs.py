@@ -63,7 +63,7 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
     at_work = [worker for worker in alive if worker.job_id == job]
     unfit = {} if progress.job.ended else {w.id: w.unfit[job] for w in alive if job in w.unfit}
     if as_json:
-        print(json.dumps({**status_json(progress, at_work), "unfit_workers": unfit}))
+        print(json.dumps(status_json(progress, at_work, unfit)))
         return
     console = make_console()
     console.print(progress.line(), highlight=False, markup=False, soft_wrap=True)

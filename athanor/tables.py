@@ -131,8 +131,10 @@ def unfit_lines(reasons: dict[str, str]) -> list[str]:
     return [f"left to others by {', '.join(who)}: {why}" for why, who in by_reason.items()]
 
 
-def status_json(progress: Progress, workers: list[WorkerRecord]) -> dict[str, Any]:
-    """Return how far a job is."""
+def status_json(
+    progress: Progress, workers: list[WorkerRecord], unfit: dict[str, str]
+) -> dict[str, Any]:
+    """Return how far a job is, who works on it, and, by worker, why some cannot."""
     best = progress.best
     states: dict[str, int] = {}
     for record in progress.trials:
@@ -145,6 +147,7 @@ def status_json(progress: Progress, workers: list[WorkerRecord]) -> dict[str, An
         "best_trial": None if best is None else best.number,
         "best_score": None if best is None else best.score,
         "workers": [worker_json(worker) for worker in workers],
+        "unfit_workers": unfit,
     }
 
 

@@ -76,6 +76,13 @@ def test_a_worker_without_the_data_leaves_the_job_alone_for_a_while(
     assert "gone.npz" in told
     monkeypatch.setattr("workers.worker.time", SimpleNamespace(monotonic=lambda: 1e12))
     assert worker._next_job() == store.jobs.get(job.id)
+    monkeypatch.undo()
+    images = np.random.default_rng(0).integers(0, 255, (400, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "gone.npz", images=images, labels=np.arange(400) % 2)
+    worker._work_on(store.jobs.get(job.id))
+    assert store.jobs.get(job.id).state == "searching"
+    told = athanor("status", job.id, "--store", url, cwd=tmp_path).stdout
+    assert told and "left to others" not in told
     store.close()
 
 
