@@ -1,56 +1,19 @@
-"""Every point of the space is a network that trains, and comes back from the record unchanged."""
+"""Every point of a space is a candidate within its choices, and comes back unchanged."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import optuna
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from spaces.architecture import Architecture, Head, Stage, Stem
-from spaces.cnn import MIN_SIDE, CnnSpace
-from spaces.complexity import count, measure_complexity
+from spaces.cnn import CnnSpace
 from spaces.errors import SpaceError
-from spaces.limits import Complexity, Limits
-from spaces.network import build_network, stem_width
 from spaces.recipe import Candidate, Recipe
 from spaces.recipe_space import RecipeSpace
 from spaces.values import Value
-
-DEFAULT = CnnSpace()
-FREE = CnnSpace(width_rule="free", stages=(1, 5), depth=(1, 2), width=(4, 8), kernels=(1, 3, 7))
-SMALL = CnnSpace(width=(4, 8), stages=(1, 4), depth=(1, 2), hidden=(0,))
-SPACES = {"default": DEFAULT, "free": FREE, "small": SMALL}
-
-SIMPLE = Architecture(
-    stem=Stem(width=4), stages=(Stage(depth=1, width=8, kernel=3, downsampling="max"),)
-)
-
-
-@pytest.fixture(autouse=True)
-def quiet_optuna() -> Iterator[None]:
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(level)
-
-
-def random_study(seed: int = 0) -> optuna.Study:
-    return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed), direction="maximize")
-
-
-def sample(space: CnnSpace, *, n: int, seed: int = 0, side: int = 28) -> list[Candidate]:
-    study = random_study(seed)
-    return [space.suggest(study.ask(), side=side, epochs=3) for _ in range(n)]
-
-
-def residual(width: int, *, downsampling: Any = "none", depth: int = 2) -> Stage:
-    return Stage(block="residual", depth=depth, width=width, downsampling=downsampling)
-
+from tests.candidates import DEFAULT, SIMPLE, SPACES, random_study, residual, sample
 
 # --- values ----------------------------------------------------------------------------------
 
@@ -266,136 +229,6 @@ def test_a_space_is_refused_at_once_or_never_fails(data: dict[str, Any]) -> None
         assert "\n" not in str(refusal)
         return
     assert len(sample(space, n=10)) == 10
-
-
-# --- networks --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", [28, 8])
-@pytest.mark.parametrize("space", [DEFAULT, FREE], ids=["default", "free"])
-def test_any_candidate_trains_a_step(space: CnnSpace, side: int, channels: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(4, channels, side, side, generator=generator)
-    labels = torch.tensor([0, 1, 2, 3])
-    for candidate in sample(space, n=6, seed=side + channels, side=side):
-        network = build_network(
-            candidate.architecture,
-            channels=channels,
-            classes=5,
-            dropout=candidate.recipe.dropout,
-            seed=0,
-        )
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=0.01)
-        loss = nn.functional.cross_entropy(network(images), labels)
-        torch.autograd.backward(loss)
-        assert all(parameter.grad is not None for parameter in trained)
-        optimizer.step()
-        assert torch.isfinite(nn.functional.cross_entropy(network(images), labels))
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (33, 33), (8, 8), (9, 28), (5, 5), (2, 2), (1, 1)])
-def test_widths_double_exactly_where_the_resolution_halves(shape: tuple[int, int]) -> None:
-    for candidate in sample(SMALL, n=15, side=min(shape)):
-        architecture = candidate.architecture
-        network = build_network(architecture, channels=1, classes=2).eval()
-        features: Tensor = network.stem(torch.zeros(1, 1, *shape))
-        assert features.shape[1] == stem_width(architecture.stem, channels=1)
-        for index, stage in enumerate(network.stages):
-            before, features = features.shape, stage(features)
-            after = features.shape
-            halved = (-(-before[2] // 2), -(-before[3] // 2))
-            if after[2:] == before[2:]:
-                assert after[1] == before[1] or index == 0
-            else:
-                assert after[2:] == halved and min(before[2:]) > MIN_SIDE
-                assert index == 0 or after[1] == before[1] * 2
-        assert after[1] == architecture.stages[-1].width
-
-
-@pytest.mark.parametrize(
-    ("stages", "projections"),
-    [
-        ((residual(8, depth=3),), 0),
-        ((residual(12, depth=3),), 1),
-        ((residual(8, downsampling="max", depth=3),), 1),
-        ((residual(8, downsampling="stride"), residual(8), residual(16)), 2),
-        ((Stage(depth=2, width=16),), 0),
-    ],
-    ids=["same shape", "width", "resolution", "three stages", "plain"],
-)
-def test_a_residual_block_projects_only_where_the_shape_changes(
-    stages: tuple[Stage, ...], projections: int
-) -> None:
-    architecture = Architecture(stem=Stem(width=8), stages=stages)
-    network = build_network(architecture, channels=1, classes=2)
-    kernels = [m.kernel_size for m in network.modules() if isinstance(m, nn.Conv2d)]
-    assert kernels.count((1, 1)) == projections
-
-
-def weights(network: nn.Module) -> list[Tensor]:
-    return list(network.state_dict().values())
-
-
-def test_weights_depend_on_the_seed_alone() -> None:
-    architecture = sample(DEFAULT, n=1)[0].architecture
-    first = build_network(architecture, channels=3, classes=4, seed=5)
-    torch.rand(3)
-    second = build_network(architecture, channels=3, classes=4, seed=5)
-    other = build_network(architecture, channels=3, classes=4, seed=6)
-    assert all(map(torch.equal, weights(first), weights(second)))
-    assert not all(map(torch.equal, weights(first), weights(other)))
-
-
-def test_a_seeded_build_leaves_the_random_state_of_torch_alone() -> None:
-    before = torch.random.get_rng_state()
-    build_network(SIMPLE, channels=1, classes=2, seed=1)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-# --- cost ------------------------------------------------------------------------------------
-
-
-def test_cost_of_a_convolution_and_a_linear_layer_counted_by_hand() -> None:
-    network = nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(5 * 4 * 6, 7)
-    )
-    found = count(network, torch.zeros(1, 3, 4, 6))
-    assert found.parameters == 3 * 5 * 9 + 5 * 4 * 6 * 7 + 7
-    assert found.macs == 3 * 5 * 9 * 4 * 6 + 5 * 4 * 6 * 7
-
-
-@pytest.mark.parametrize(("downsampling", "pixels"), [("max", 8 * 6), ("stride", 4 * 3)])
-def test_cost_of_an_architecture_counted_by_hand(downsampling: Any, pixels: int) -> None:
-    stage = Stage(depth=1, width=8, kernel=5, downsampling=downsampling)
-    architecture = Architecture(stem=Stem(width=4), stages=(stage,))
-    found = measure_complexity(architecture, image_shape=(8, 6, 3), classes=10)
-    norms = 2 * 4 + 2 * 8
-    assert found.parameters == 3 * 4 * 9 + 4 * 8 * 25 + norms + 8 * 10 + 10
-    assert found.macs == 3 * 4 * 9 * (8 * 6) + 4 * 8 * 25 * pixels + 8 * 10
-
-
-def test_measured_parameters_are_those_of_the_real_module() -> None:
-    for candidate in sample(DEFAULT, n=10, side=16):
-        architecture = candidate.architecture
-        network = build_network(architecture, channels=3, classes=10)
-        found = measure_complexity(architecture, image_shape=(16, 16, 3), classes=10)
-        assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
-        network.views = "one"
-        assert found == count(network.eval(), torch.zeros(1, 3, 16, 16))
-
-
-@pytest.mark.parametrize(
-    ("limits", "excess"),
-    [
-        (Limits(), {}),
-        (Limits(parameters=1000), {"parameters": 0.0}),
-        (Limits(parameters=500, macs=8000), {"parameters": 1.0, "macs": -0.5}),
-    ],
-)
-def test_excess_is_the_share_beyond_each_limit(limits: Limits, excess: dict[str, float]) -> None:
-    assert limits.excess(Complexity(parameters=1000, macs=4000)) == excess
 
 
 def test_every_field_of_the_recipe_but_two_is_sampled() -> None:

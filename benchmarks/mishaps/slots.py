@@ -16,12 +16,14 @@ from workers.pool import LOCAL, RaySlots, WorkerCommand
 from workers.ray_pool import RayPool
 
 SLOTS = 2
+EPOCHS = 30  # of a trial, which lasts for seconds: so a kill finds its victim at work
 
 
 def ray_slots_killed(ground: Ground, *, kills: int, seed: int) -> Count:
-    """Kill random slots, or the workers in them; the rows must equal those of an undisturbed job.
+    """Kill random slots or the workers in them; the rows must equal those of an undisturbed job.
 
-    A slot is killed at every other fault, which its worker survives only to hand its work back.
+    Each is at work when it is killed. A slot is killed at every other fault, which its worker
+    survives only to hand its work back.
     """
     calm, place = ground.place("sqlite", f"calm-{seed}"), ground.place("sqlite", f"ray-{seed}")
     wanted, _, _ = _run(calm, seed=seed, kills=0)
@@ -33,7 +35,7 @@ def ray_slots_killed(ground: Ground, *, kills: int, seed: int) -> Count:
 def _run(place: Place, *, seed: int, kills: int) -> tuple[list[Any], int, int]:
     """Land a job on slots of Ray; return its rows, the faults given, and how many hit work."""
     dice, store = random.Random(seed), place.store()
-    job = store.jobs.create(spec(SMALL, seed=seed, discard_after=0))
+    job = store.jobs.create(spec(SMALL, seed=seed, search_epochs=EPOCHS, discard_after=0))
     command = WorkerCommand(
         store_url=place.url,
         artifacts=place.artifacts,
@@ -44,15 +46,17 @@ def _run(place: Place, *, seed: int, kills: int) -> tuple[list[Any], int, int]:
     faults = hits = 0
     with RayPool(command, size=SLOTS, slots=RaySlots(LOCAL)) as pool:
         for number in range(kills):
-            reports = number * 4
+            reports = number * EPOCHS  # one kill for each trial
 
             def reached(reports: int = reports) -> bool:
                 pool.watch()
                 done = store.jobs.get(job.id)
-                return done.ended or (_reported(store, done) >= reports and bool(_workers(job)))
+                return done.ended or (
+                    _reported(store, done) >= reports and bool(_at_work(store, job))
+                )
 
             wait_until(reached, what=f"{reports} reports")
-            victims = sorted(_workers(job))
+            victims = sorted(_at_work(store, job))
             if store.jobs.get(job.id).ended or not victims:
                 break
             process, owner = dice.choice(victims)
@@ -81,6 +85,12 @@ def _reported(store: StudyStore, job: Job) -> int:
     if job.plan is None:
         return 0
     return sum(len(record.curve) for record in store.trials(job).records())
+
+
+def _at_work(store: StudyStore, job: Job) -> set[tuple[int, str]]:
+    """Return the process ids and names of a job's workers that hold something, by their beats."""
+    busy = {record.id for record in store.beats.all() if record.doing}
+    return {(process, name) for process, name in _workers(job) if name in busy}
 
 
 def _workers(job: Job) -> set[tuple[int, str]]:

@@ -1,0 +1,46 @@
+"""Predictions depend on neither the batch nor the moment."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.harness import CPU, candidate, run, training_of
+from workers.device import DevicePlan
+from workers.evaluation import predict_probabilities
+from workers.finalist import processor_pace
+from workers.training import Rows
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_probabilities_sum_to_one_whatever_the_batch(
+    few: Rows, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    training = run(training_of(candidate(epochs=1, dropout=0.5), few))
+    plan = DevicePlan.from_json({"dtype": dtype})
+    tolerance = 1e-5 if dtype == "float32" else 0.05
+    expected = training.predict(few.train_images, CPU)
+    for size in (1, 7, 200, 500):
+        monkeypatch.setattr("workers.evaluation.LARGEST_BATCH", size)
+        made = predict_probabilities(
+            training.network, few.train_images, normalisation=training.normalisation, plan=plan
+        )
+        assert made.shape == (200, 10) and made.dtype == np.float32
+        assert np.allclose(made.sum(1), 1.0, atol=1e-5) and (made >= 0.0).all()
+        assert np.allclose(made, expected, atol=tolerance)
+
+
+def test_predicting_changes_neither_the_network_nor_the_random_state(few: Rows) -> None:
+    training = run(training_of(candidate(epochs=1, dropout=0.5), few))
+    before = training.state()
+    training.predict(few.validation_images, CPU)
+    after = training.state()
+    assert all(torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
+
+
+def test_the_exported_networks_pace_is_that_of_the_processor(few: Rows) -> None:
+    training = run(training_of(candidate(epochs=1), few))
+    own = training.curve[-1].validation_seconds
+    assert own is not None
+    assert processor_pace(training) == own / len(few.validation_labels)
+    training.evaluation = training.evaluation.model_copy(update={"device": "cuda"})
+    assert 0.0 < processor_pace(training) != own / len(few.validation_labels)

@@ -1,0 +1,60 @@
+"""A rung judges a branch of the training, and leaves the training alone."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.training.harness import assert_equal_trainings, candidate, curve, go_on, run, training_of
+from workers.batches import Batch
+from workers.training import Rows
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_a_rung_judges_a_branch_and_leaves_the_training_alone(few: Rows, averaging: str) -> None:
+    made = candidate(augmentation="flip_shift", dropout=0.3, learning_rate=0.2, averaging=averaging)
+    judged, plain = run(training_of(made, few, rung=1)), run(training_of(made, few))
+    assert curve(judged)[1:] == curve(plain)[1:]
+    first, same = judged.curve[0], plain.curve[0]
+    assert first.train_loss == same.train_loss
+    assert first.validation_loss != same.validation_loss
+    judged.curve = plain.curve = []  # equal but for the rung's validation
+    assert_equal_trainings(judged, plain)
+
+
+def test_the_last_epoch_needs_no_branch(few: Rows) -> None:
+    made = candidate(epochs=1)
+    assert_equal_trainings(run(training_of(made, few, rung=1)), run(training_of(made, few)))
+
+
+def test_a_branch_can_be_interrupted(few: Rows) -> None:
+    steps = len(few.train_labels) // 32
+
+    class Stop(Exception):
+        pass
+
+    calls = iter(range(10**6))
+
+    def interrupt() -> None:
+        if next(calls) == steps + 1:  # the second step of the branch
+            raise Stop
+
+    training = training_of(candidate(), few, rung=1)
+    with pytest.raises(Stop):
+        training.run(on_epoch=go_on, interrupt=interrupt)
+    assert training.curve == []
+
+
+@pytest.mark.parametrize("until", [0.0, 1.0])
+def test_a_rung_is_judged_on_images_as_the_training_sees_them(
+    few: Rows, monkeypatch: pytest.MonkeyPatch, until: float
+) -> None:
+    training = training_of(candidate(augment_until=until, epochs=2), few, rung=1)
+    draw, augmented = training.batches.epoch, set()
+
+    def epoch(number: int, *, whole: bool = False, augment: Callable[[], bool]) -> Iterator[Batch]:
+        augmented.add(augment())
+        return draw(number, whole=whole, augment=augment)
+
+    monkeypatch.setattr(training.batches, "epoch", epoch)
+    run(training)
+    assert augmented == {until == 1.0}
