@@ -25,5 +25,6 @@ def delete_job(store: StudyStore, job_id: str, *, files: JobFiles) -> None:
                 f"workers must stop before a job is deleted, but {sorted(held)[0]} is held still"
             )
         time.sleep(POLL_SECONDS)
-    store.delete(store.jobs.get(job_id))
-    shutil.rmtree(files.folder, ignore_errors=True)
+    job = store.jobs.get(job_id)
+    shutil.rmtree(files.folder, ignore_errors=True)  # first: without the row nobody finds them
+    store.delete(job)

@@ -153,7 +153,7 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
         Interruption() as interruption,
         ProgressView(console, quiet=options.quiet) as view,
         LocalPool(
-            command, store=store, size=workers, progress=lambda: store.work_done(job.id)
+            command, store=store, size=workers, claims=lambda: store.leases.claims(f"{job.id}/")
         ) as pool,
     ):
         store.patience.wait, store.patience.tell = interruption.wait, view.say

@@ -71,7 +71,7 @@ def _pool(
         job_id=job_id,
     )
     if slots is None:
-        return LocalPool(command, store=store, size=count, progress=store.work_done)
+        return LocalPool(command, store=store, size=count, claims=store.leases.claims)
     if isinstance(store.backend, SQLite) and slots.address != LOCAL:
         raise InputError(
             f"workers of a Ray cluster need a PostgreSQL store, but got {store.name}; "

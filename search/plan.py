@@ -61,6 +61,7 @@ class Plan(Value):
     Attributes:
         device: where and how to compute, as `workers.device.DevicePlan` in JSON.
         speed, threads: what the limits were calibrated with: the probe's result on one worker.
+        workers: that share the work, as far as its times depend on it.
         search_rows, validation_rows: sampled from fold 0 for each trial.
         search_epochs: of a trial that is not discarded.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
@@ -76,6 +77,7 @@ class Plan(Value):
     device: dict[str, Any]
     speed: HostSpeed
     threads: int
+    workers: int
     search_rows: int
     validation_rows: int
     search_epochs: int
@@ -97,15 +99,15 @@ class Plan(Value):
         """Whether finalists race for being trained on the other folds."""
         return self.finalists > self.survivors
 
-    def heat_share(self, *, finalists: int, workers: int) -> float:
+    def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
-        return RACE_SHARE / math.ceil(finalists / workers)
+        return RACE_SHARE / math.ceil(finalists / self.workers)
 
-    def times_race(self, *, workers: int) -> float:
-        """Return how many times longer a finalist trains on a fold than in the race before."""
-        rounds = math.ceil(self.survivors * self.folds / workers)
-        heat = self.heat_share(finalists=self.finalists, workers=workers)
-        return (1.0 - RACE_SHARE) / rounds / heat
+    @property
+    def times_race(self) -> float:
+        """How many times longer a finalist trains on a fold than in the race before."""
+        rounds = math.ceil(self.survivors * self.folds / self.workers)
+        return (1.0 - RACE_SHARE) / rounds / self.heat_share(finalists=self.finalists)
 
 
 class Shape(Value):

@@ -117,4 +117,4 @@ def test_an_epoch_waits_for_room_on_the_disk(
     assert job.state == "done", job.error
     assert saved[:3] == [1, 1, 1] and sorted(set(saved[3:])) == saved[3:]  # each is trained once
     told = capfd.readouterr().out
-    assert "waiting for room for files: [Errno 28] No space left on device" in told
+    assert "waiting for the disk: [Errno 28] No space left on device" in told

@@ -45,6 +45,7 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         bench.heartbeat.expect(None)
         bench.heartbeat.check()
         probabilities = _verified(bench, members, staging)
+        bench.heartbeat.check_now()
         scores |= _open_test(bench, probabilities)
         write_manifest(staging, _manifest(bench, entries, scores))
     return {
@@ -164,6 +165,7 @@ def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> NDArra
             sample=_sample(bench, members),
             test_images=bench.data.test_images,
             threads=cores(),
+            interrupt=bench.heartbeat.check,
         )
     except RuntimeError:
         bench.heartbeat.check()  # whoever ended the process may have meant this one, too

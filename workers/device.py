@@ -49,6 +49,11 @@ class DevicePlan(Value):
         return torch.device(self.device)
 
     @property
+    def available(self) -> bool:
+        """Whether this machine has the device."""
+        return self.torch_device.type != "cuda" or torch.cuda.is_available()
+
+    @property
     def torch_dtype(self) -> torch.dtype:
         """The number type of activations; weights stay float32."""
         dtype: torch.dtype = getattr(torch, self.dtype)

@@ -17,7 +17,7 @@ PREDICTIONS = "validation.npy"  # a complete trial's probabilities of the rows i
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The artifact folder of one job: `ROOT/JOB/{folds.npz,trials,finalists,models}`."""
+    """The artifact folder of one job: `ROOT/JOB/{folds-HASH.npz,trials,finalists,models}`."""
 
     root: Path
     job_id: str
@@ -27,10 +27,9 @@ class JobFiles:
         """Everything of this job."""
         return self.root / self.job_id
 
-    @property
-    def folds(self) -> Path:
-        """The job's folds, computed once."""
-        return self.folder / "folds.npz"
+    def folds(self, digest: str) -> Path:
+        """Folds, by their hash, which the plan has: others may have prepared the job before."""
+        return self.folder / f"folds-{digest[:16]}.npz"
 
     def model(self, fence: int) -> Path:
         """The verified model folder of whoever assembles under this fence."""
@@ -59,8 +58,18 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names within a folder, to the disk: it outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -78,10 +87,13 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         staging.chmod(0o755)
         yield staging
+        for written in (*staging.iterdir(), staging):
+            _sync(written)
         old = staging.with_name(f"{staging.name}.old")
         if replace and path.exists():
             os.replace(path, old)  # aside, so that a death here destroys nothing
         os.replace(staging, path)
+        _sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -64,7 +64,7 @@ def run_fold(
         Diverged: the training failed; the fold has no result.
     """
     assert record.candidate is not None
-    end = time.monotonic() + seconds - fold_overhead(bench, task, record)
+    end = bench.heartbeat.used + seconds - fold_overhead(bench, task, record)
     rows = bench.fold_rows(task.fold)
     all_fences = bench.files.finalist(task.trial, task.fold)
     folder = all_fences / str(lease.fence)
@@ -74,7 +74,7 @@ def run_fold(
     if resumed is not None:
         candidate = resumed[0]
     else:  # a race is run with the recipe of the training that it is run for
-        times = bench.plan.times_race(workers=bench.job.spec.worker_count) if races else 1.0
+        times = bench.plan.times_race if races else 1.0
         candidate = lengthened(record, bench.plan, rows=count, seconds=times * seconds)
     training = Training(
         candidate,
@@ -102,7 +102,7 @@ def run_fold(
     training.run(
         on_epoch=on_epoch,
         interrupt=bench.heartbeat.check,
-        seconds_left=None if math.isinf(seconds) else lambda: end - time.monotonic(),
+        seconds_left=None if math.isinf(seconds) else lambda: bench.heartbeat.seconds_until(end),
     )
     _record(bench, task, training, FoldFiles(folder))
     tidy(all_fences, keep=folder, until=lease.fence)
@@ -177,9 +177,14 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         },
         "report": report,
     }
-    write_atomically(files.weights, save_tensors(tensors))
-    write_array(files.predictions, training.validation_probabilities)
-    write_atomically(files.meta, json.dumps(meta, indent=1).encode())
+    probabilities = training.validation_probabilities
+
+    def write() -> None:
+        write_atomically(files.weights, save_tensors(tensors))
+        write_array(files.predictions, probabilities)
+        write_atomically(files.meta, json.dumps(meta, indent=1).encode())
+
+    bench.write(write)
     bench.store.folds.record(
         task,
         files=bench.files.relative(files.folder),

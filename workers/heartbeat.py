@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 from search.job import Job
 from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
-from spaces.errors import WorkerUnfit
+from search.store.jobs import MAX_TICK
+from spaces.errors import AthanorError, WorkerUnfit
 
 BEAT_SECONDS = 1.0
 GAP_SECONDS = 10.0  # between two beats, from which on the process had been stopped for a while
@@ -64,10 +65,9 @@ class Heartbeat:
         self._lease: Lease | None = None
         self._lost: Lease | None = None
         self._stopped = False
-        self._beaten_at = time.monotonic()
+        self._clock = job.seconds_used, time.monotonic()  # the job's, and ours at that moment
         self._overdue_at = float("inf")
         self._by_steps = False
-        self._used = job.seconds_used
         self._parent = parent
         self._closed = threading.Event()
         self._renewing = threading.Lock()
@@ -77,8 +77,12 @@ class Heartbeat:
 
     @property
     def used(self) -> float:
-        """Seconds of the job's clock that have been used."""
-        return self._used + time.monotonic() - self._beaten_at
+        """Seconds of the job's clock that have been used.
+
+        That clock stands while the database is away or everything is stopped, and so does this.
+        """
+        used, at = self._clock
+        return used + min(time.monotonic() - at, MAX_TICK)
 
     def seconds_until(self, second: float | None) -> float:
         """Return how long it is until a second of the job's clock; infinite for None."""
@@ -100,7 +104,7 @@ class Heartbeat:
             return
         self._keep(lease)
         try:
-            with self._store.fenced(lease):
+            with self._store.fenced(lease), self._failing_the_job():
                 yield lease
         except StaleFence as stale:
             self._keep(None)
@@ -115,6 +119,22 @@ class Heartbeat:
             raise
         self._keep(None)
         self._store.leases.finish(lease)
+
+    @contextmanager
+    def _failing_the_job(self) -> Iterator[None]:
+        """Let what is wrong with the job fail it while its lease is held, not any later."""
+        try:
+            yield
+        except WorkerUnfit:
+            raise
+        except AthanorError as failure:
+            self._store.jobs.stop(self._job.id, state="failed", error=str(failure))
+            raise
+
+    def check_now(self) -> None:
+        """Raise the reason to stop as of this moment: for what cannot be undone."""
+        self._store.patience.call(self._beat)
+        self.check()
 
     def check(self) -> None:
         """Raise the reason to stop, if there is one. Cheap: called before every step."""
@@ -194,7 +214,7 @@ class Heartbeat:
             beat = self._store.beats.beat(self.worker, self._job.id, lease)
             if not beat.lease_held:
                 self._lost = lease
-        self._used, self._beaten_at = beat.seconds_used, time.monotonic()
+        self._clock = beat.seconds_used, time.monotonic()
         self._stopped = beat.job_stopped
         if os.getppid() != self._parent:
             self.interrupted.set()

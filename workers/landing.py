@@ -95,11 +95,11 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
     if deadline is None:
         return math.inf
     left = bench.heartbeat.seconds_until(deadline)
-    workers = bench.job.spec.worker_count
+    workers = bench.plan.workers
     if task.fold != JUDGING_FOLD:
         return left / math.ceil(len(free) / workers)
     heats = sum(task.fold == JUDGING_FOLD for task in tasks)
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
-    share = bench.plan.heat_share(finalists=heats, workers=workers)
+    share = bench.plan.heat_share(finalists=heats)
     return share * min(landing, left / (1.0 - RACE_SHARE))

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from workers.environment import thread_environment
 
 BACKOFF_SECONDS = 0.5  # before the first restart of a worker that died; doubled each time
 MAX_BACKOFF_SECONDS = 15.0
-MAX_DEATHS = 5  # without any progress in between, after which the pool gives up
+MAX_DEATHS = 5  # of one slot's workers before any got to work, after which the pool gives up
+STEADY_SECONDS = 60.0  # after which a worker that has had nothing to do has been a good one
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 UNFIT = 6  # exit status of a worker that does not see what its job was planned with
 SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not even its pulse runs
@@ -94,7 +96,12 @@ class RaySlots:
 
 @dataclass(slots=True)
 class _Slot:
-    """One place in the pool and the process that has it now."""
+    """One place in the pool and the process that has it now.
+
+    Attributes:
+        deaths: of its workers in a row, without a claim by anybody in between.
+        claims: had been made when the last one died.
+    """
 
     number: int
     name: str = ""
@@ -104,6 +111,8 @@ class _Slot:
     started_at: float = 0.0
     done: bool = False
     silent: bool = False
+    deaths: int = 0
+    claims: float = float("nan")
 
     @property
     def stopped(self) -> bool:
@@ -137,8 +146,10 @@ class LocalPool:
 
     Args:
         store: in which what a dead worker held is given to others at once.
-        progress: returns a number that grows whenever the work gets forward. Workers that
-            die five times while it stays the same make `watch` raise `JobFailed`.
+        claims: returns a number that changes whenever a worker claims anything. Deaths at work
+            are the work's own affair, which gives it up after some attempts; but when five
+            workers of a slot die one after the other and nobody gets to work, `watch` raises
+            `JobFailed`.
     """
 
     def __init__(
@@ -147,13 +158,13 @@ class LocalPool:
         *,
         store: StudyStore,
         size: int,
-        progress: Callable[[], float],
+        claims: Callable[[], float],
     ) -> None:
         self._command, self._store = command, store
         self._slots = [_Slot(number) for number in range(size)]
-        self._progress = progress
-        self._reached = float("-inf")
-        self._deaths = 0
+        self._claims = claims
+        # machines may share a name, and containers the numbers of their processes
+        self._name = f"{platform.node()}/{os.getpid()}-{secrets.token_hex(3)}"
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch_silence, name="silence", daemon=True)
 
@@ -259,7 +270,7 @@ class LocalPool:
 
     def _start(self, slot: _Slot) -> None:
         slot.starts += 1
-        slot.name = f"{platform.node()}/{os.getpid()}.{slot.number}.{slot.starts}"
+        slot.name = f"{self._name}.{slot.number}.{slot.starts}"
         slot.started_at, slot.silent = time.monotonic(), False
         with self._log(slot).open("ab") as log:
             slot.process = subprocess.Popen(
@@ -273,17 +284,17 @@ class LocalPool:
 
     def _count_death(self, slot: _Slot, status: int) -> float:
         """Count a death; return the seconds until the next start."""
-        reached = self._progress()
-        if reached > self._reached:
-            self._reached, self._deaths = reached, 0
-        self._deaths += 1
-        if self._deaths >= MAX_DEATHS:
+        before, slot.claims = slot.claims, self._claims()
+        if slot.claims != before or time.monotonic() - slot.started_at > STEADY_SECONDS:
+            slot.deaths = 0
+        slot.deaths += 1
+        if slot.deaths >= MAX_DEATHS:
             raise JobFailed(
-                f"a worker may die at most {MAX_DEATHS - 1} times without an epoch in between, "
-                f"but this was number {self._deaths} (exit status {status}); "
+                f"at most {MAX_DEATHS - 1} workers in a row may die before they get to work, "
+                f"but this was number {slot.deaths} (exit status {status}); "
                 f"its last words: {self._last_words(slot)}; log: {self._log(slot)}"
             )
-        return min(BACKOFF_SECONDS * 2.0 ** (self._deaths - 1), MAX_BACKOFF_SECONDS)
+        return min(BACKOFF_SECONDS * 2.0 ** (slot.deaths - 1), MAX_BACKOFF_SECONDS)
 
     def _log(self, slot: _Slot) -> Path:
         return self._command.logs / f"worker-{slot.number}.log"

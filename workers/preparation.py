@@ -35,18 +35,17 @@ KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no 
 
 
 def _make_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
-    """Return the job's folds; a former holder's are read."""
-    if not files.folds.exists():
-        labels = data.train_labels
-        folds = stratified_folds(
-            labels,
-            k=job.spec.split_count(rows=len(labels), rarest=rarest_class(labels)),
-            seed=job.spec.seed,
-            data_fingerprint=data.train_fingerprint,
-        )
-        files.folds.parent.mkdir(parents=True, exist_ok=True)
-        folds.save(files.folds)
-    return Folds.load(files.folds)
+    """Split the data and write the folds; a machine with other cores may split them otherwise."""
+    labels = data.train_labels
+    folds = stratified_folds(
+        labels,
+        k=job.spec.split_count(rows=len(labels), rarest=rarest_class(labels)),
+        seed=job.spec.seed,
+        data_fingerprint=data.train_fingerprint,
+    )
+    files.folder.mkdir(parents=True, exist_ok=True)
+    folds.save(files.folds(folds.hash))
+    return folds
 
 
 def prepare(
@@ -84,6 +83,7 @@ def prepare(
         device=device.to_json(),
         speed=speed,
         threads=torch.get_num_threads(),
+        workers=spec.worker_count,
         search_rows=rows,
         validation_rows=min(
             MAX_SEARCH_VALIDATION, max(rows // 3, MIN_VALIDATION), len(first.validation_rows)

@@ -53,12 +53,13 @@ def run_slot(config: dict[str, Any]) -> None:
         config: `slot`, its number, and the fields of a `WorkerCommand` in JSON.
     """
     command = WorkerCommand.from_config(config["command"])
+    prefix = "" if command.job_id is None else f"{command.job_id}/"
     try:
         store = StudyStore(command.store_url, wait=_wait, tell=_tell)
         with (
             closing(store),
             LocalPool(
-                command, store=store, size=1, progress=lambda: store.work_done(command.job_id)
+                command, store=store, size=1, claims=lambda: store.leases.claims(prefix)
             ) as pool,
         ):
             reported = float("-inf")
@@ -69,8 +70,9 @@ def run_slot(config: dict[str, Any]) -> None:
                     tune.report({"slot": config["slot"]})
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
-    except (JobFailed, StoreError) as failure:
-        if command.job_id is None:  # a service outlives one job's trouble, and its database's
+    except (JobFailed, StoreError, OSError) as failure:
+        if command.job_id is None:  # a service outlives its database's and its disk's trouble
+            _tell(f"slot {config['slot']} starts again: {failure}")
             time.sleep(REPORT_SECONDS)
             raise  # Tune starts the slot again
         tune.report({"slot": config["slot"], "failure": str(failure)})

@@ -124,8 +124,9 @@ class _TrialRun:
     def _train(self, candidate: Candidate) -> None:
         bench = self._bench
         resumed = load_checkpoint(self._all_fences)
-        if resumed is not None:
+        if resumed is not None and resumed[0] != candidate:  # it diverged under a former holder
             candidate = resumed[0]
+            bench.trials.describe(self._trial, candidate)
         self._candidate = candidate
         seed = bench.seed("trial", self._trial.number)
         pieces, _ = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)

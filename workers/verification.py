@@ -8,6 +8,8 @@ probabilities for the test images.
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from spaces.errors import AthanorError, JobFailed
 from workers.environment import thread_environment
 
 UNUSABLE = 7  # exit status of a verification that could not use the folder
+POLL_SECONDS = 0.2  # between two looks whether the verification must stop
 TOLERANCE = 1e-4  # largest difference of a probability between training and the loaded folder
 
 
@@ -35,9 +38,17 @@ class Sample:
 
 
 def verify_and_predict(
-    folder: Path, *, sample: Sample, test_images: NDArray[np.uint8], threads: int
+    folder: Path,
+    *,
+    sample: Sample,
+    test_images: NDArray[np.uint8],
+    threads: int,
+    interrupt: Callable[[], None],
 ) -> NDArray[np.float32]:
     """Return the folder's probabilities for the test images, from a new process.
+
+    Args:
+        interrupt: called now and then; what it raises ends the process.
 
     Raises:
         JobFailed: the folder does not load there, or predicts otherwise than in training.
@@ -49,18 +60,16 @@ def verify_and_predict(
     )
     try:
         np.savez(request, sample=sample.images, expected=sample.expected, test=test_images)
-        process = subprocess.run(
+        status, messages = _run(
             [sys.executable, "-P", "-m", "workers.verification", folder, request, answer],
-            env=thread_environment(threads),
-            capture_output=True,
-            text=True,
-            check=False,
+            threads=threads,
+            interrupt=interrupt,
         )
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        if process.returncode == UNUSABLE:
+        last = (messages.strip().splitlines() or ["no message"])[-1]
+        if status == UNUSABLE:
             raise JobFailed(f"the model folder could not be loaded in a new process: {last}")
-        if process.returncode:
-            raise RuntimeError(f"the verification ended with status {process.returncode}: {last}")
+        if status:
+            raise RuntimeError(f"the verification ended with status {status}: {last}")
         with np.load(answer, allow_pickle=False) as result:
             difference = float(result["difference"])
             probabilities: NDArray[np.float32] = result["probabilities"]
@@ -73,6 +82,28 @@ def verify_and_predict(
             f"but a probability differs by {difference:.3g}"
         )
     return probabilities
+
+
+def _run(
+    command: list[str | Path], *, threads: int, interrupt: Callable[[], None]
+) -> tuple[int, str]:
+    """Return a process's exit status and messages, unless it has to be killed."""
+    with subprocess.Popen(
+        command,
+        env=thread_environment(threads),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            while True:
+                interrupt()
+                with suppress(subprocess.TimeoutExpired):
+                    _, messages = process.communicate(timeout=POLL_SECONDS)
+                    return process.returncode, messages
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _answer(folder: Path, request: Path, answer: Path) -> None:

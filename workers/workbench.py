@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.sampling import derived_seed
 from search.store import Lease, StudyStore, Trials
 from search.store.patience import Patience
-from spaces.errors import JobFailed
+from spaces.errors import JobFailed, WorkerUnfit
 from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.files import JobFiles
@@ -28,6 +28,7 @@ class Workbench:
 
     Raises:
         DataError: the data or the folds here are not those that the job was planned with.
+        WorkerUnfit: this machine lacks the device that the job was planned for.
     """
 
     store: StudyStore
@@ -41,8 +42,11 @@ class Workbench:
         self.folds.check(self.data.train_fingerprint)
         if self.folds.hash != self.plan.folds_hash:
             raise JobFailed(
-                f"the folds must have hash {self.plan.folds_hash[:12]}, "
-                f"but {self.files.folds} has {self.folds.hash[:12]}"
+                f"the folds must have hash {self.plan.folds_hash}, but have {self.folds.hash}"
+            )
+        if not self.device.available:
+            raise WorkerUnfit(
+                f"{self.job.id} was planned for a GPU, but this worker sees no {self.device.device}"
             )
 
     @property
@@ -84,13 +88,15 @@ class Workbench:
         return self.heartbeat.lease(key)
 
     def write(self, files: Callable[[], None]) -> None:
-        """Write files; while their disk is full, wait for room instead of losing an epoch.
+        """Write files; while their disk is full or away, wait for it: no epoch is lost.
 
         Raises:
             OSError: something else is wrong, or the work must stop before there is room.
         """
         tell = self.store.patience.tell
-        Patience(self.heartbeat.wait_for_room, tell=tell, what="room for files").call(files)
+        Patience(self.heartbeat.wait_for_room, tell=tell, what="the disk").call(
+            files
+        )
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

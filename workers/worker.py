@@ -145,6 +145,7 @@ class Worker:
             if self._store.jobs.get(job.id).state != "preparing":
                 return  # another worker has prepared the job since this one looked
             data = self._load(job)
+            heartbeat.check()
             self._fit_after_all(job)
             prepare(
                 self._store,
@@ -157,12 +158,13 @@ class Worker:
 
     def _bench(self, job: Job, heartbeat: Heartbeat) -> Workbench:
         files = JobFiles(self._artifacts, job.id)
+        assert job.plan is not None, "a job that is neither queued nor prepared has a plan"
         try:
             return Workbench(
                 store=self._store,
                 job=job,
                 data=self._load(job),
-                folds=Folds.load(files.folds),
+                folds=Folds.load(files.folds(job.plan.folds_hash)),
                 files=files,
                 heartbeat=heartbeat,
             )

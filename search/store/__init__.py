@@ -1,7 +1,6 @@
 """The study store: one database for jobs, trials, leases, results of folds, test openings."""
 
 from contextlib import AbstractContextManager, suppress
-from functools import cached_property
 
 import optuna
 from optuna.storages import BaseStorage, get_storage
@@ -65,8 +64,8 @@ class StudyStore:
     ) -> None:
         self.url = url
         self.backend = backend_of(url)
-        self._rdb = prepared_storage(url, create=create)
         patience = Patience(wait, tell=tell)
+        self._rdb = prepared_storage(url, create=create, patience=patience)
         self._database = Database(self._rdb.engine, patience, lease_seconds=lease_seconds)
         self.jobs = Jobs(self._database)
         self.leases = Leases(self._database)
@@ -93,33 +92,28 @@ class StudyStore:
         """
         return self._database.fence.around(lease)
 
-    @cached_property
     def storage(self) -> BaseStorage:
-        """Optuna's storage, cached: finished trials are read once."""
+        """Return Optuna's storage with a cache of its own: finished trials are read once.
+
+        A cache must see one job alone: SQLite gives the numbers of a deleted study to the next.
+        """
         return get_storage(self._rdb)
+
+    def study_names(self) -> dict[int, str]:
+        """Return the names of all studies, which are those of their jobs, by their numbers."""
+        return {study._study_id: study.study_name for study in self._rdb.get_all_studies()}
 
     def trials(self, job: Job) -> Trials:
         """Return the study of a job, created at the first call of any process."""
         if job.id not in self._trials:
-            self._trials[job.id] = Trials(self.storage, job, patience=self.patience)
+            self._trials[job.id] = Trials(self.storage(), job, patience=self.patience)
         return self._trials[job.id]
-
-    def work_done(self, job_id: str | None = None) -> float:
-        """Return a number that grows with every epoch, trial and fold of a job, or of any."""
-        jobs = self.jobs.list() if job_id is None else [self.jobs.get(job_id)]
-        done = 0.0
-        for job in jobs:
-            trials = [] if job.plan is None else self.trials(job).records()
-            ended = sum(record.state not in ("running", "waiting") for record in trials)
-            folds = sum(not task.pending for task in self.folds.all(job.id))
-            done += sum(len(record.curve) for record in trials) + ended + 1e6 * folds
-        return done
 
     def delete(self, job: Job) -> None:
         """Forget a job and its study; openings of its test set are kept."""
         self._trials.pop(job.id, None)
         with suppress(KeyError):
-            optuna.delete_study(study_name=job.id, storage=self.storage)
+            optuna.delete_study(study_name=job.id, storage=self._rdb)
         self.jobs.delete(job.id)
 
     def close(self) -> None:

@@ -101,6 +101,15 @@ class Leases(Table):
             return reason
 
     @patient
+    def claims(self, prefix: str = "") -> float:
+        """Return a number that changes with every claim of a key below `prefix`."""
+        below = leases.c.key.startswith(prefix, autoescape=True)
+        with self._engine.connect() as connection:
+            return float(
+                connection.scalar(sa.select(sa.func.sum(leases.c.fence)).where(below)) or 0
+            )
+
+    @patient
     def held(self, prefix: str) -> set[str]:
         """Return the keys below `prefix` that somebody holds now."""
         with self._engine.connect() as connection:

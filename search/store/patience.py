@@ -1,6 +1,6 @@
 """Patience with a database that is away: restarted, out of reach, or without room on its disk.
 
-Files that find no room are waited for in the same way.
+Files that find no room, or whose disk has trouble, are waited for in the same way.
 """
 
 import errno
@@ -22,6 +22,8 @@ TOLD_AFTER = 2.0  # seconds of waiting, after which people are told
 # long within a transaction, deadlock or another one's change in between.
 AWAY_STATES = ("08", "53", "57P", "25P03", "40")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# of a disk, or of one that another machine shares, which may be mounted anew
+DISK_TROUBLE = (errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT)
 AWAY_ERRORS = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
 
 Wait = Callable[[float], bool]  # waits for so many seconds; true: stop waiting
@@ -107,10 +109,10 @@ def reason(failure: BaseException) -> str:
 def is_away(failure: BaseException) -> bool:
     """Whether an error says that the database is away, not that the statement was wrong.
 
-    A disk without room counts as well, whoever meets it.
+    A disk without room or in trouble counts as well, whoever meets it.
     """
     if isinstance(failure, OSError):
-        return failure.errno in NO_ROOM
+        return failure.errno in NO_ROOM + DISK_TROUBLE
     if isinstance(failure, StorageInternalError):  # Optuna's wrapping of SQLAlchemy's error
         return failure.__cause__ is not None and is_away(failure.__cause__)
     if isinstance(failure, sa.exc.TimeoutError):  # of the pool: all connections hang

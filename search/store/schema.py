@@ -8,6 +8,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
 from search.store.database import Backend, backend_of
+from search.store.patience import Patience
 from spaces.errors import StoreError
 
 HEAD = "0004"
@@ -17,8 +18,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _migrating = Lock()  # Alembic keeps the connection of a running migration in module globals
 
 
-def prepared_storage(url: str, *, create: bool) -> RDBStorage:
-    """Open the storage with its tables at this version's schema.
+def prepared_storage(url: str, *, create: bool, patience: Patience) -> RDBStorage:
+    """Open the storage with its tables at this version's schema, when it is there at last.
 
     Args:
         create: make the store if it is not there; otherwise that is a `StoreError`.
@@ -29,8 +30,7 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
             raise StoreError(
                 f"no study store at {backend.name}; a search or a submitted job creates one"
             )
-        with backend.locked(), _migrating:
-            return _open_at_head(backend)
+        return patience.call(lambda: _open_at_head(backend))
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
     except (sa.exc.DatabaseError, StorageInternalError) as failure:
@@ -39,6 +39,11 @@ def prepared_storage(url: str, *, create: bool) -> RDBStorage:
 
 
 def _open_at_head(backend: Backend) -> RDBStorage:
+    with backend.locked(), _migrating:
+        return _upgraded(backend)
+
+
+def _upgraded(backend: Backend) -> RDBStorage:
     storage = backend.open(create=backend.empty())
     version = _version(storage.engine)
     if version == HEAD:

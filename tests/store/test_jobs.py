@@ -70,6 +70,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         device={"device": "cpu"},
         speed=HostSpeed(images_per_second=5000.0, macs=3_000_000),
         threads=1,
+        workers=2,
         search_rows=500,
         validation_rows=100,
         search_epochs=4,
