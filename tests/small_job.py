@@ -1,12 +1,17 @@
 """A job of a few seconds, worked on in the test's own process."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from athanor.places import Places
-from search.job import Job, JobSpec
+from search.job import Job, JobSpec, JobState
 from search.store import FoldTask, StudyStore
+from workers.heartbeat import Heartbeat
+from workers.steps import next_step
+from workers.workbench import Workbench
 from workers.worker import Worker
 
 CACHE = Places.of(None, None).cache  # where this host has been measured, once for all tests
@@ -40,3 +45,35 @@ def resume(folder: Path, job_id: str) -> tuple[Job, list[FoldTask]]:
         return store.jobs.get(job_id), store.folds.all(job_id)
     finally:
         store.close()
+
+
+def prepared(folder: Path, **more: Any) -> tuple[StudyStore, Job, Worker]:
+    """Return a job whose search can begin, and its worker."""
+    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
+    artifacts = folder / "artifacts"
+    worker = Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job.id)
+    worker._work_on(job)
+    return store, store.jobs.get(job.id), worker
+
+
+@contextmanager
+def bench_of(store: StudyStore, job: Job, worker: Worker) -> Iterator[Workbench]:
+    """Yield what a worker has at hand for a job."""
+    heartbeat = Heartbeat(
+        store,
+        job,
+        worker=worker._identity,
+        interrupted=worker.interrupted,
+        parent=os.getppid(),
+    )
+    try:
+        yield worker._bench(job, heartbeat)
+    finally:
+        heartbeat.close()
+
+
+def take_steps(bench: Workbench, *states: JobState) -> None:
+    """Bring the job forward while it is in one of these states."""
+    while (state := bench.store.jobs.get(bench.job.id).state) in states:
+        next_step(bench, state)

@@ -235,6 +235,23 @@ def test_a_new_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o755
 
 
+def test_what_counts_is_on_the_disk_before_and_after_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", b"content")
+    assert synced[0].endswith(".tmp") and synced[1:] == [str(tmp_path)]
+    synced.clear()
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("content")
+    assert synced == [str(folder / "weights"), str(folder), str(tmp_path)]
+
+
 @pytest.mark.parametrize("replace", [False, True])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_folder_that_fails_leaves_nothing_behind(

@@ -66,6 +66,22 @@ def test_best_trial_and_curve_are_those_of_the_leaderboard(store: StudyStore, ad
     assert {int(v["step"]): v["value"] for v in shown["intermediate_values"]} == best.curve
 
 
+def test_a_study_after_a_deleted_one_is_shown_with_its_own_trials(
+    store: StudyStore, address: str
+) -> None:
+    deleted = store.jobs.list()[0]
+    study = get(f"{address}/api/studies")["study_summaries"][0]["study_id"]
+    assert len(get(f"{address}/api/studies/{study}")["trials"]) == len(SCORES)
+    store.delete(deleted)
+    following = store.jobs.create(JobSpec.parse({"data": "digits", "trials": 1}))
+    trials = store.trials(following)
+    trials.tell(trials.ask(), "complete", score=0.25)
+    shown = get(f"{address}/api/studies")["study_summaries"]
+    assert [summary["study_name"] for summary in shown] == [following.id]
+    detail = get(f"{address}/api/studies/{shown[0]['study_id']}")
+    assert [trial["values"] for trial in detail["trials"]] == [[0.25]]
+
+
 def test_only_this_machine_can_reach_it(store: StudyStore) -> None:
     with make_dashboard(store, port=0) as server:
         assert server.server_address[0] == "127.0.0.1"

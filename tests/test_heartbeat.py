@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from search.job import JobSpec
 from search.store import StudyStore, WorkerIdentity
+from search.store.jobs import MAX_TICK
 from workers import heartbeat
 from workers.heartbeat import Heartbeat
 
@@ -91,4 +94,17 @@ def test_waiting_for_room_is_no_hang_and_ends_with_the_job(
     assert not hung.is_set()
     pulse.interrupted.set()
     assert pulse.wait_for_room(LIMIT_SECONDS)
+    pulse.close()
+
+
+def test_the_jobs_clock_stands_while_the_database_is_away(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 600.0)
+    pulse = beating(store)
+    used, now = pulse.used, time.monotonic()
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: now + 600.0))
+    assert pulse.used <= used + MAX_TICK + 1.0
+    assert pulse.seconds_until(100.0) > 0.0
+    monkeypatch.undo()
     pulse.close()

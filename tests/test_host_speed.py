@@ -18,10 +18,12 @@ class Probe:
     def __init__(self) -> None:
         self.asked: list[DevicePlan] = []
         self.progress: list[str] = []
+        self.busy = 1.0
 
-    def __call__(self, plan: DevicePlan) -> float:
-        self.asked.append(plan)
-        return 900.0 if plan.dtype == "float32" and plan.channels_last else 500.0
+    def __call__(self, plan: DevicePlan, *, seconds: float | None = None) -> float:
+        if seconds is None:
+            self.asked.append(plan)
+        return (900.0 if plan.dtype == "float32" and plan.channels_last else 500.0) / self.busy
 
     def speed(self, cache: Path) -> tuple[HostSpeed, DevicePlan]:
         return host_speed(cache=cache, progress=self.progress.append)
@@ -52,6 +54,18 @@ def test_a_host_is_measured_once(probe: Probe, tmp_path: Path) -> None:
     speed, plan = probe.speed(tmp_path / "cache")
     assert speed.images_per_second == 12345.0 and plan == first[1]
     assert len(probe.asked) == measured and len(probe.progress) == 1
+
+
+@pytest.mark.parametrize(("busy", "kept"), [(3.0, False), (1.1, True), (0.5, True)])
+def test_what_was_measured_on_a_busy_host_is_measured_again(
+    probe: Probe, tmp_path: Path, busy: float, kept: bool
+) -> None:
+    probe.busy = busy
+    first = probe.speed(tmp_path)
+    probe.busy = 1.0
+    assert (probe.speed(tmp_path) == first) is kept
+    assert probe.speed(tmp_path)[0].images_per_second == (round(900.0 / busy) if kept else 900.0)
+    assert len(probe.asked) == (3 if kept else 6)
 
 
 @pytest.mark.parametrize(

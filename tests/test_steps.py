@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,11 @@ from typing import Any
 import pytest
 
 from search.folds import JUDGING_FOLD, Folds
-from search.job import Job, JobSpec, JobState
+from search.job import JobSpec
 from search.store import FoldTask, Lease, StaleFence, StudyStore
-from tests.small_job import CACHE, SPEC, worked
+from tests.small_job import CACHE, SPEC, bench_of, prepared, take_steps, worked
 from workers.finalist import run_fold
-from workers.heartbeat import Heartbeat, Stopped
+from workers.heartbeat import Stopped
 from workers.steps import MAX_ATTEMPTS, Waiting, next_step
 from workers.training import EpochReport, Training
 from workers.workbench import Workbench
@@ -78,38 +76,6 @@ def test_the_last_step_is_tried_more_often_than_a_trial(
     work()
     assert store.jobs.get(job.id).state == "done"
     store.close()
-
-
-def prepared(folder: Path, **more: Any) -> tuple[StudyStore, Job, Worker]:
-    """Return a job whose search can begin, and its worker."""
-    store = StudyStore(f"sqlite:///{folder}/athanor.db", create=True)
-    job = store.jobs.create(JobSpec.parse({**SPEC, **more}))
-    artifacts = folder / "artifacts"
-    worker = Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job.id)
-    worker._work_on(job)
-    return store, store.jobs.get(job.id), worker
-
-
-@contextmanager
-def bench_of(store: StudyStore, job: Job, worker: Worker) -> Iterator[Workbench]:
-    """Yield what a worker has at hand for a job."""
-    heartbeat = Heartbeat(
-        store,
-        job,
-        worker=worker._identity,
-        interrupted=worker.interrupted,
-        parent=os.getppid(),
-    )
-    try:
-        yield worker._bench(job, heartbeat)
-    finally:
-        heartbeat.close()
-
-
-def take_steps(bench: Workbench, *states: JobState) -> None:
-    """Bring the job forward while it is in one of these states."""
-    while (state := bench.store.jobs.get(bench.job.id).state) in states:
-        next_step(bench, state)
 
 
 def test_workers_ask_one_after_the_other_and_who_lost_the_lease_asks_for_nothing(

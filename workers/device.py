@@ -24,6 +24,8 @@ from spaces.values import Value
 from workers.files import write_atomically
 
 PROBE_SECONDS = 0.4  # per setting: long enough for tens of steps of the probe's small network
+GLANCE_SECONDS = 0.05  # for the setting that is remembered
+BUSY = 1.3  # times faster than remembered, from which on the memory is that of a busy host
 PROBE_BATCH = 128
 PROBE_SIDE = 28
 PROBE_NETWORK = Architecture(
@@ -74,14 +76,16 @@ class DevicePlan(Value):
 def host_speed(*, cache: Path, progress: Callable[[str], None]) -> tuple[HostSpeed, DevicePlan]:
     """Return the fastest plan for one worker on this host, and its speed.
 
-    Measured at the first call and remembered below `cache`, by processor, torch and threads.
+    Measured at the first call and remembered below `cache`, by processor, torch and threads. A
+    memory is kept until a glance shows a host that is faster: it was busy when it was measured.
     """
     path = cache / f"host-{_host_key()}.json"
-    try:
-        known = json.loads(path.read_text())
-        return HostSpeed.from_json(known["speed"]), DevicePlan.from_json(known["plan"])
-    except (OSError, ValueError, KeyError, TypeError, SpaceError):
-        progress("measuring which number type is fastest on this host")
+    known = _remembered(path)
+    if known is not None:
+        speed, plan = known
+        if images_per_second(plan, seconds=GLANCE_SECONDS) <= BUSY * speed.images_per_second:
+            return known
+    progress("measuring which number type is fastest on this host")
     speeds = {plan: images_per_second(plan) for plan in _choices()}
     best = max(speeds, key=lambda plan: speeds[plan])
     macs = measure_complexity(PROBE_NETWORK, image_shape=(PROBE_SIDE, PROBE_SIDE, 1), classes=10)
@@ -94,8 +98,21 @@ def host_speed(*, cache: Path, progress: Callable[[str], None]) -> tuple[HostSpe
     return speed, best
 
 
-def images_per_second(plan: DevicePlan) -> float:
-    """Measure whole training steps of the probe's network, in images a second."""
+def _remembered(path: Path) -> tuple[HostSpeed, DevicePlan] | None:
+    try:
+        known = json.loads(path.read_text())
+        return HostSpeed.from_json(known["speed"]), DevicePlan.from_json(known["plan"])
+    except (OSError, ValueError, KeyError, TypeError, SpaceError):
+        return None
+
+
+def images_per_second(plan: DevicePlan, *, seconds: float | None = None) -> float:
+    """Measure whole training steps of the probe's network, in images a second.
+
+    Args:
+        seconds: to measure for, `PROBE_SECONDS` by default.
+    """
+    lasts = PROBE_SECONDS if seconds is None else seconds
     network = plan.place(build_network(PROBE_NETWORK, channels=1, classes=10, seed=0))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     images = torch.randn(PROBE_BATCH, 1, PROBE_SIDE, PROBE_SIDE, device=plan.torch_device)
@@ -113,7 +130,7 @@ def images_per_second(plan: DevicePlan) -> float:
     step()
     times: list[float] = []
     begin = time.perf_counter()
-    while time.perf_counter() - begin < PROBE_SECONDS:
+    while time.perf_counter() - begin < lasts:
         before = time.perf_counter()
         step()
         times.append(time.perf_counter() - before)

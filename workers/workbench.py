@@ -94,9 +94,7 @@ class Workbench:
             OSError: something else is wrong, or the work must stop before there is room.
         """
         tell = self.store.patience.tell
-        Patience(self.heartbeat.wait_for_room, tell=tell, what="the disk").call(
-            files
-        )
+        Patience(self.heartbeat.wait_for_room, tell=tell, what="the disk").call(files)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

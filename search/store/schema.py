@@ -26,11 +26,7 @@ def prepared_storage(url: str, *, create: bool, patience: Patience) -> RDBStorag
     """
     backend = backend_of(url)
     try:
-        if not create and not backend.exists():
-            raise StoreError(
-                f"no study store at {backend.name}; a search or a submitted job creates one"
-            )
-        return patience.call(lambda: _open_at_head(backend))
+        return patience.call(lambda: _open_at_head(backend, create=create))
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
     except (sa.exc.DatabaseError, StorageInternalError) as failure:
@@ -38,7 +34,11 @@ def prepared_storage(url: str, *, create: bool, patience: Patience) -> RDBStorag
         raise StoreError(f"{backend.name} is not a usable study store: {reason}") from None
 
 
-def _open_at_head(backend: Backend) -> RDBStorage:
+def _open_at_head(backend: Backend, *, create: bool) -> RDBStorage:
+    if not create and not backend.exists():
+        raise StoreError(
+            f"no study store at {backend.name}; a search or a submitted job creates one"
+        )
     with backend.locked(), _migrating:
         return _upgraded(backend)
 

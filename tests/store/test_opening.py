@@ -1,5 +1,6 @@
 """A store is made once, opened again, and refuses what it cannot read."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from optuna.storages import RDBStorage
 
 from search.store import StudyStore
 from spaces.errors import StoreError
+from tests.postgres import PostgresServer
 from tests.store.harness import PROCESSES, Processes, contents, execute, some_spec
 
 
@@ -108,3 +110,19 @@ def test_other_urls_are_refused(url: str, tmp_path: Path, monkeypatch: pytest.Mo
         StudyStore(url, create=True)
     assert repr(url) in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_is_away_at_first_is_waited_for(server: PostgresServer) -> None:
+    """As when workers start while their server does."""
+    url, waits = server.url(server.create()), itertools.count(1)
+    StudyStore(url, create=True).close()
+    server.stop()
+
+    def wait(_: float) -> bool:
+        if next(waits) == 2:
+            server.start()
+        return False
+
+    store = StudyStore(url, wait=wait)
+    assert store.jobs.list() == [] and next(waits) > 2
+    store.close()

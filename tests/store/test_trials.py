@@ -243,3 +243,18 @@ def test_processes_take_each_queued_trial_exactly_once(
     assert numbers == {number: 1 for number in range(PROCESSES * ASKED)}
     queued = {number: value for number, value in taken if number < QUEUED}
     assert queued == {number: float(number) for number in range(QUEUED)}
+
+
+def test_a_job_after_a_deleted_one_has_trials_of_its_own_for_everybody(store: StudyStore) -> None:
+    """SQLite gives the numbers of what was deleted to what comes next."""
+    other = StudyStore(store.url)
+    deleted = store.jobs.create(some_spec())
+    for each in (store, other):
+        each.trials(deleted).ask()
+    store.trials(deleted).tell(store.trials(deleted).ask(), "failed")
+    assert len(other.trials(deleted).records()) == 3
+    store.delete(deleted)
+    following = store.jobs.create(some_spec())
+    store.trials(following).ask()
+    assert [record.state for record in other.trials(following).records()] == ["running"]
+    other.close()
