@@ -13,7 +13,7 @@ from search.job import Job
 from search.plan import Plan
 from search.sampling import derived_seed
 from search.store import Lease, StudyStore, Trials
-from search.store.patience import Patience
+from search.store.patience import Patience, may_be_written_later
 from spaces.errors import JobFailed, WorkerUnfit
 from workers.data import ImageData
 from workers.device import DevicePlan
@@ -94,7 +94,10 @@ class Workbench:
             OSError: something else is wrong, or the work must stop before there is room.
         """
         tell = self.store.patience.tell
-        Patience(self.heartbeat.wait_for_room, tell=tell, what="the disk").call(files)
+        patience = Patience(
+            self.heartbeat.wait_for_room, tell=tell, what="the disk", away=may_be_written_later
+        )
+        patience.call(files)
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""

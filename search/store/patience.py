@@ -52,12 +52,19 @@ class Patience:
         wait: called between two attempts; by default there is no second one.
         tell: called with a line for people when a wait gets long, and when it has ended.
         what: is waited for.
+        away: whether an error says that it is worth waiting; by default `is_away`.
     """
 
     def __init__(
-        self, wait: Wait = no_wait, *, tell: Tell = say_nothing, what: str = "the store"
+        self,
+        wait: Wait = no_wait,
+        *,
+        tell: Tell = say_nothing,
+        what: str = "the store",
+        away: Callable[[BaseException], bool] | None = None,
     ) -> None:
         self.wait, self.tell, self.what = wait, tell, what
+        self._away = away or is_away
 
     def call(self, work: Callable[[], R]) -> R:
         """Return what `work` returns, when the database is back at the latest."""
@@ -67,7 +74,7 @@ class Patience:
                 done = work()
             except Exception as failure:
                 waited = time.monotonic() - begin
-                if waited > PATIENCE_SECONDS or not is_away(failure):
+                if waited > PATIENCE_SECONDS or not self._away(failure):
                     raise
                 if waited > TOLD_AFTER and not told:
                     self._tell(f"waiting for {self.what}: {reason(failure)}")
@@ -106,13 +113,18 @@ def reason(failure: BaseException) -> str:
     return " ".join(str(cause or failure).split())
 
 
+def may_be_written_later(failure: BaseException) -> bool:
+    """Whether an error says that a file could be written later: there is no room, or no disk."""
+    return isinstance(failure, OSError) and failure.errno in NO_ROOM + DISK_TROUBLE
+
+
 def is_away(failure: BaseException) -> bool:
     """Whether an error says that the database is away, not that the statement was wrong.
 
-    A disk without room or in trouble counts as well, whoever meets it.
+    A disk without room counts as well, whoever meets it.
     """
     if isinstance(failure, OSError):
-        return failure.errno in NO_ROOM + DISK_TROUBLE
+        return failure.errno in NO_ROOM
     if isinstance(failure, StorageInternalError):  # Optuna's wrapping of SQLAlchemy's error
         return failure.__cause__ is not None and is_away(failure.__cause__)
     if isinstance(failure, sa.exc.TimeoutError):  # of the pool: all connections hang
