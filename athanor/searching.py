@@ -152,9 +152,7 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
     with (
         Interruption() as interruption,
         ProgressView(console, quiet=options.quiet) as view,
-        LocalPool(
-            command, store=store, size=workers, claims=lambda: store.leases.claims(f"{job.id}/")
-        ) as pool,
+        LocalPool(command, store=store, size=workers) as pool,
     ):
         store.patience.wait, store.patience.tell = interruption.wait, view.say
         while True:

@@ -71,7 +71,7 @@ def _pool(
         job_id=job_id,
     )
     if slots is None:
-        return LocalPool(command, store=store, size=count, claims=store.leases.claims)
+        return LocalPool(command, store=store, size=count)
     if isinstance(store.backend, SQLite) and slots.address != LOCAL:
         raise InputError(
             f"workers of a Ray cluster need a PostgreSQL store, but got {store.name}; "

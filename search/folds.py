@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from search.durable import sync
 from spaces.errors import DataError, StoreError
 
 JUDGING_FOLD = 0  # trials and races are judged on it, networks of the ensemble on the others
@@ -182,6 +183,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -47,4 +47,4 @@ class JobFailed(AthanorError):
 
 
 class WorkerUnfit(AthanorError):
-    """This worker does not see the data or files that the job was planned with; others may."""
+    """This worker lacks the data, files or device that the job was planned with; others may not."""

@@ -55,7 +55,7 @@ def test_a_trial_that_segfaults_and_one_that_hangs_are_quarantined_and_the_job_l
         faults="segfault=1,hang=2",
     )
 
-    with LocalPool(command, store=store, size=1, claims=store.leases.claims) as pool:
+    with LocalPool(command, store=store, size=1) as pool:
         while not pool.finished:
             pool.watch()
             time.sleep(0.1)

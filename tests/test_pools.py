@@ -65,7 +65,7 @@ def pool_of_two(
     request: pytest.FixtureRequest, store: StudyStore, command: WorkerCommand
 ) -> MakePool:
     if request.param == "local":
-        return lambda: LocalPool(command, store=store, size=2, claims=store.leases.claims)
+        return lambda: LocalPool(command, store=store, size=2)
     from workers.ray_pool import RayPool
 
     return lambda: RayPool(command, size=2, slots=RaySlots(LOCAL))
@@ -117,7 +117,7 @@ def test_a_worker_that_does_not_even_beat_is_killed(
 ) -> None:
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
-    with LocalPool(command, store=store, size=1, claims=store.leases.claims) as pool:
+    with LocalPool(command, store=store, size=1) as pool:
         stopped = watch(pool, partial(busy, store, job, 1))[0]
         os.kill(stopped, signal.SIGSTOP)
         watch(pool, lambda: not alive(stopped))
@@ -135,7 +135,7 @@ def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
     """It may have been stopped within a transaction: then all others are silent, too."""
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
-    with LocalPool(command, store=store, size=2, claims=lambda: 0.0) as pool:
+    with LocalPool(command, store=store, size=2) as pool:
         stopped, other = watch(pool, lambda: two_of(busy(store, job, 1)))
         os.kill(stopped, signal.SIGSTOP)
         names = {slot.process.pid: slot.name for slot in pool._slots if slot.process is not None}

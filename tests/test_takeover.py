@@ -16,6 +16,7 @@ from workers.device import DevicePlan, host_speed
 from workers.files import write_array
 from workers.heartbeat import Heartbeat
 from workers.preparation import prepare
+from workers.steps import MAX_ATTEMPTS
 from workers.training import Diverged, Training
 from workers.trial import RETRY_CLIP_NORM
 from workers.verification import verify_and_predict
@@ -204,4 +205,60 @@ def test_a_job_fails_before_its_lease_is_given_back(
     Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job.id).run()
     assert states == ["failed"]
     assert store.jobs.get(job.id).error == "a network must predict as in training"
+    store.close()
+
+
+def test_deaths_while_a_folds_result_is_written_are_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each holder trains the last epoch once more."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.finalist._record", die)
+        with pytest.raises(Killed):
+            worked(tmp_path)
+        for _ in range(MAX_ATTEMPTS - 1):
+            with pytest.raises(Killed):
+                resume(tmp_path, only_job(tmp_path))
+        with pytest.raises(Killed):  # at the next fold
+            resume(tmp_path, only_job(tmp_path))
+    job, folds = resume(tmp_path, only_job(tmp_path))
+    assert job.state == "done", job.error
+    assert [task.done for task in folds] == [False, True, True]
+    assert "3 attempts without an epoch in between; the last one: Killed" in str(folds[0].report)
+
+
+def test_asking_for_a_trial_is_given_up_some_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise RuntimeError("the sampler has a bug")
+
+    monkeypatch.setattr("workers.heartbeat.MOST_ATTEMPTS", 2)
+    monkeypatch.setattr("workers.steps._ask", die)
+    with pytest.raises(RuntimeError, match="bug"):
+        worked(tmp_path)
+    with pytest.raises(RuntimeError, match="bug"):
+        resume(tmp_path, only_job(tmp_path))
+    job, _ = resume(tmp_path, only_job(tmp_path))
+    assert job.state == "failed"
+    assert "2 attempts; the last one: RuntimeError: the sampler has a bug" in str(job.error)
+
+
+def test_a_worker_that_is_stopped_while_its_disk_is_away_spends_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, worker = prepared(tmp_path)
+
+    def write(path: Path, array: Any) -> None:
+        worker.interrupted.set()
+        raise OSError(errno.EIO, "the disk is away", str(path))
+
+    monkeypatch.setattr("workers.trial.write_array", write)
+    worker.run()
+    lease = store.leases.claim(f"{job.id}/trial/0", owner="next")
+    assert lease is not None and (lease.fence, lease.attempts) == (2, 1)
     store.close()

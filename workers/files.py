@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from search.durable import make_folder, sync
+
 PREDICTIONS = "validation.npy"  # a complete trial's probabilities of the rows it was judged on
 
 
@@ -50,7 +52,7 @@ class JobFiles:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -58,18 +60,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or the names within a folder, to the disk: it outlives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -82,18 +75,18 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
 @contextmanager
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path` that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         staging.chmod(0o755)
         yield staging
         for written in (*staging.iterdir(), staging):
-            _sync(written)
+            sync(written)
         old = staging.with_name(f"{staging.name}.old")
         if replace and path.exists():
             os.replace(path, old)  # aside, so that a death here destroys nothing
         os.replace(staging, path)
-        _sync(path.parent)
+        sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -92,11 +92,11 @@ def run_fold(
         end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
-        if not training.finished:
-            state = training.state()
-            bench.write(
-                lambda: save_checkpoint(folder, state, candidate=candidate, epoch=report.epoch)
-            )
+        if training.finished:  # no checkpoint, hence no progress: the next holder would repeat it
+            bench.heartbeat.expect(training.slowest_epoch)
+            return
+        state = training.state()
+        bench.write(lambda: save_checkpoint(folder, state, candidate=candidate, epoch=report.epoch))
         bench.heartbeat.progressed(next_in=training.slowest_epoch)  # who lost the lease ends here
 
     training.run(

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from search.job import Job
 from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
 from search.store.jobs import MAX_TICK
-from spaces.errors import AthanorError, WorkerUnfit
+from spaces.errors import AthanorError, JobFailed, WorkerUnfit
 
+MOST_ATTEMPTS = 20  # at any work, after which the job fails; most have a limit below this
 BEAT_SECONDS = 1.0
 GAP_SECONDS = 10.0  # between two beats, from which on the process had been stopped for a while
 PHASE_SECONDS = 3600.0  # for work that has not said when it expects to get further
@@ -97,6 +98,7 @@ class Heartbeat:
 
         Raises:
             LeaseLost: the block wrote after somebody else had taken the lease.
+            JobFailed: too many holders of the lease have died.
         """
         lease = self._store.leases.claim(f"{self._job.id}/{key}", owner=self.worker.id)
         if lease is None:
@@ -105,6 +107,7 @@ class Heartbeat:
         self._keep(lease)
         try:
             with self._store.fenced(lease), self._failing_the_job():
+                self._limit_attempts(lease)
                 yield lease
         except StaleFence as stale:
             self._keep(None)
@@ -119,6 +122,13 @@ class Heartbeat:
             raise
         self._keep(None)
         self._store.leases.finish(lease)
+
+    def _limit_attempts(self, lease: Lease) -> None:
+        if lease.attempts > MOST_ATTEMPTS:
+            reason = self._store.leases.reason(lease) or "unknown"
+            raise JobFailed(
+                f"{lease.key} was given up after {MOST_ATTEMPTS} attempts; the last one: {reason}"
+            )
 
     @contextmanager
     def _failing_the_job(self) -> Iterator[None]:
@@ -214,8 +224,8 @@ class Heartbeat:
             beat = self._store.beats.beat(self.worker, self._job.id, lease)
             if not beat.lease_held:
                 self._lost = lease
-        self._clock = beat.seconds_used, time.monotonic()
-        self._stopped = beat.job_stopped
+            self._clock = beat.seconds_used, time.monotonic()
+            self._stopped = beat.job_stopped
         if os.getppid() != self._parent:
             self.interrupted.set()
 

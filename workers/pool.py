@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from workers.environment import thread_environment
 BACKOFF_SECONDS = 0.5  # before the first restart of a worker that died; doubled each time
 MAX_BACKOFF_SECONDS = 15.0
 MAX_DEATHS = 5  # of one slot's workers before any got to work, after which the pool gives up
-STEADY_SECONDS = 60.0  # after which a worker that has had nothing to do has been a good one
+STEADY_SECONDS = 60.0  # after which a service's worker that had nothing to do was a good one
 STOP_SECONDS = 10.0  # from SIGTERM to SIGKILL
 UNFIT = 6  # exit status of a worker that does not see what its job was planned with
 SILENT_SECONDS = 45.0  # without a beat, after which a worker is killed: not even its pulse runs
@@ -144,12 +143,12 @@ def _is_stopped(pid: int) -> bool:
 class LocalPool:
     """Starts workers, restarts those that die, ends those that are silent, and stops them all.
 
+    Deaths at work are the work's own affair, which is given up after some attempts; but when
+    five workers of a slot die one after the other and nobody gets to work, `watch` raises
+    `JobFailed`.
+
     Args:
         store: in which what a dead worker held is given to others at once.
-        claims: returns a number that changes whenever a worker claims anything. Deaths at work
-            are the work's own affair, which gives it up after some attempts; but when five
-            workers of a slot die one after the other and nobody gets to work, `watch` raises
-            `JobFailed`.
     """
 
     def __init__(
@@ -158,11 +157,10 @@ class LocalPool:
         *,
         store: StudyStore,
         size: int,
-        claims: Callable[[], float],
     ) -> None:
         self._command, self._store = command, store
         self._slots = [_Slot(number) for number in range(size)]
-        self._claims = claims
+        self._keys = "" if command.job_id is None else f"{command.job_id}/"
         # machines may share a name, and containers the numbers of their processes
         self._name = f"{platform.node()}/{os.getpid()}-{secrets.token_hex(3)}"
         self._stopped = threading.Event()
@@ -284,17 +282,22 @@ class LocalPool:
 
     def _count_death(self, slot: _Slot, status: int) -> float:
         """Count a death; return the seconds until the next start."""
-        before, slot.claims = slot.claims, self._claims()
-        if slot.claims != before or time.monotonic() - slot.started_at > STEADY_SECONDS:
+        before, slot.claims = slot.claims, self._store.leases.claims(self._keys)
+        if slot.claims != before or self._was_idle(slot):
             slot.deaths = 0
         slot.deaths += 1
-        if slot.deaths >= MAX_DEATHS:
+        if slot.deaths >= MAX_DEATHS and not self._store.leases.held(self._keys):
             raise JobFailed(
                 f"at most {MAX_DEATHS - 1} workers in a row may die before they get to work, "
                 f"but this was number {slot.deaths} (exit status {status}); "
                 f"its last words: {self._last_words(slot)}; log: {self._log(slot)}"
             )
         return min(BACKOFF_SECONDS * 2.0 ** (slot.deaths - 1), MAX_BACKOFF_SECONDS)
+
+    def _was_idle(self, slot: _Slot) -> bool:
+        """Whether a service's worker lived for some time, as far as anybody knows in good order."""
+        lived = time.monotonic() - slot.started_at
+        return self._command.job_id is None and not slot.silent and lived > STEADY_SECONDS
 
     def _log(self, slot: _Slot) -> Path:
         return self._command.logs / f"worker-{slot.number}.log"

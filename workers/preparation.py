@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
+from search.durable import make_folder
 from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job
 from search.plan import (
@@ -43,7 +44,7 @@ def _make_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
         seed=job.spec.seed,
         data_fingerprint=data.train_fingerprint,
     )
-    files.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(files.folder)
     folds.save(files.folds(folds.hash))
     return folds
 

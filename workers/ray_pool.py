@@ -5,6 +5,7 @@ now and then how much has been done. Sampling, pruning, curves and takeover stay
 store; Tune's own searchers and schedulers are not used.
 """
 
+import errno
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ STOP = "stop"  # the file that ends the experiment
 REPORT_SECONDS = 2.0
 WATCH_SECONDS = 0.2
 STOP_SECONDS = 30.0  # for Tune to stop its slots
+LASTING = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR)  # another start does not help
 
 
 class _Stop(Stopper):
@@ -53,14 +55,11 @@ def run_slot(config: dict[str, Any]) -> None:
         config: `slot`, its number, and the fields of a `WorkerCommand` in JSON.
     """
     command = WorkerCommand.from_config(config["command"])
-    prefix = "" if command.job_id is None else f"{command.job_id}/"
     try:
         store = StudyStore(command.store_url, wait=_wait, tell=_tell)
         with (
             closing(store),
-            LocalPool(
-                command, store=store, size=1, claims=lambda: store.leases.claims(prefix)
-            ) as pool,
+            LocalPool(command, store=store, size=1) as pool,
         ):
             reported = float("-inf")
             while not pool.finished:
@@ -71,7 +70,8 @@ def run_slot(config: dict[str, Any]) -> None:
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
     except (JobFailed, StoreError, OSError) as failure:
-        if command.job_id is None:  # a service outlives its database's and its disk's trouble
+        lasting = not isinstance(failure, OSError) or failure.errno in LASTING
+        if command.job_id is None or not lasting:  # services outlive their database's trouble
             _tell(f"slot {config['slot']} starts again: {failure}")
             time.sleep(REPORT_SECONDS)
             raise  # Tune starts the slot again

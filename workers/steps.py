@@ -24,7 +24,7 @@ from workers.training import Diverged
 from workers.trial import run_trial
 from workers.workbench import Workbench
 
-MAX_ATTEMPTS = 3  # at one piece of work; fewer than the deaths after which the pool gives up
+MAX_ATTEMPTS = 3  # at a trial or a fold
 MAX_LANDINGS = 10  # attempts at the last step: by then the whole job's work is at stake
 MIN_FOLD_SECONDS = 0.3  # of training; with less time than this a fold is not begun
 ASKING_SECONDS = 0.05  # that another worker takes to ask for a trial, about

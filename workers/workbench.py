@@ -97,7 +97,11 @@ class Workbench:
         patience = Patience(
             self.heartbeat.wait_for_room, tell=tell, what="the disk", away=may_be_written_later
         )
-        patience.call(files)
+        try:
+            patience.call(files)
+        except OSError:
+            self.heartbeat.check()  # it was asked to stop meanwhile, which is no attempt
+            raise
 
     def fold_rows(self, fold: int) -> Rows:
         """All rows of one fold."""
