@@ -87,7 +87,7 @@ def test_a_job_lands_although_its_workers_are_killed(
     killed: set[int] = set()
     with pool_of_two() as pool:
         for epochs in (2, 6):
-            victim = watch(pool, partial(busy, store, job, epochs))[0]
+            victim = watch(pool, partial(alive_and_busy, store, job, epochs, killed))[0]
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
         watch(pool, lambda: pool.finished)
@@ -165,6 +165,11 @@ def busy(store: StudyStore, job: Job, epochs: int) -> list[int]:
         return []
     reported = sum(len(record.curve) for record in store.trials(job).records())
     return worker_processes(store) if reported >= epochs else []
+
+
+def alive_and_busy(store: StudyStore, job: Job, epochs: int, killed: set[int]) -> list[int]:
+    """Return the busy workers without those that were killed: they may not have ended yet."""
+    return [process for process in busy(store, job, epochs) if process not in killed]
 
 
 def alive(process: int) -> bool:
