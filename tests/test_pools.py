@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,6 @@ def test_a_worker_that_does_not_even_beat_is_killed(
 
 def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
     store: StudyStore,
-    job: Job,
     command: WorkerCommand,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -135,6 +135,8 @@ def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
     """It may have been stopped within a transaction: then all others are silent, too."""
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
+    job = store.jobs.create(JobSpec.parse({**SPEC, "search_epochs": 500}))  # outlasts the test
+    command = replace(command, job_id=job.id)
     with LocalPool(command, store=store, size=2) as pool:
         stopped, other = watch(pool, lambda: two_of(busy(store, job, 1)))
         os.kill(stopped, signal.SIGSTOP)
