@@ -1,4 +1,4 @@
-"""Files and folders that outlive a power cut, their names included."""
+"""Files and folders that are on the disk for sure, their names included."""
 
 import errno
 import os

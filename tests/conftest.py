@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres import PostgresServer, binaries
+
+if TYPE_CHECKING:
+    from search.store import StudyStore
 
 # Workers and training children run side by side on as few as two cores. With a thread pool
 # each they fight for them and tests run into their timeouts; it must be set before torch loads.
@@ -19,3 +24,13 @@ def server() -> Iterator[PostgresServer]:
     started = PostgresServer()
     yield started
     started.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator["StudyStore"]:
+    """A new store of the usual kind; tests of stores have one of each kind."""
+    from search.store import StudyStore  # what it imports must heed the line above
+
+    made = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    yield made
+    made.close()

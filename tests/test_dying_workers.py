@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,6 @@ class Command(WorkerCommand):
 
     def arguments(self, *, name: str) -> list[str]:
         return [sys.executable, "-c", self.program, name]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StudyStore]:
-    made = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    yield made
-    made.close()
 
 
 @pytest.fixture

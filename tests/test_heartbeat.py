@@ -3,8 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,13 +36,6 @@ class Database:
         self.failures_left -= 1
         cause = Exception("the server is down")
         raise sa.exc.OperationalError("beat", {}, cause, connection_invalidated=True)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StudyStore]:
-    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -36,13 +36,6 @@ LIMIT_SECONDS = 200.0  # for a job to get anywhere; only a hang takes as long
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 MakePool = Callable[[], AbstractContextManager[Any]]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StudyStore]:
-    made = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
-    yield made
-    made.close()
 
 
 @pytest.fixture

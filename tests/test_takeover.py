@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from search.job import JobSpec
-from search.store import StudyStore
+from search.store import FoldTask, StudyStore
 from spaces.errors import JobFailed, WorkerUnfit
 from tests.small_job import CACHE, SPEC, bench_of, prepared, resume, take_steps, worked
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan, host_speed
 from workers.files import write_array
+from workers.finalist import run_fold
 from workers.heartbeat import Heartbeat
 from workers.preparation import prepare
 from workers.steps import MAX_ATTEMPTS
@@ -131,10 +132,18 @@ def test_the_last_files_of_a_fold_wait_for_their_disk(
             raise OSError(failures.pop(), "the disk is away", str(path))
         write_array(path, array)
 
+    trained: list[int] = []
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        trained.append(task.fold)
+        run_fold(bench, task, *more, **options)
+
     monkeypatch.setattr("workers.finalist.write_array", write)
+    monkeypatch.setattr("workers.steps.run_fold", run)
     job, folds = worked(tmp_path)
     assert job.state == "done", job.error
     assert all(task.done for task in folds) and not failures
+    assert trained == [task.fold for task in folds]  # each once
 
 
 def test_a_job_cancelled_while_it_is_verified_opens_no_test_set(

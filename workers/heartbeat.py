@@ -17,7 +17,7 @@ from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
 from search.store.jobs import MAX_TICK
 from spaces.errors import AthanorError, JobFailed, WorkerUnfit
 
-MOST_ATTEMPTS = 20  # at any work, after which the job fails; most have a limit below this
+MOST_ATTEMPTS = 20  # at work that has no other limit, after which the job fails
 BEAT_SECONDS = 1.0
 GAP_SECONDS = 10.0  # between two beats, from which on the process had been stopped for a while
 PHASE_SECONDS = 3600.0  # for work that has not said when it expects to get further
@@ -90,15 +90,18 @@ class Heartbeat:
         return float("inf") if second is None else second - self.used
 
     @contextmanager
-    def lease(self, key: str) -> Iterator[Lease | None]:
+    def lease(self, key: str, *, attempts: int | None = None) -> Iterator[Lease | None]:
         """Hold a lease of the job over the block, or None if somebody else does.
 
         What the block writes into the store is written under the lease's fence. The lease is
         finished if the block ends well, and released for anyone to claim if not.
 
+        Args:
+            attempts: that are allowed without progress in between; `MOST_ATTEMPTS` by default.
+
         Raises:
             LeaseLost: the block wrote after somebody else had taken the lease.
-            JobFailed: too many holders of the lease have died.
+            JobFailed: there have been more attempts than are allowed.
         """
         lease = self._store.leases.claim(f"{self._job.id}/{key}", owner=self.worker.id)
         if lease is None:
@@ -107,7 +110,7 @@ class Heartbeat:
         self._keep(lease)
         try:
             with self._store.fenced(lease), self._failing_the_job():
-                self._limit_attempts(lease)
+                self._limit(lease, attempts=MOST_ATTEMPTS if attempts is None else attempts)
                 yield lease
         except StaleFence as stale:
             self._keep(None)
@@ -123,11 +126,11 @@ class Heartbeat:
         self._keep(None)
         self._store.leases.finish(lease)
 
-    def _limit_attempts(self, lease: Lease) -> None:
-        if lease.attempts > MOST_ATTEMPTS:
+    def _limit(self, lease: Lease, *, attempts: int) -> None:
+        if lease.attempts > attempts:
             reason = self._store.leases.reason(lease) or "unknown"
             raise JobFailed(
-                f"{lease.key} was given up after {MOST_ATTEMPTS} attempts; the last one: {reason}"
+                f"{lease.key} was given up after {attempts} attempts; the last one: {reason}"
             )
 
     @contextmanager

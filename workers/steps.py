@@ -239,16 +239,11 @@ def _give_up(bench: Workbench, task: FoldTask, lease: Lease, *, reason: str) -> 
 
 
 def _assemble(bench: Workbench) -> None:
-    with bench.lease("assemble") as lease:
+    with bench.lease("assemble", attempts=MAX_LANDINGS) as lease:
         if lease is None:
             raise Waiting
         if not _is_in(bench, "assembling"):
             return
-        if lease.attempts > MAX_LANDINGS:
-            reason = bench.store.leases.reason(lease) or "unknown"
-            raise JobFailed(
-                f"the landing was given up after {MAX_LANDINGS} attempts; the last one: {reason}"
-            )
         tidy_job(bench)
         tidy_models(bench.files, lease)
         result = assemble(bench, lease)

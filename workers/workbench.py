@@ -83,9 +83,11 @@ class Workbench:
         )
         return self._rows(train, validation)
 
-    def lease(self, key: str) -> AbstractContextManager[Lease | None]:
+    def lease(
+        self, key: str, *, attempts: int | None = None
+    ) -> AbstractContextManager[Lease | None]:
         """Hold a lease of the job over a block, or None if somebody else does."""
-        return self.heartbeat.lease(key)
+        return self.heartbeat.lease(key, attempts=attempts)
 
     def write(self, files: Callable[[], None]) -> None:
         """Write files; while their disk is full or away, wait for it: no epoch is lost.

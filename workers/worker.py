@@ -22,7 +22,7 @@ import torch
 from search.folds import Folds
 from search.job import Job
 from search.store import StudyStore, WorkerIdentity, is_away
-from spaces.errors import AthanorError, JobFailed, WorkerUnfit
+from spaces.errors import AthanorError, WorkerUnfit
 from workers.data import ImageData, load_data
 from workers.files import JobFiles
 from workers.heartbeat import BEAT_SECONDS, Heartbeat, Stopped
@@ -131,16 +131,10 @@ class Worker:
             heartbeat.close()
 
     def _prepare(self, job: Job, heartbeat: Heartbeat) -> None:
-        with heartbeat.lease("prepare") as lease:
+        with heartbeat.lease("prepare", attempts=MAX_PREPARATIONS) as lease:
             if lease is None:
                 self._wait_at(job)
                 return
-            if lease.attempts > MAX_PREPARATIONS:
-                reason = self._store.leases.reason(lease) or "unknown"
-                raise JobFailed(
-                    f"the preparation was given up after {MAX_PREPARATIONS} attempts; "
-                    f"the last one: {reason}"
-                )
             self._store.jobs.move(job.id, before="queued", after="preparing")
             if self._store.jobs.get(job.id).state != "preparing":
                 return  # another worker has prepared the job since this one looked

@@ -1,6 +1,5 @@
 """One step is the same in pieces, answers a lack of memory, and follows the recipe's rates."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,6 @@ WHITENED = Architecture(
     head=Head(pooling="max", scale=0.25),
     views="flip",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_images(count: int, *, channels: int = 1, side: int = 12) -> Tensor:
