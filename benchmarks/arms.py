@@ -8,6 +8,7 @@ environment that its users have.
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -71,14 +72,18 @@ def tutorial_steps(data: ImageData, width: int, plan: DevicePlan) -> Iterator[in
         yield from steps(network, batches, optimizer, device=plan.torch_device)
 
 
-def bare_steps(data: ImageData, width: int, plan: DevicePlan) -> Iterator[int]:
+def bare_steps(
+    data: ImageData, width: int, plan: DevicePlan, *, compiled: bool = False
+) -> Iterator[int]:
     """Train on one random batch that lies ready: the least that a step can cost."""
     built = build_network(architecture(width), channels=1, classes=data.classes, seed=0)
-    network = plan.place(built).train()
+    network: nn.Module = plan.place(built).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     images = torch.randn(BATCH, 1, 28, 28).to(plan.torch_device, memory_format=layout)
     labels = torch.randint(0, data.classes, (BATCH,), device=plan.torch_device)
+    if compiled:
+        network.compile()
     while True:
         with plan.autocast():
             loss = nn.functional.cross_entropy(network(images).float(), labels)
@@ -88,7 +93,12 @@ def bare_steps(data: ImageData, width: int, plan: DevicePlan) -> Iterator[int]:
         yield BATCH
 
 
-LOOPS: dict[str, Loop] = {"ours": our_steps, "bare": bare_steps, "tutorial": tutorial_steps}
+LOOPS: dict[str, Loop] = {
+    "ours": our_steps,
+    "bare": bare_steps,
+    "compiled": partial(bare_steps, compiled=True),
+    "tutorial": tutorial_steps,
+}
 
 
 class Processes:

@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py --quick        under a minute
     python benchmarks/throughput.py                about five minutes
+    python benchmarks/throughput.py --compiled     eight; needs a C++ compiler
 
 Three sizes of one network (0.08, 0.3 and 1.2 million parameters) learn real Fashion-MNIST with
 shift and flip. On processors we train as a search does, one process with one thread a core, and
@@ -17,6 +18,8 @@ the median slice counts. Prints a table and, as its last line, one JSON object:
     fraction_of_peak      of a large matrix product's speed, reached by the convolutions
     sizes                 all of this for each size, what the rest of a step is spent on, and
                           (not with --quick) our speed in one process that has all threads
+    compile_speedup       the bare step compiled by torch.compile against the bare step, and
+    compile_seconds       what a network's compilation takes (both only with --compiled)
 """
 
 import argparse
@@ -25,7 +28,9 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +49,20 @@ from benchmarks.arms import (
     take,
 )
 from benchmarks.results import machine, print_table
+from benchmarks.side_by_side import environment
 from spaces.complexity import measure_complexity
 from workers.data import ImageData, load_data
 from workers.device import DevicePlan, host_speed
 
 WIDTHS = (16, 32, 64)
 PEAK_SIDE = 2048  # of the square matrices whose product is the peak
+RATIOS = (
+    "speedup_vs_tutorial",
+    "speedup_float32",
+    "pipeline_overhead",
+    "fraction_of_peak",
+    "compile_speedup",
+)
 KINDS = {  # of a step's operations, by what torch calls them
     "convolution": ("convolution",),
     "norm": ("batch_norm",),
@@ -60,11 +73,27 @@ KINDS = {  # of a step's operations, by what torch calls them
 }
 
 
-def measure_speeds(plan: DevicePlan, *, slots: int, quick: bool) -> dict[int, dict[str, float]]:
-    """Return the median images a second of each size and arm; slices alternate.
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """How fast each arm trains one size of the network.
+
+    Attributes:
+        images_per_second: the median slice of each arm.
+        warm_up: seconds of each arm's first steps, compilation included.
+    """
+
+    images_per_second: dict[str, float]
+    warm_up: dict[str, float]
+
+
+def measure_speeds(
+    plan: DevicePlan, *, slots: int, quick: bool, compiled: bool
+) -> dict[int, Speeds]:
+    """Measure all arms on each size; slices alternate.
 
     Args:
         slots: of our processes that train at a time.
+        compiled: whether torch.compile is measured, too.
     """
     cores = len(os.sched_getaffinity(0))
     float32 = plan.model_copy(update={"dtype": "float32"})
@@ -80,22 +109,27 @@ def measure_speeds(plan: DevicePlan, *, slots: int, quick: bool) -> dict[int, di
     if not quick:
         started.append(Processes(count=1, threads=cores))
         arms["one_process"] = (started[-1], "ours", plan)
+    if compiled:
+        arms["compiled"] = (ours, "compiled", plan)
     rounds, seconds = (3, 0.3) if quick else (9, 2.0)
-    medians: dict[int, dict[str, float]] = {}
+    measured: dict[int, Speeds] = {}
     for width in WIDTHS:
         print(f"width {width}", file=sys.stderr)
+        warm_up: dict[str, float] = {}
+        for name, (processes, loop, how) in arms.items():
+            begin = time.perf_counter()
+            processes.images_per_second(loop, width=width, plan=how, seconds=0.0)
+            warm_up[name] = time.perf_counter() - begin
         speeds: dict[str, list[float]] = {name: [] for name in arms}
-        for turn in range(rounds + 1):  # the first one warms up
+        for _ in range(rounds):
             for name, (processes, loop, how) in arms.items():
-                speed = processes.images_per_second(
-                    loop, width=width, plan=how, seconds=seconds if turn else 0.0
-                )
-                if turn:
-                    speeds[name].append(speed)
-        medians[width] = {name: statistics.median(values) for name, values in speeds.items()}
+                speed = processes.images_per_second(loop, width=width, plan=how, seconds=seconds)
+                speeds[name].append(speed)
+        medians = {name: statistics.median(values) for name, values in speeds.items()}
+        measured[width] = Speeds(medians, warm_up)
     for processes in started:
         processes.close()
-    return medians
+    return measured
 
 
 def peak_flops(plan: DevicePlan) -> float:
@@ -145,20 +179,26 @@ def _kind(operation: str) -> str:
 
 
 def describe_size(
-    speeds: dict[str, float], data: ImageData, *, width: int, plan: DevicePlan, count: int
+    speeds: Speeds, data: ImageData, *, width: int, plan: DevicePlan, count: int
 ) -> dict[str, Any]:
     """Return all figures of one size of the network."""
     profiled = where_time_goes(data, width=width, plan=plan, count=count)
     complexity = measure_complexity(architecture(width), image_shape=(28, 28, 1), classes=10)
+    median = speeds.images_per_second
+    compiled = {}
+    if "compiled" in median:
+        compiled["compile_speedup"] = median["compiled"] / median["bare"]
+        compiled["compile_seconds"] = speeds.warm_up["compiled"]
     return {
         "width": width,
         "parameters": complexity.parameters,
         "mmacs": round(complexity.macs / 1e6, 2),
-        "images_per_second": {name: round(speed) for name, speed in speeds.items()},
-        "speedup_vs_tutorial": speeds["ours"] / speeds["tutorial"],
-        "speedup_float32": speeds["float32"] / speeds["tutorial"],
-        "pipeline_overhead": speeds["bare"] / speeds["ours"],
+        "images_per_second": {name: round(speed) for name, speed in median.items()},
+        "speedup_vs_tutorial": median["ours"] / median["tutorial"],
+        "speedup_float32": median["float32"] / median["tutorial"],
+        "pipeline_overhead": median["bare"] / median["ours"],
         "fraction_of_peak": profiled["convolution_flops"] / peak_flops(plan),
+        **compiled,
         "shares": profiled["shares"],
     }
 
@@ -169,7 +209,7 @@ def summary(sizes: list[dict[str, Any]], *, plan: DevicePlan) -> dict[str, Any]:
     def mean(name: str) -> float:
         return round(math.exp(statistics.fmean(math.log(size[name]) for size in sizes)), 3)
 
-    names = ("speedup_vs_tutorial", "speedup_float32", "pipeline_overhead", "fraction_of_peak")
+    names = [name for name in (*RATIOS, "compile_seconds") if name in sizes[0]]
     return {
         "bf16": plan.dtype == "bfloat16",
         **{name: mean(name) for name in names},
@@ -183,7 +223,7 @@ def plot(sizes: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    arms = ("tutorial", "float32", "one_process", "ours", "bare")
+    arms = ("tutorial", "float32", "one_process", "ours", "bare", "compiled")
     known = [arm for arm in arms if arm in sizes[0]["images_per_second"]]
     for index, arm in enumerate(known):
         places = [position + 0.16 * index for position in range(len(sizes))]
@@ -202,6 +242,7 @@ def main() -> None:
     """Parse the options, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser.add_argument("--compiled", action="store_true", help="measure torch.compile, too")
     parser.add_argument("--prepare", action="store_true", help="only put the data into the cache")
     parser.add_argument("--slots", type=int, help="our processes; one a core, or one on a GPU")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -214,17 +255,17 @@ def main() -> None:
     if options.prepare:
         return
     slots = options.slots or (1 if plan.device == "cuda" else len(os.sched_getaffinity(0)))
-    speeds = measure_speeds(plan, slots=slots, quick=options.quick)
+    with tempfile.TemporaryDirectory() as cold, environment({"TORCHINDUCTOR_CACHE_DIR": cold}):
+        speeds = measure_speeds(plan, slots=slots, quick=options.quick, compiled=options.compiled)
     profiled = 3 if options.quick else 20
     sizes = [
         describe_size(speeds[width], data, width=width, plan=plan, count=profiled)
         for width in WIDTHS
     ]
     flat = [{**size, **size["images_per_second"]} for size in sizes]
-    names = ("width", "mmacs", "tutorial", "float32", "one_process", "ours", "bare")
+    names = ("width", "mmacs", "tutorial", "float32", "one_process", "ours", "bare", "compiled")
     print_table(flat, names)
-    ratios = ("speedup_vs_tutorial", "speedup_float32", "pipeline_overhead", "fraction_of_peak")
-    print_table(sizes, ("width", *ratios))
+    print_table(sizes, ("width", *(ratio for ratio in RATIOS if ratio in sizes[0])))
     print_table(
         [{"width": size["width"], **size["shares"]} for size in sizes], ("width", *KINDS, "other")
     )
