@@ -45,7 +45,7 @@ class _Points:
         self._diary, self._store, self._job_id = diary, store, job_id
         self._artifacts = str(place.artifacts)
         self._last, self._seen = last, 0
-        self._beating = threading.Lock()
+        self._beating = threading.RLock()  # the main thread beats, too, before what takes long
 
     def watch(self) -> None:
         """Count from now on."""
