@@ -1,8 +1,10 @@
 """The command line, as a person runs it: in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,23 @@ from search.store import StudyStore
 LIMIT_SECONDS = 280.0  # for any command of a test; a search that should be refused must not run on
 
 
-def athanor(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
+def on_one_core() -> list[str]:
+    """Return the start of a command that keeps a process to a core, each pytest worker's its own.
+
+    A job with one worker computes with as many threads as it sees cores. Beside another test
+    these wait for each other most of the time: four times as long as alone.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return ["taskset", "--cpu-list", str(cores[worker % len(cores)])]
+
+
+def athanor(
+    *arguments: str | Path, cwd: Path, start: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end; `start` comes before the command."""
     return subprocess.run(
-        [sys.executable, "-m", "athanor", *map(str, arguments)],
+        [*start, sys.executable, "-m", "athanor", *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,

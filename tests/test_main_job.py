@@ -17,7 +17,7 @@ from PIL import Image
 
 from athanor.progress import Progress
 from search.store import StudyStore
-from tests.command import LIMIT_SECONDS, athanor, result_of, worker_processes
+from tests.command import LIMIT_SECONDS, athanor, on_one_core, result_of, worker_processes
 
 POLL_SECONDS = 0.1
 JOB = """\
@@ -152,8 +152,9 @@ def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
     for run in ("undisturbed", "killed"):
         (tmp_path / run).mkdir()
         (tmp_path / run / "job.yaml").write_text(JOB.format(trials=13, workers=1))
+        search = [sys.executable, "-m", "athanor", "search", "job.yaml", "--json", "--quiet"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "athanor", "search", "job.yaml", "--json", "--quiet"],
+            [*on_one_core(), *search],
             cwd=tmp_path / run,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -248,7 +249,8 @@ def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_pa
     cancelled = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
     assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 0
     assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 2
-    worked = athanor("worker", "--workers", "1", "--job", landed, cwd=tmp_path)
+    work = ("worker", "--workers", "1", "--job", landed)
+    worked = athanor(*work, cwd=tmp_path, start=on_one_core())
     assert worked.returncode == 0, worked.stderr
     states = {
         job["job"]: job["state"]
