@@ -127,7 +127,7 @@ def plot(accuracies: Table, path: Path) -> None:
         if not rows:
             continue
         minutes = [row["minutes"] for row in rows]
-        ours = {"linewidth": 2.5, "color": "black"} if arm == "athanor" else {}
+        ours: dict[str, Any] = {"linewidth": 2.5, "color": "black"} if arm == "athanor" else {}
         (line,) = axes.plot(minutes, [row["accuracy"] for row in rows], "o-", label=arm, **ours)
         axes.fill_between(
             minutes,
