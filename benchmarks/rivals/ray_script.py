@@ -108,7 +108,7 @@ def main() -> None:
     """Search until the time budget ends; predict with the best checkpoint."""
     task = Task.of(parser("Ray Tune: ASHA").parse_args())
     os.environ["PYTHONPATH"] = ROOT  # of the processes that Ray starts
-    ray.init(num_cpus=CONCURRENT, include_dashboard=False, _node_ip_address="127.0.0.1")
+    ray.init("local", num_cpus=CONCURRENT, include_dashboard=False, _node_ip_address="127.0.0.1")
     try:
         results = search(task)
     finally:
