@@ -7,8 +7,6 @@ take it over when its holder dies.
 import random
 from collections.abc import Callable
 
-from optuna.trial import Trial
-
 from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.job import JobState
@@ -55,24 +53,29 @@ def next_step(bench: Workbench, state: JobState) -> None:
 
 
 def _search(bench: Workbench) -> None:
-    trial = _unheld_trial(bench) or _next_trial(bench)
-    if trial is not None:
-        _run(bench, trial)
-
-
-def _unheld_trial(bench: Workbench) -> Trial | None:
-    """Return the oldest trial that has not ended and that nobody holds."""
     running = bench.trials.running()
+    number = _unheld(bench, running)
+    if number is None:
+        number = _next_trial(bench, others=len(running))
+    if number is not None:
+        _run(bench, number)
+
+
+def _unheld(bench: Workbench, running: list[int]) -> int | None:
+    """Return the oldest of the trials that have not ended which nobody holds."""
     held = bench.store.leases.held(f"{bench.job.id}/trial/")
-    free = (trial for trial in running if f"{bench.job.id}/trial/{trial.number}" not in held)
+    free = (number for number in running if f"{bench.job.id}/trial/{number}" not in held)
     return next(free, None)
 
 
-def _next_trial(bench: Workbench) -> Trial | None:
+def _next_trial(bench: Workbench, *, others: int) -> int | None:
     """Ask for one more trial; None if another worker asks, or the landing has been planned.
 
     Workers do so one after the other, under one lease: so there are exactly as many trials as
     were wanted, and the landing knows them all.
+
+    Args:
+        others: workers that are at a trial, about.
 
     Raises:
         Waiting: there are enough trials, but the last ones have not ended yet.
@@ -85,16 +88,15 @@ def _next_trial(bench: Workbench) -> Trial | None:
         if searching and not running:
             _plan_landing(bench)
     if lease is None:
-        _wait_to_ask(bench)
+        _wait_to_ask(bench, others=others)
     if running:
         raise Waiting
     return None
 
 
-def _wait_to_ask(bench: Workbench) -> None:
+def _wait_to_ask(bench: Workbench, *, others: int) -> None:
     """Wait while another worker asks: the longer, the more workers may want to ask as well."""
-    workers = 1 + len(bench.trials.running())
-    bench.heartbeat.interrupted.wait(_chance.uniform(0.0, ASKING_SECONDS * workers))
+    bench.heartbeat.interrupted.wait(_chance.uniform(0.0, ASKING_SECONDS * (1 + others)))
 
 
 def _wants_trial(bench: Workbench) -> bool:
@@ -112,21 +114,21 @@ def _wants_trial(bench: Workbench) -> bool:
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 
 
-def _ask(bench: Workbench) -> Trial:
+def _ask(bench: Workbench) -> int:
     if all(record.state == "waiting" for record in bench.trials.records()):
         for parameters in bench.plan.first_trials:
             bench.trials.enqueue(parameters)
-    return bench.trials.ask()
+    return bench.trials.ask().number
 
 
-def _run(bench: Workbench, found: Trial) -> None:
-    with bench.lease(f"trial/{found.number}") as lease:
-        trial = bench.trials.reopen(found)  # with all that former holders have sampled
+def _run(bench: Workbench, number: int) -> None:
+    with bench.lease(f"trial/{number}") as lease:
+        trial = bench.trials.open(number)  # with all that former holders have sampled
         if lease is None or bench.trials.ended(trial):
             return
         if lease.attempts > MAX_ATTEMPTS:
             bench.trials.tell(trial, "failed", note=_quarantine_note(bench, lease))
-            tidy(bench.files.trial(trial.number), until=lease.fence)
+            tidy(bench.files.trial(number), until=lease.fence)
         else:
             run_trial(bench, trial, lease)
 

@@ -124,15 +124,16 @@ class Trials:
         return self.study.ask()
 
     @patient
-    def running(self) -> list[Trial]:
-        """Return handles of the trials that have not ended, the oldest first."""
+    def running(self) -> list[int]:
+        """Return the numbers of the trials that have not ended, the oldest first."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [Trial(self.study, frozen._trial_id) for frozen in running]
+        return [trial.number for trial in running]
 
     @patient
-    def reopen(self, trial: Trial) -> Trial:
-        """Return a new handle on a trial, which knows all that was stored since the first."""
-        return Trial(self.study, trial._trial_id)
+    def open(self, number: int) -> Trial:
+        """Return a new handle on a trial, which knows all that is stored of it now."""
+        stored = self.study.get_trials(deepcopy=False)[number]
+        return Trial(self.study, stored._trial_id)
 
     @patient
     def ended(self, trial: Trial) -> bool:

@@ -13,22 +13,22 @@ Write = Callable[[StudyStore, Job], object]
 
 
 def report(store: StudyStore, job: Job) -> object:
-    (trial,) = store.trials(job).running()
+    trial = store.trials(job).open(0)
     return store.trials(job).report(trial, epoch=2, score=0.9)
 
 
 def tell(store: StudyStore, job: Job) -> None:
-    (trial,) = store.trials(job).running()
+    trial = store.trials(job).open(0)
     store.trials(job).tell(trial, "complete", score=0.9)
 
 
 def describe(store: StudyStore, job: Job) -> None:
-    (trial,) = store.trials(job).running()
+    trial = store.trials(job).open(0)
     store.trials(job).describe(trial, CANDIDATE)
 
 
 def suggest(store: StudyStore, job: Job) -> object:
-    (trial,) = store.trials(job).running()
+    trial = store.trials(job).open(0)
     return trial.suggest_float("y", 0.0, 1.0)
 
 

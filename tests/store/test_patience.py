@@ -63,9 +63,9 @@ CALLS: dict[str, Call] = {
     "finish": lambda s, j: s.leases.finish(lease_of(j)),
     "plan": lambda s, j: s.folds.plan(j.id, trials=[1, 2], folds=range(3)),
     "open": lambda s, j: s.test.open(j.id, test_fingerprint="t", by="me", reason="landing"),
-    "describe": lambda s, j: s.trials(j).describe(s.trials(j).running()[0], CANDIDATE),
-    "report": lambda s, j: s.trials(j).report(s.trials(j).running()[0], epoch=1, score=0.5),
-    "tell": lambda s, j: s.trials(j).tell(s.trials(j).running()[0], "complete", score=0.5),
+    "describe": lambda s, j: s.trials(j).describe(s.trials(j).open(0), CANDIDATE),
+    "report": lambda s, j: s.trials(j).report(s.trials(j).open(0), epoch=1, score=0.5),
+    "tell": lambda s, j: s.trials(j).tell(s.trials(j).open(0), "complete", score=0.5),
 }
 
 

@@ -105,7 +105,7 @@ def test_a_running_trial_is_reopened_as_the_same_and_can_be_told(
     store.trials(job).report(trial, epoch=1, score=0.25)
     other = StudyStore(store.url)
     trials = other.trials(job)
-    (again,) = trials.running()
+    again = trials.open(trials.running()[0])
     assert again.number == trial.number and suggest(again) == values
     assert again.params == trial.params
     trials.report(again, epoch=2, score=0.5)
@@ -122,7 +122,7 @@ def test_a_reopened_trial_draws_what_its_first_holder_would_have(
     expected = suggest(store.trials(store.jobs.create(some_spec())).ask())
     store.trials(job).ask().suggest_float("x", 0.0, 1.0)
     other = StudyStore(store.url)
-    (again,) = other.trials(job).running()
+    again = other.trials(job).open(0)
     assert again.params == {"x": expected[0]} and suggest(again) == expected
     other.close()
 
@@ -132,7 +132,7 @@ def test_an_epoch_that_was_reported_keeps_its_first_score(store: StudyStore, job
     trial = trials.ask()
     trials.report(trial, epoch=1, score=0.5)
     trials.report(trial, epoch=1, score=0.9)
-    (again,) = trials.running()
+    again = trials.open(trials.running()[0])
     trials.report(again, epoch=1, score=0.1)
     assert trials.records()[0].curve == {1: 0.5}
 
@@ -152,11 +152,11 @@ def test_who_takes_a_trial_over_at_its_rung_judges_it_as_its_first_holder_did(
     first, second = trials.ask(), trials.ask()
     assert not trials.report(first, epoch=1, score=0.5)
     assert not trials.report(second, epoch=1, score=0.9)
-    again = trials.reopen(first)
+    again = trials.open(first.number)
     assert not trials.report(again, epoch=1, score=0.5)
     third = trials.ask()
     assert trials.report(third, epoch=1, score=0.4)
-    assert trials.report(trials.reopen(third), epoch=1, score=0.4)
+    assert trials.report(trials.open(third.number), epoch=1, score=0.4)
 
 
 @pytest.mark.parametrize("ending", ["complete", "pruned", "failed"])
