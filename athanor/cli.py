@@ -86,7 +86,7 @@ def search(
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained for the ensemble. [by budget]")
     ] = None,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="tpe or random.")] = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="auto, tpe or random.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")

@@ -83,7 +83,7 @@ def measure(run: Run) -> dict[str, Any]:
         plan=run.plan,
         seed=run.seed,
         evaluation=run.plan.model_copy(update={"dtype": "float32"}),
-        validate_each_epoch=False,
+        validate_every=None,
     )
     begin = time.perf_counter()
     training.run(on_epoch=lambda *_: None, interrupt=lambda: None)

@@ -128,7 +128,7 @@ def cooldown_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
 
 def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
     """Train by the candidate's own schedule to its end."""
-    training = Training(candidate, rows, plan=plan, seed=0, validate_each_epoch=False)
+    training = Training(candidate, rows, plan=plan, seed=0, validate_every=None)
     training.run(on_epoch=lambda *_: None, interrupt=lambda: None)
     return training.curve[-1].validation_accuracy or 0.0
 

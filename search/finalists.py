@@ -7,6 +7,7 @@ from search.store.results import FoldTask
 from search.store.trials import TrialRecord
 
 PRIOR = 0  # the number of the trial that every search begins with
+CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
 
 
 def best_trials(
@@ -23,13 +24,29 @@ def best_trials(
         validation_rows: on which each score was measured.
     """
     finished = [record for record in board if record.state == "complete"] or board
-    prior = next((record for record in finished if record.number == PRIOR), None)
+    prior = _prior(finished)
     if prior is not None and _tied(prior.score, finished[0].score, rows=validation_rows):
         finished = [prior, *(record for record in finished if record is not prior)]
     best = finished[:count]
     if with_prior and prior is not None and prior not in best:
         best[-1] = prior
     return best
+
+
+def prior_stands(board: list[TrialRecord], *, validation_rows: int) -> bool:
+    """Whether the prior has stood against so many trials that one hardly can beat it here.
+
+    The search may end then: its time is better spent on training the prior for longer.
+    """
+    ended = [record for record in board if record.state != "running"]
+    prior = _prior([record for record in ended if record.state == "complete"])
+    if prior is None or len(ended) < CHALLENGERS:
+        return False
+    return _tied(prior.score, ended[0].score, rows=validation_rows)
+
+
+def _prior(board: list[TrialRecord]) -> TrialRecord | None:
+    return next((record for record in board if record.number == PRIOR), None)
 
 
 def _tied(score: float | None, best: float | None, *, rows: int) -> bool:

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from search.plan import Plan, finalists_for, folds_for, splits_for, survivors_for
+from search.plan import (
+    RUNG_SHARE,
+    SEARCH_EPOCHS,
+    Plan,
+    finalists_for,
+    folds_for,
+    splits_for,
+    survivors_for,
+)
+from search.sampling import Strategy
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.values import Value, validated
@@ -72,7 +81,8 @@ class JobSpec(Value):
         budget: wall-clock seconds for everything, training of the finalists included.
         trials: how many trials to run; without a budget, the only limit.
         space: what may be built and how it may be trained.
-        strategy: "tpe" learns from finished trials; "random" does not.
+        strategy: "auto" changes the best trials so far, "tpe" models what makes trials good,
+            "random" learns from none.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
@@ -80,8 +90,11 @@ class JobSpec(Value):
             from nine tenths. None: four to eight, so that no worker idles.
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
-        search_rows, search_epochs: training rows and epochs of a trial; None: by budget.
-        discard_after: epochs after which only the best go on; 0 turns pruning off.
+        search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
+        discard_after: epochs after which only the best go on; 0 turns pruning off. None: a quarter
+            of a trial's epochs.
+        validate_every: epochs from one validation of a trial to the next, besides those that decide
+            whether it goes on and what it is worth; None: half of its epochs.
         keep: how many of the best so far go on.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
         max_memory: bytes that a worker's training steps may take; None: a share of what is free.
@@ -92,14 +105,15 @@ class JobSpec(Value):
     budget: Duration = None
     trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None
     space: CnnSpace = CnnSpace()
-    strategy: Literal["tpe", "random"] = "tpe"
+    strategy: Strategy = "auto"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
     folds: Annotated[int, pydantic.Field(ge=1, le=MAX_FOLDS)] | None = None
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
-    discard_after: Annotated[int, pydantic.Field(ge=0)] = 1
+    discard_after: Annotated[int, pydantic.Field(ge=0)] | None = None
+    validate_every: Count | None = None
     keep: Count = 3
     max_macs: Count | None = None
     max_parameters: Count | None = None
@@ -131,6 +145,23 @@ class JobSpec(Value):
     def worker_count(self) -> int:
         """How many worker processes share this machine: one a core, or two with a GPU."""
         return self.workers or usual_workers()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs a trial trains unless it is discarded."""
+        return self.search_epochs or SEARCH_EPOCHS
+
+    @property
+    def rung(self) -> int:
+        """After how many epochs only the best trials go on; 0: all do."""
+        if self.discard_after is not None:
+            return self.discard_after
+        return max(1, round(RUNG_SHARE * self.epochs))
+
+    @property
+    def validation_interval(self) -> int:
+        """Epochs from one validation of a trial to the next."""
+        return self.validate_every or max(1, self.epochs // 2)
 
     @property
     def finalist_count(self) -> int:

@@ -18,13 +18,16 @@ SHARED_UP_TO = 600.0  # seconds of budget; from there on the search grows more s
 SEARCH_POWER = 0.6  # with this power: a finalist gains 0.3 points from twice the time
 START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
-SEARCH_EPOCHS = 4
-COOLDOWN = 0.25  # of an epoch: the branch by which a trial is judged at its rung
+SEARCH_EPOCHS = 12  # of a trial, of few rows: about as often as a finalist sees each of its many
+RUNG_SHARE = 0.25  # of a trial's epochs, after which it is judged
+COOLDOWN = 0.25  # of the epochs so far: the branch by which it is
 MIN_TRIALS, MAX_TRIALS = 10, 48
 COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equal MACs
 MIN_ROWS = 512
-MAX_SEARCH_VALIDATION = 4000  # rows: a standard error of 0.4 points at 93 %
-UNLIMITED_ROWS = 8000  # rows of a trial when trials alone limit the search
+FEWEST_SHARE, MOST_TIMES = 0.5, 2.0  # of these epochs, for networks that are slower or faster
+MIN_SEARCH_VALIDATION = 2000  # rows that judge a trial: a standard error of 0.8 points at 86 %
+MAX_SEARCH_VALIDATION = 4000
+UNLIMITED_ROWS = 3000  # rows of a trial when trials alone limit the search
 RACE_FROM = 1500.0  # seconds of budget; below it a race takes too much of the finalists' time
 RACE_SHARE = 0.1  # of the landing
 MAX_RACERS = 8
@@ -63,7 +66,9 @@ class Plan(Value):
         speed, threads: what the limits were calibrated with: the probe's result on one worker.
         workers: that share the work, as far as its times depend on it.
         search_rows, validation_rows: sampled from fold 0 for each trial.
-        search_epochs: of a trial that is not discarded.
+        search_epochs: of a trial that is not discarded, if it costs as much as the prior.
+        prior_macs: of the first trial; None where trials have equal epochs whatever they cost, as
+            their finalists will.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the widths that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
@@ -81,6 +86,7 @@ class Plan(Value):
     search_rows: int
     validation_rows: int
     search_epochs: int
+    prior_macs: int | None
     search_seconds: float | None
     space: CnnSpace
     limits: Limits
@@ -98,6 +104,18 @@ class Plan(Value):
     def races(self) -> bool:
         """Whether finalists race for being trained on the other folds."""
         return self.finalists > self.survivors
+
+    def trial_epochs(self, macs: int) -> int:
+        """Return how many epochs a trial of a network of so many MACs trains.
+
+        Finalists have equal times, so a slow network must show what it learns from fewer images.
+        """
+        if self.prior_macs is None:
+            return self.search_epochs
+        pace = self.speed.seconds_per_image
+        times = pace(self.prior_macs) / pace(macs)
+        times = min(max(times, FEWEST_SHARE), MOST_TIMES)
+        return max(1, round(times * self.search_epochs))
 
     def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
@@ -147,11 +165,20 @@ def search_seconds(budget: float | None) -> float | None:
 
 
 def rows_for_trials(
-    budget: float | None, *, keep: int, macs: int, shape: Shape, speed: HostSpeed
+    budget: float | None,
+    *,
+    epochs: int,
+    rung: int,
+    keep: int,
+    macs: int,
+    shape: Shape,
+    speed: HostSpeed,
 ) -> int:
     """Return how many rows each trial may train on so that enough trials fit into the search.
 
     Args:
+        epochs: of a trial that is not discarded.
+        rung: the epoch after which it may be; 0: none is.
         keep: how many of the best so far outlive early discard; of n trials in random order
             about keep * (1 + ln(n / keep)) do.
         macs: of the largest network that is allowed.
@@ -163,9 +190,11 @@ def rows_for_trials(
     worker_seconds = max(1.0, shape.workers * (end - START_SECONDS))
     trials = min(max(3.0 * math.sqrt(worker_seconds), MIN_TRIALS), MAX_TRIALS)
     completed = min(trials, keep * (1.0 + math.log(max(trials / keep, 1.0))))
-    epochs = trials * (1.0 + COOLDOWN) + completed * (SEARCH_EPOCHS - 1)
+    passes = float(trials * epochs)
+    if rung:
+        passes = trials * rung * (1.0 + COOLDOWN) + completed * (epochs - rung)
     training = max(worker_seconds - trials * TRIAL_OVERHEAD, 0.3 * worker_seconds)
-    rows = training / (epochs * COST_FACTOR * speed.seconds_per_image(macs))
+    rows = training / (passes * COST_FACTOR * speed.seconds_per_image(macs))
     return int(min(max(rows, MIN_ROWS), shape.fold_rows))
 
 

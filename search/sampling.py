@@ -9,10 +9,14 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.mutation import MutationSampler
+
+Strategy = Literal["auto", "tpe", "random"]
+
 STARTUP_TRIALS = 10  # random trials before the model over parameters is used
 
 
-def make_sampler(strategy: Literal["tpe", "random"], *, seed: int) -> BaseSampler:
+def make_sampler(strategy: Strategy, *, seed: int) -> BaseSampler:
     """Return a sampler whose draw for a trial depends on the seed, the trial's number and
     the study's history alone, so that a restarted worker draws what the old one would have.
     """
@@ -25,7 +29,7 @@ class PerTrialSeed(BaseSampler):
     So a worker that takes a trial over in the middle of its sampling draws the rest alike.
     """
 
-    def __init__(self, strategy: Literal["tpe", "random"], *, seed: int) -> None:
+    def __init__(self, strategy: Strategy, *, seed: int) -> None:
         self._strategy = strategy
         self._seed = seed
 
@@ -33,6 +37,8 @@ class PerTrialSeed(BaseSampler):
         seed = derived_seed(self._seed, "sampler", trial.number, *part)
         if self._strategy == "random":
             return RandomSampler(seed=seed)
+        if self._strategy == "auto":
+            return MutationSampler(seed=seed)
         return TPESampler(
             seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
         )

@@ -16,7 +16,7 @@ from workers.worker import Worker
 
 CACHE = Places.of(None, None).cache  # where this host has been measured, once for all tests
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "data": "digits",
     "trials": 1,
     "workers": 1,

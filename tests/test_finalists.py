@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from search.finalists import Race, best_trials
+from search.finalists import CHALLENGERS, Race, best_trials, prior_stands
 from search.folds import JUDGING_FOLD
 from search.plan import Plan
 from search.store import FoldTask
@@ -57,6 +57,25 @@ def test_the_prior_is_displaced_only_beyond_a_standard_error(
 def test_a_far_better_trial_comes_first() -> None:
     assert chosen([record(3, 0.95), record(0, 0.90)]) == [3, 0]
     assert chosen([record(3, 0.95), record(0, 0.90)], count=1) == [3]
+
+
+@pytest.mark.parametrize(
+    ("best", "others", "prior", "stands"),
+    [
+        (0.881, CHALLENGERS - 1, "complete", True),
+        (0.881, CHALLENGERS - 2, "complete", False),
+        (0.90, CHALLENGERS - 1, "complete", False),
+        (0.881, CHALLENGERS, "diverged", False),
+    ],
+    ids=["it does", "too few trials", "it is beaten", "it failed"],
+)
+def test_the_prior_stands_when_many_trials_have_not_displaced_it(
+    best: float, others: int, prior: str, stands: bool
+) -> None:
+    pruned = [record(2 + n, 0.7, state="pruned") for n in range(others - 1)]
+    board = [record(1, best), record(0, 0.88, state=prior), *pruned]
+    running = record(99, 0.95, state="running")
+    assert prior_stands([running, *board], validation_rows=4000) is stands
 
 
 def test_the_prior_takes_part_in_a_race() -> None:

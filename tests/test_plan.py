@@ -8,7 +8,9 @@ from search.job import JobSpec
 from search.plan import (
     MIN_ROWS,
     START_SECONDS,
+    UNLIMITED_ROWS,
     HostSpeed,
+    Plan,
     Shape,
     finalists_for,
     folds_for,
@@ -45,19 +47,33 @@ def test_the_search_leaves_most_of_the_budget_to_the_finalists(budget: float) ->
     budget=budgets,
     more=st.floats(0.0, 10_000.0),
     keep=st.integers(1, 20),
+    epochs=st.integers(1, 50),
+    rung=st.integers(0, 5),
     macs=st.integers(10_000, 1_000_000_000),
     shape=shapes,
     speed=speeds,
 )
 @settings(deadline=None)
 def test_rows_of_a_trial_lie_within_a_fold_and_grow_with_the_budget(
-    budget: float, more: float, keep: int, macs: int, shape: Shape, speed: HostSpeed
+    budget: float,
+    more: float,
+    keep: int,
+    epochs: int,
+    rung: int,
+    macs: int,
+    shape: Shape,
+    speed: HostSpeed,
 ) -> None:
-    rows = rows_for_trials(budget, keep=keep, macs=macs, shape=shape, speed=speed)
+    def rows_for(budget: float, macs: int, epochs: int) -> int:
+        return rows_for_trials(
+            budget, epochs=epochs, rung=rung, keep=keep, macs=macs, shape=shape, speed=speed
+        )
+
+    epochs = max(epochs, rung)
+    rows = rows_for(budget, macs, epochs)
     assert min(MIN_ROWS, shape.fold_rows) <= rows <= shape.fold_rows < shape.rows
-    longer = rows_for_trials(budget + more, keep=keep, macs=macs, shape=shape, speed=speed)
-    dearer = rows_for_trials(budget, keep=keep, macs=2 * macs, shape=shape, speed=speed)
-    assert dearer <= rows <= longer
+    assert rows_for(budget, 2 * macs, epochs) <= rows <= rows_for(budget + more, macs, epochs)
+    assert rows_for(budget, macs, 2 * epochs) <= rows
 
 
 @given(budget=budgets, more=st.floats(0.0, 10_000.0), shape=shapes, speed=speeds)
@@ -88,9 +104,12 @@ def test_without_a_budget_only_the_rows_are_limited() -> None:
     assert shape.fold_rows == 54_000
     assert search_seconds(None) is None
     assert macs_for(None, shape=shape, speed=speed) is None
-    assert rows_for_trials(None, keep=3, macs=10**6, shape=shape, speed=speed) == 8000
     small = Shape(rows=100, splits=5, folds=4, workers=2)
-    assert rows_for_trials(None, keep=3, macs=10**6, shape=small, speed=speed) == 80
+    for sizes, rows in ((shape, UNLIMITED_ROWS), (small, 80)):
+        found = rows_for_trials(
+            None, epochs=12, rung=3, keep=3, macs=10**6, shape=sizes, speed=speed
+        )
+        assert found == rows
     assert finalists_for(None, workers=4) == survivors_for(None) == 2
 
 
@@ -146,3 +165,15 @@ def test_the_search_grows_more_slowly_than_a_long_budget() -> None:
     shares = [(search_seconds(budget) or 0.0) / budget for budget in (600.0, 1800.0, 3600.0)]
     assert shares[0] == pytest.approx(0.3, abs=0.02)
     assert shares[0] > shares[1] > shares[2] > 0.1
+
+
+def test_trials_have_equal_times_within_limits_where_finalists_have() -> None:
+    speed = HostSpeed(images_per_second=1000.0, macs=10**6)
+    plan = Plan.model_construct(speed=speed, search_epochs=12, prior_macs=10**7)
+    assert plan.trial_epochs(10**7) == 12
+    assert plan.trial_epochs(10**6) == 24 and plan.trial_epochs(10**9) == 6
+    for macs in (7 * 10**6, 13 * 10**6):
+        seconds = plan.trial_epochs(macs) * speed.seconds_per_image(macs)
+        assert seconds == pytest.approx(12 * speed.seconds_per_image(10**7), rel=0.06)
+    equal = Plan.model_construct(speed=speed, search_epochs=12, prior_macs=None)
+    assert equal.trial_epochs(10**6) == equal.trial_epochs(10**9) == 12

@@ -27,6 +27,7 @@ SPEC = {
     "finalists": 1,
     "search_rows": 400,
     "search_epochs": 4,
+    "validate_every": 1,
     "strategy": "random",
     "space": {"stages": [2, 2], "depth": [1, 1], "width": [8, 12]},
 }

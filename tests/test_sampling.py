@@ -1,14 +1,12 @@
 """Equal histories draw equal trials, whoever draws them and however often workers restart."""
 
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import Trial
 
-from search.sampling import STARTUP_TRIALS, derived_seed, make_sampler
-
-Strategy = Literal["tpe", "random"]
+from search.sampling import STARTUP_TRIALS, Strategy, derived_seed, make_sampler
 
 
 def test_derived_seeds_are_stable_and_distinct() -> None:
@@ -58,7 +56,7 @@ class Search:
 LONG = STARTUP_TRIALS + 6  # trials, so that the model over parameters has its turn
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "random"])
+@pytest.mark.parametrize("strategy", ["auto", "tpe", "random"])
 def test_equal_histories_draw_equal_trials(strategy: Strategy) -> None:
     first, second, other = Search(strategy), Search(strategy), Search(strategy, seed=1)
     for search in (first, second, other):
@@ -69,7 +67,7 @@ def test_equal_histories_draw_equal_trials(strategy: Strategy) -> None:
     assert all(drawn["a"] != drawn["b"] for drawn in first.drawn)
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "random"])
+@pytest.mark.parametrize("strategy", ["auto", "tpe", "random"])
 @pytest.mark.parametrize("restarts", [[4], [LONG - 2], [1, 9, 10, 11]], ids=str)
 def test_a_restart_between_trials_changes_no_draw(strategy: Strategy, restarts: list[int]) -> None:
     whole, broken = Search(strategy), Search(strategy)
@@ -84,6 +82,8 @@ def test_a_restart_between_trials_changes_no_draw(strategy: Strategy, restarts: 
 @pytest.mark.parametrize(
     ("strategy", "before"),
     [
+        ("auto", 0),
+        ("auto", LONG),
         ("tpe", 0),
         ("tpe", LONG),
         ("random", 0),
@@ -101,8 +101,10 @@ def test_a_restart_within_a_trial_changes_no_draw(strategy: Strategy, before: in
     assert draw(continued) == whole.drawn[-1]
 
 
-@pytest.mark.parametrize(("strategy", "same"), [("tpe", False), ("random", True)])
-def test_only_the_model_draws_by_what_earlier_trials_gave(strategy: Strategy, same: bool) -> None:
+@pytest.mark.parametrize(("strategy", "same"), [("auto", False), ("tpe", False), ("random", True)])
+def test_all_but_the_random_one_draw_by_what_earlier_trials_gave(
+    strategy: Strategy, same: bool
+) -> None:
     searches = [Search(strategy), Search(strategy)]
     for sign, search in zip((1.0, -1.0), searches, strict=True):
         for _ in range(STARTUP_TRIALS):

@@ -139,6 +139,42 @@ def test_a_landing_without_any_time_left_still_trains_one_fold(
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "validated"),
+    [
+        ({}, [2, 4, 8]),
+        ({"discard_after": 3}, [3, 4, 8]),
+        ({"discard_after": 0}, [4, 8]),
+        ({"discard_after": 1, "validate_every": 3}, [1, 3, 6, 8]),
+    ],
+    ids=str,
+)
+def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
+    options: dict[str, int], validated: list[int], tmp_path: Path
+) -> None:
+    space = {**SPEC["space"], "recipe": {"skips": [0.0]}}
+    store, job, worker = prepared(tmp_path, search_epochs=8, space=space, **options)
+    with bench_of(store, job, worker) as bench:
+        next_step(bench, "searching")
+    (record,) = (each for each in store.trials(job).records() if each.state == "complete")
+    assert list(record.curve) == validated
+    store.close()
+
+
+@pytest.mark.parametrize(("asked", "made"), [(None, 1), (3, 3)])
+def test_a_search_for_a_time_ends_when_the_prior_stands(
+    asked: int | None, made: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.finalists.CHALLENGERS", 1)
+    store, job, worker = prepared(tmp_path, trials=asked, budget="60s")
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    assert store.jobs.get(job.id).state == "landing"
+    begun = [record for record in store.trials(job).records() if record.state != "waiting"]
+    assert len(begun) == made
+    store.close()
+
+
 def test_a_fold_that_was_trained_in_part_is_given_up_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

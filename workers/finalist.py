@@ -82,7 +82,7 @@ def run_fold(
         plan=bench.device,
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
-        validate_each_epoch=False,
+        validate_every=None,
         pieces=batch_pieces(candidate, bench.plan, rows=count)[0],
     )
     bench.heartbeat.expect_steps()
@@ -147,7 +147,7 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
     recipe = record.candidate.recipe.lengthened(
         epochs=planned,
         expected=expected,
-        times=expected * rows / (plan.search_epochs * plan.search_rows),
+        times=expected * rows / (record.candidate.recipe.epochs * plan.search_rows),
         largest_batch=LARGEST_BATCH,
         augmentations=plan.space.recipe.augmentations,
     )

@@ -12,7 +12,7 @@ from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job
 from search.plan import (
     MAX_SEARCH_VALIDATION,
-    SEARCH_EPOCHS,
+    MIN_SEARCH_VALIDATION,
     Plan,
     Shape,
     macs_for,
@@ -22,14 +22,13 @@ from search.plan import (
 from search.store import StudyStore
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
-from spaces.limits import Limits
+from spaces.limits import Complexity, Limits
 from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles
 from workers.memory import memory_for_steps
 
-MIN_VALIDATION = 1000  # rows that judge a trial: a standard error of 1.4 points at 75 %
-FINALIST_EPOCHS = 8  # of a search without a time budget
+FINALIST_EPOCHS = 12  # of a search without a time budget
 MIN_STEPS = 200  # of a trial, where the space has a batch size so small
 PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
@@ -72,14 +71,20 @@ def prepare(
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
     limits = Limits(parameters=spec.max_parameters, macs=macs, memory=memory)
+    space, width = space_within(spec.space, limits, data=data)
+    prior_macs = prior_complexity(space, width=width, data=data).macs
     rows = spec.search_rows or rows_for_trials(
-        spec.budget, keep=spec.keep, macs=macs or speed.macs, shape=shape, speed=speed
+        spec.budget,
+        epochs=spec.epochs,
+        rung=spec.rung,
+        keep=spec.keep,
+        macs=prior_macs,
+        shape=shape,
+        speed=speed,
     )
     first = folds.folds[JUDGING_FOLD]
     rows = min(rows, len(first.train_rows))
-    epochs = spec.search_epochs or SEARCH_EPOCHS
-    space, width = space_within(spec.space, limits, data=data)
-    space = with_small_batches(space, images=rows * epochs)
+    space = with_small_batches(space, images=rows * spec.epochs)
     plan = Plan(
         device=device.to_json(),
         speed=speed,
@@ -87,9 +92,11 @@ def prepare(
         workers=spec.worker_count,
         search_rows=rows,
         validation_rows=min(
-            MAX_SEARCH_VALIDATION, max(rows // 3, MIN_VALIDATION), len(first.validation_rows)
+            max(MIN_SEARCH_VALIDATION, min(rows, MAX_SEARCH_VALIDATION)),
+            len(first.validation_rows),
         ),
-        search_epochs=epochs,
+        search_epochs=spec.epochs,
+        prior_macs=None if spec.budget is None or spec.search_epochs else prior_macs,
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
@@ -139,17 +146,22 @@ def space_within(space: CnnSpace, limits: Limits, *, data: ImageData) -> tuple[C
     space, and the largest width whose prior network stays well within the limits.
     """
     widths = sorted(space.width)
-    excess = {width: _prior_excess(space, limits, width=width, data=data) for width in widths}
+    excess = {
+        width: max(
+            limits.excess(prior_complexity(space, width=width, data=data)).values(), default=-1.0
+        )
+        for width in widths
+    }
     kept = tuple(width for width in space.width if excess[width] <= KEPT_EXCESS)
     prior = [width for width in widths if excess[width] <= PRIOR_EXCESS]
     narrowed = space.model_copy(update={"width": kept or (widths[0],)})
     return narrowed, max(prior, default=widths[0])
 
 
-def _prior_excess(space: CnnSpace, limits: Limits, *, width: int, data: ImageData) -> float:
+def prior_complexity(space: CnnSpace, *, width: int, data: ImageData) -> Complexity:
+    """Return what the prior of a width costs on images of this shape."""
     trial = FixedTrial(space.prior(width=width))
     candidate = space.suggest(trial, side=min(data.image_shape[:2]), epochs=1)
-    complexity = measure_complexity(
+    return measure_complexity(
         candidate.architecture, image_shape=data.image_shape, classes=data.classes
     )
-    return max(limits.excess(complexity).values(), default=-1.0)

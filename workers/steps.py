@@ -7,7 +7,7 @@ take it over when its holder dies.
 import random
 from collections.abc import Callable
 
-from search.finalists import Race
+from search.finalists import Race, prior_stands
 from search.folds import JUDGING_FOLD
 from search.job import JobState
 from search.store import FoldTask, Lease, TrialRecord
@@ -100,7 +100,7 @@ def _wait_to_ask(bench: Workbench, *, others: int) -> None:
 
 
 def _wants_trial(bench: Workbench) -> bool:
-    """Whether time and the number of trials allow one more; infeasible ones count for nothing."""
+    """Whether time, the number of trials and hope allow one more; infeasible ones do not count."""
     records = bench.trials.records()
     _check_space(bench, records)
     limit = bench.job.spec.trials
@@ -109,7 +109,9 @@ def _wants_trial(bench: Workbench) -> bool:
         if begun >= limit:
             return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
-        return True
+        return limit is not None or not prior_stands(
+            bench.trials.leaderboard(), validation_rows=bench.plan.validation_rows
+        )
     trained = sum(record.state != "infeasible" for record in records)
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 

@@ -88,7 +88,8 @@ class Training:
             branch in which the rate falls to zero, so that trainings are not judged by how well
             they bear a high rate; then the training goes on from before the branch.
         evaluation: how to compute predictions; as the training by default.
-        validate_each_epoch: otherwise only the last epoch is validated.
+        validate_every: epochs from one validation to the next; None leaves only the rung's and
+            the last one, which there are in any case.
         pieces: into which each batch is cut from the start, to save memory.
     """
 
@@ -100,13 +101,13 @@ class Training:
         plan: DevicePlan,
         seed: int,
         evaluation: DevicePlan | None = None,
-        validate_each_epoch: bool = True,
+        validate_every: int | None = 1,
         rung: int | None = None,
         pieces: int = 1,
     ) -> None:
         self.candidate, self.rows, self.plan = candidate, rows, plan
         self.evaluation = evaluation or plan
-        self.validate_each_epoch = validate_each_epoch
+        self.validate_every = validate_every
         self.rung = rung
         recipe = candidate.recipe
         network = build_network(
@@ -268,14 +269,14 @@ class Training:
             report = self._validated(report, interrupt, average=False)
             self.restore(before)
             return report
-        if self.validate_each_epoch or self.finished:
+        if self.finished or (self.validate_every and report.epoch % self.validate_every == 0):
             return self._validated(report, interrupt, average=True)
         return report
 
     def _cool_down(self, interrupt: Callable[[], None]) -> None:
-        """Take a part of an epoch more, in which the rate falls from where it is to zero."""
+        """Train on for a part of the time so far, in which the rate falls to zero."""
         self.network.train()
-        steps = max(1, round(COOLDOWN * self.batches.per_epoch))
+        steps = max(1, round(COOLDOWN * self.step))
         factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
         epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
         batches = itertools.chain.from_iterable(

@@ -35,10 +35,7 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     Raises:
         Stopped: the work must stop here; the trial stays open for whoever claims it next.
     """
-    candidate = _sampled(bench, trial)
-    complexity = measure_complexity(
-        candidate.architecture, image_shape=bench.data.image_shape, classes=bench.data.classes
-    )
+    candidate, complexity = _sampled(bench, trial)
     bench.trials.describe(trial, candidate, complexity)
     excess = bench.plan.limits.excess(complexity)
     if all(value <= 0.0 for value in excess.values()):
@@ -55,12 +52,19 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     return _TrialRun(bench, trial, lease).run(candidate)
 
 
-def _sampled(bench: Workbench, trial: Trial) -> Candidate:
-    """Return the trial's candidate; what a former holder has sampled is kept."""
-    side, epochs = min(bench.data.image_shape[:2]), bench.plan.search_epochs
-    return bench.store.patience.call(
-        lambda: bench.plan.space.suggest(trial, side=side, epochs=epochs)
+def _sampled(bench: Workbench, trial: Trial) -> tuple[Candidate, Complexity]:
+    """Return the trial's candidate and its cost; what a former holder has sampled is kept."""
+    data, plan = bench.data, bench.plan
+    side = min(data.image_shape[:2])
+    candidate = bench.store.patience.call(
+        lambda: plan.space.suggest(trial, side=side, epochs=plan.search_epochs)
     )
+    complexity = measure_complexity(
+        candidate.architecture, image_shape=data.image_shape, classes=data.classes
+    )
+    epochs = plan.trial_epochs(complexity.macs)
+    recipe = candidate.recipe.model_copy(update={"epochs": epochs})
+    return candidate.model_copy(update={"recipe": recipe}), complexity
 
 
 def _constrain(bench: Workbench, trial: Trial, excess: dict[str, float]) -> None:
@@ -135,7 +139,8 @@ class _TrialRun:
             bench.search_rows,
             plan=bench.device,
             seed=seed,
-            rung=bench.job.spec.discard_after,
+            rung=bench.job.spec.rung,
+            validate_every=bench.job.spec.validation_interval,
             pieces=pieces,
         )
         if resumed is not None:
@@ -161,8 +166,7 @@ class _TrialRun:
         )
 
     def _report(self, report: EpochReport) -> None:
-        assert report.validation_accuracy is not None
-        if self._bench.trials.report(
+        if report.validation_accuracy is not None and self._bench.trials.report(
             self._trial, epoch=report.epoch, score=report.validation_accuracy
         ):
             raise TrialStopped("pruned")

@@ -17,6 +17,7 @@ SMALL: dict[str, Any] = {  # a search that takes a worker a few seconds
     "finalists": 1,
     "search_rows": 400,
     "search_epochs": 4,
+    "validate_every": 1,
     "strategy": "random",
     "space": {"stages": [2, 2], "depth": [1, 1], "width": [8, 12]},
 }

@@ -100,8 +100,8 @@ class Trials:
     def _open(self) -> optuna.Study:
         spec = self._job.spec
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if spec.discard_after:
-            pruner = EarlyDiscardPruner(after=spec.discard_after, keep=spec.keep)
+        if spec.rung:
+            pruner = EarlyDiscardPruner(after=spec.rung, keep=spec.keep)
         return optuna.create_study(
             study_name=self._job.id,
             storage=self._storage,
@@ -163,7 +163,7 @@ class Trials:
         again, by trials that came later.
         """
         stored = self._storage.get_trial(trial._trial_id)
-        at_rung = epoch == self._job.spec.discard_after
+        at_rung = epoch == self._job.spec.rung
         if at_rung and VERDICT in stored.user_attrs:
             return bool(stored.user_attrs[VERDICT])
         if epoch in stored.intermediate_values:

@@ -74,6 +74,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         search_rows=500,
         validation_rows=100,
         search_epochs=4,
+        prior_macs=None,
         search_seconds=None,
         space=CnnSpace(),
         limits=Limits(macs=10**6),

@@ -37,11 +37,14 @@ def test_each_epoch_is_reported_in_its_turn(few: Rows) -> None:
     assert training.finished and training.step == training.total_steps == 18
 
 
-def test_only_the_last_epoch_is_validated_if_so_wished(few: Rows) -> None:
-    training = run(training_of(candidate(), few, validate_each_epoch=False))
-    assert [report.validation_accuracy is None for report in training.curve] == [True, True, False]
-    every = run(training_of(candidate(), few))
-    assert curve(training)[-1] == curve(every)[-1]
+@pytest.mark.parametrize(("every", "expected"), [(None, [3]), (2, [2, 3]), (1, [1, 2, 3])])
+def test_some_epochs_are_validated_the_last_one_always(
+    every: int | None, expected: list[int], few: Rows
+) -> None:
+    training = run(training_of(candidate(), few, validate_every=every))
+    validated = [each.epoch for each in training.curve if each.validation_accuracy is not None]
+    assert validated == expected
+    assert curve(training)[-1] == curve(run(training_of(candidate(), few)))[-1]
 
 
 def test_a_loss_that_is_not_a_number_is_a_divergence(few: Rows) -> None:

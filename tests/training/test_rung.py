@@ -6,6 +6,7 @@ import pytest
 
 from tests.training.harness import assert_equal_trainings, candidate, curve, go_on, run, training_of
 from workers.batches import Batch
+from workers.stepping import StepSums
 from workers.training import Rows
 
 
@@ -19,6 +20,23 @@ def test_a_rung_judges_a_branch_and_leaves_the_training_alone(few: Rows, averagi
     assert first.validation_loss != same.validation_loss
     judged.curve = plain.curve = []  # equal but for the rung's validation
     assert_equal_trainings(judged, plain)
+
+
+@pytest.mark.parametrize(("rung", "branch"), [(None, 0), (1, 2), (2, 3)])
+def test_a_branch_takes_a_quarter_of_the_steps_so_far(
+    rung: int | None, branch: int, few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(candidate(), few, rung=rung)
+    step, taken = training.stepper.step, []
+
+    def counted(batch: Batch, sums: StepSums) -> None:
+        taken.append(batch)
+        step(batch, sums)
+
+    monkeypatch.setattr(training.stepper, "step", counted)
+    run(training)
+    assert training.step == 18  # three epochs of six
+    assert len(taken) == 18 + branch
 
 
 def test_the_last_epoch_needs_no_branch(few: Rows) -> None:
