@@ -1,17 +1,20 @@
 """Which trials are worth training at length."""
 
-import math
-
+from search.first_trials import PRIOR, standard_error
 from search.folds import JUDGING_FOLD
 from search.store.results import FoldTask
 from search.store.trials import TrialRecord
 
-PRIOR = 0  # the number of the trial that every search begins with
 CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
 
 
 def best_trials(
-    board: list[TrialRecord], *, count: int, with_prior: bool, validation_rows: int
+    board: list[TrialRecord],
+    *,
+    count: int,
+    prior: int = PRIOR,
+    with_prior: bool,
+    validation_rows: int,
 ) -> list[TrialRecord]:
     """Return the best trials that trained to their end, or the best there are; best first.
 
@@ -20,39 +23,40 @@ def best_trials(
 
     Args:
         board: scored trials, best first.
+        prior: number of the prior's trial.
         with_prior: whether the prior, if it trained to its end, is one of them in any case.
         validation_rows: on which each score was measured.
     """
     finished = [record for record in board if record.state == "complete"] or board
-    prior = _prior(finished)
-    if prior is not None and _tied(prior.score, finished[0].score, rows=validation_rows):
-        finished = [prior, *(record for record in finished if record is not prior)]
+    known = _numbered(prior, finished)
+    if known is not None and _tied(known.score, finished[0].score, rows=validation_rows):
+        finished = [known, *(record for record in finished if record is not known)]
     best = finished[:count]
-    if with_prior and prior is not None and prior not in best:
-        best[-1] = prior
+    if with_prior and known is not None and known not in best:
+        best[-1] = known
     return best
 
 
-def prior_stands(board: list[TrialRecord], *, validation_rows: int) -> bool:
+def prior_stands(board: list[TrialRecord], *, prior: int = PRIOR, validation_rows: int) -> bool:
     """Whether the prior has stood against so many trials that one hardly can beat it here.
 
     The search may end then: its time is better spent on training the prior for longer.
     """
     ended = [record for record in board if record.state != "running"]
-    prior = _prior([record for record in ended if record.state == "complete"])
-    if prior is None or len(ended) < CHALLENGERS:
+    known = _numbered(prior, [record for record in ended if record.state == "complete"])
+    if known is None or len(ended) < CHALLENGERS:
         return False
-    return _tied(prior.score, ended[0].score, rows=validation_rows)
+    return _tied(known.score, ended[0].score, rows=validation_rows)
 
 
-def _prior(board: list[TrialRecord]) -> TrialRecord | None:
-    return next((record for record in board if record.number == PRIOR), None)
+def _numbered(number: int, board: list[TrialRecord]) -> TrialRecord | None:
+    return next((record for record in board if record.number == number), None)
 
 
 def _tied(score: float | None, best: float | None, *, rows: int) -> bool:
     if score is None or best is None:
         return False
-    return best - score <= math.sqrt(best * (1.0 - best) / rows)
+    return best - score <= standard_error(best, rows=rows)
 
 
 class Race:

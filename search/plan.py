@@ -101,6 +101,11 @@ class Plan(Value):
     first_trials: tuple[dict[str, Any], ...] = ()
 
     @property
+    def deciding_trials(self) -> tuple[dict[str, Any], ...]:
+        """Parameters of the first trials where they decide something for the others, else none."""
+        return () if self.search_seconds is None else self.first_trials
+
+    @property
     def races(self) -> bool:
         """Whether finalists race for being trained on the other folds."""
         return self.finalists > self.survivors

@@ -13,26 +13,10 @@ from search.store.trials import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.cnn import CnnSpace
 from spaces.recipe import Candidate, Recipe
+from tests.records import record
 from workers.finalist import FASTER, MAX_EPOCHS, lengthened
 
 NETWORK = Architecture(stem=Stem(width=8), stages=(Stage(width=8, depth=1),))
-
-
-def record(number: int, score: float, state: str = "complete") -> TrialRecord:
-    return TrialRecord(
-        number=number,
-        state=state,
-        score=score,
-        curve={1: score},
-        candidate=None,
-        parameters=None,
-        macs=None,
-        seconds=1.0,
-        train_pace=None,
-        predict_pace=None,
-        note="",
-        files=None,
-    )
 
 
 def chosen(

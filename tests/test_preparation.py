@@ -2,20 +2,12 @@
 
 import pytest
 
+from search.first_trials import first_trials
 from spaces.cnn import CnnSpace
 from spaces.recipe import SHIFT_FROM, Augmentation, Recipe
-from workers.preparation import first_trials, with_small_batches
+from workers.preparation import with_small_batches
 
 AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "flip", "shift", "flip_shift")
-
-
-def test_the_first_trials_are_the_prior_with_and_without_mirroring() -> None:
-    mirrored, plain = first_trials(CnnSpace(), width=16)
-    assert (mirrored["augmentation"], plain["augmentation"]) == ("flip", "none")
-    assert mirrored | {"augmentation": "none"} == plain
-    assert mirrored["batch_size"] == 256
-    narrowed = CnnSpace.from_json({"recipe": {"augmentations": ["flip"]}})
-    assert len(first_trials(narrowed, width=16)) == 1
 
 
 @pytest.mark.parametrize(

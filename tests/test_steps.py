@@ -161,6 +161,21 @@ def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
     store.close()
 
 
+@pytest.mark.parametrize(("budget", "common"), [("60s", True), (None, False)])
+def test_in_a_search_for_a_time_the_first_trials_decide_about_mirroring(
+    budget: str | None, common: bool, tmp_path: Path
+) -> None:
+    store, job, worker = prepared(tmp_path, trials=12, budget=budget)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    found = [
+        trial.params["augmentation"] for trial in store.trials(job).study.get_trials(deepcopy=False)
+    ]
+    assert found[:2] == ["flip", "none"]
+    assert (len(set(found[2:])) == 1) is common
+    store.close()
+
+
 @pytest.mark.parametrize(("asked", "made"), [(None, 1), (3, 3)])
 def test_a_search_for_a_time_ends_when_the_prior_stands(
     asked: int | None, made: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ import math
 import os
 
 from search.finalists import best_trials
+from search.first_trials import leader, without_loser
 from search.folds import JUDGING_FOLD
 from search.plan import RACE_SHARE
 from search.store import FoldTask, TrialRecord
@@ -20,19 +21,27 @@ PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
 
+def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
+    """Return the scored trials that may become finalists, best first, and the prior's number."""
+    board, first = bench.trials.leaderboard(), bench.plan.deciding_trials
+    prior = leader(first, board, validation_rows=bench.plan.validation_rows)
+    return without_loser(board, first, leader=prior), prior
+
+
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     """Return the job's finalists, best first.
 
     Raises:
         JobFailed: no trial of the search has a score.
     """
-    board = bench.trials.leaderboard()
+    board, prior = contenders(bench)
     if not board:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
     plan = bench.plan
     return best_trials(
         board,
         count=plan.finalists,
+        prior=prior,
         with_prior=plan.races,
         validation_rows=plan.validation_rows,
     )

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from optuna.trial import FixedTrial
 
 from search.durable import make_folder
+from search.first_trials import first_trials
 from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job
 from search.plan import (
@@ -111,17 +111,6 @@ def prepare(
         folds_hash=folds.hash,
     )
     store.jobs.set_plan(job.id, plan)
-
-
-def first_trials(space: CnnSpace, *, width: int) -> list[dict[str, Any]]:
-    """Return the parameters of the prior, and of the prior as it learns unaltered images.
-
-    Digits and letters, unlike clothes, are something else in the mirror.
-    """
-    prior = space.prior(width=width)
-    if prior["augmentation"] == "none" or "none" not in space.recipe.augmentations:
-        return [prior]
-    return [prior, prior | {"augmentation": "none"}]
 
 
 def with_small_batches(space: CnnSpace, *, images: int) -> CnnSpace:

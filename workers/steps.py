@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 
 from search.finalists import Race, prior_stands
+from search.first_trials import common_parameters, leader
 from search.folds import JUDGING_FOLD
 from search.job import JobState
 from search.store import FoldTask, Lease, TrialRecord
@@ -15,7 +16,7 @@ from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.checkpoints import has_checkpoint
 from workers.finalist import fold_overhead, run_fold
-from workers.landing import choose_finalists, seconds_for
+from workers.landing import choose_finalists, contenders, seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged
@@ -109,17 +110,26 @@ def _wants_trial(bench: Workbench) -> bool:
         if begun >= limit:
             return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
-        return limit is not None or not prior_stands(
-            bench.trials.leaderboard(), validation_rows=bench.plan.validation_rows
-        )
+        return limit is not None or not _prior_stands(bench)
     trained = sum(record.state != "infeasible" for record in records)
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 
 
+def _prior_stands(bench: Workbench) -> bool:
+    board, prior = contenders(bench)
+    return prior_stands(board, prior=prior, validation_rows=bench.plan.validation_rows)
+
+
 def _ask(bench: Workbench) -> int:
-    if all(record.state == "waiting" for record in bench.trials.records()):
+    records = bench.trials.records()
+    if all(record.state == "waiting" for record in records):
         for parameters in bench.plan.first_trials:
             bench.trials.enqueue(parameters)
+    elif all(record.state != "waiting" for record in records):
+        first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
+        common = common_parameters(first, leader=leader(first, records, validation_rows=rows))
+        if common:
+            bench.trials.enqueue(common, again=True)
     return bench.trials.ask().number
 
 

@@ -111,9 +111,13 @@ class Trials:
             load_if_exists=True,
         )
 
-    def enqueue(self, parameters: dict[str, Any]) -> None:
-        """Queue a trial with given parameters; a no-op if the same are queued already."""
-        self.study.enqueue_trial(parameters, skip_if_exists=True)
+    def enqueue(self, parameters: dict[str, Any], *, again: bool = False) -> None:
+        """Queue a trial with given parameters, whose other parameters are sampled.
+
+        Args:
+            again: even if there is, or was, one with just the same in the queue.
+        """
+        self.study.enqueue_trial(parameters, skip_if_exists=not again)
 
     def ask(self) -> Trial:
         """Start a new trial, a queued one first.
