@@ -1,8 +1,11 @@
 """The trials that every search begins with, and what they decide for all others.
 
-Mirrored images slow a short training down and help a long one, where the same images come often.
-So trials that sampled the augmentation would drop it, and the finalists would learn their images by
-heart (docs/recipe.md). Where the search has a time, it is decided by the first two trials instead.
+A short training wants another optimizer, rate, batch and mixture of images than a long one, and no
+mirrored images: these slow it down, and help where the same images come often. So a finalist that
+was searched with them learns its images by heart (docs/recipe.md; arXiv 1807.06906 found little
+correlation between ranks after short and after long trainings). Where the search has a time, only
+the network and its regularisation are searched; how to train is taken from the prior, with
+mirroring or without.
 """
 
 import math
@@ -14,6 +17,19 @@ from spaces.cnn import CnnSpace
 
 PRIOR, PLAIN = 0, 1  # numbers of the prior's trial, and of the one without mirroring
 CLEARLY = 2.0  # standard errors by which the latter must be better, as with digits and letters
+HOW_TO_TRAIN = (  # parameters of which a short training says nothing about a long one
+    "optimizer",
+    "sgd_learning_rate",
+    "adamw_learning_rate",
+    "schedule",
+    "norm_bias_rate",
+    "averaging",
+    "skip",
+    "mixup",
+    "augmentation",
+    "augment_until",
+    "batch_size",
+)
 
 
 def first_trials(space: CnnSpace, *, width: int) -> list[dict[str, Any]]:
@@ -30,24 +46,27 @@ def first_trials(space: CnnSpace, *, width: int) -> list[dict[str, Any]]:
 def leader(
     first: Sequence[dict[str, Any]], records: list[TrialRecord], *, validation_rows: int
 ) -> int:
-    """Return the number of the first trial whose augmentation all others have.
+    """Return the number of the first trial that all others follow.
 
     Args:
-        first: parameters of the first trials.
-        records: all trials so far, or those that have a score, in any order.
+        first: parameters of the first trials that decide something.
+        records: all trials by number, so far.
         validation_rows: on which each score was measured.
     """
-    scores = {record.number: record.score for record in records if record.finished}
-    prior, plain = scores.get(PRIOR), scores.get(PLAIN)
-    if len(first) <= PLAIN or plain is None:
+    if len(first) <= PLAIN or len(records) <= PLAIN:
         return PRIOR
-    margin = CLEARLY * standard_error(plain, rows=validation_rows)
-    return PLAIN if prior is None or plain - prior > margin else PRIOR
+    prior, plain = records[PRIOR], records[PLAIN]
+    if prior.open or not plain.finished or plain.score is None:
+        return PRIOR
+    if not prior.finished or prior.score is None:
+        return PLAIN
+    margin = CLEARLY * standard_error(plain.score, rows=validation_rows)
+    return PLAIN if plain.score - prior.score > margin else PRIOR
 
 
 def common_parameters(first: Sequence[dict[str, Any]], *, leader: int) -> dict[str, Any]:
     """Return the parameters that the trials after the first ones do not sample."""
-    return {"augmentation": first[leader]["augmentation"]} if len(first) > PLAIN else {}
+    return {name: first[leader][name] for name in HOW_TO_TRAIN} if first else {}
 
 
 def without_loser(

@@ -23,6 +23,7 @@ from search.plan import (
 from search.sampling import Strategy
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
+from spaces.recipe_space import RecipeSpace
 from spaces.values import Value, validated
 
 JobState = Literal[
@@ -96,6 +97,9 @@ class JobSpec(Value):
         validate_every: epochs from one validation of a trial to the next, besides those that decide
             whether it goes on and what it is worth; None: half of its epochs.
         keep: how many of the best so far go on.
+        search_recipe: whether trials also try other optimizers, rates, schedules, augmentations and
+            batches than the prior's. None: where trials alone limit the search, or the space states
+            a recipe space of its own.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
         max_memory: bytes that a worker's training steps may take; None: a share of what is free.
     """
@@ -115,6 +119,7 @@ class JobSpec(Value):
     discard_after: Annotated[int, pydantic.Field(ge=0)] | None = None
     validate_every: Count | None = None
     keep: Count = 3
+    search_recipe: bool | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None
     max_memory: Count | None = None
@@ -157,6 +162,13 @@ class JobSpec(Value):
         if self.discard_after is not None:
             return self.discard_after
         return max(1, round(RUNG_SHARE * self.epochs))
+
+    @property
+    def searches_recipe(self) -> bool:
+        """Whether trials try how to train, too."""
+        if self.search_recipe is not None:
+            return self.search_recipe
+        return self.budget is None or self.space.recipe != RecipeSpace()
 
     @property
     def validation_interval(self) -> int:

@@ -38,12 +38,19 @@ class MutationSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return the parameters of the possible parents that can be changed."""
+        """Return the parameters of the possible parents that can be changed.
+
+        Those that were queued for this trial cannot.
+        """
         parents = _parents(study, trial)
         if not parents:
             return {}
-        found = parents[0].distributions
-        return {name: found[name] for name in sorted(found) if not found[name].single()}
+        found, fixed = parents[0].distributions, trial.system_attrs.get("fixed_params", {})
+        return {
+            name: found[name]
+            for name in sorted(found)
+            if name not in fixed and not found[name].single()
+        }
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -72,6 +72,7 @@ class Plan(Value):
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the widths that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
+        search_recipe: whether others also try how to train; else they train as the first ones.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
         folds: on how many, from the first after the judging fold.
@@ -99,11 +100,12 @@ class Plan(Value):
     data_fingerprint: str
     folds_hash: str
     first_trials: tuple[dict[str, Any], ...] = ()
+    search_recipe: bool = True
 
     @property
     def deciding_trials(self) -> tuple[dict[str, Any], ...]:
         """Parameters of the first trials where they decide something for the others, else none."""
-        return () if self.search_seconds is None else self.first_trials
+        return () if self.search_recipe else self.first_trials
 
     @property
     def races(self) -> bool:

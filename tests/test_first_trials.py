@@ -2,7 +2,13 @@
 
 import pytest
 
-from search.first_trials import common_parameters, first_trials, leader, without_loser
+from search.first_trials import (
+    HOW_TO_TRAIN,
+    common_parameters,
+    first_trials,
+    leader,
+    without_loser,
+)
 from spaces.cnn import CnnSpace
 from tests.records import record
 
@@ -34,21 +40,35 @@ def test_mirroring_is_dropped_only_where_it_clearly_does_harm(
     prior: float | None, plain: float | None, expected: str
 ) -> None:
     records = [
-        record(number, score, state="complete")
-        if score is not None
-        else record(number, 0.1, "pruned")
+        record(number, score or 0.1, state="complete" if score else "pruned")
         for number, score in enumerate((prior, plain))
     ]
     winner = leader(FIRST, records, validation_rows=ROWS)
-    assert common_parameters(FIRST, leader=winner) == {"augmentation": expected}
+    common = common_parameters(FIRST, leader=winner)
+    assert common["augmentation"] == expected
+    assert common.items() <= FIRST[winner].items() and common.keys() == set(HOW_TO_TRAIN)
     others = [record(3, 0.7), record(2, 0.6)]
     left = without_loser([*others, *records], FIRST, leader=winner)
     assert [each.number for each in left] == [3, 2, winner]
     assert without_loser(records[1 - winner :][:1], FIRST, leader=winner)  # it is alone
 
 
-def test_where_the_space_leaves_no_choice_nothing_is_decided() -> None:
+@pytest.mark.parametrize("state", ["running", "waiting"])
+def test_nothing_is_dropped_before_the_prior_has_ended(state: str) -> None:
+    records = [record(0, 0.1, state=state), record(1, 0.9)]
+    assert leader(FIRST, records, validation_rows=ROWS) == 0
+    assert leader(FIRST, records[:1], validation_rows=ROWS) == 0
+
+
+def test_where_the_space_leaves_no_choice_all_follow_the_prior() -> None:
     records = [record(0, 0.5), record(1, 0.9)]
     assert leader(FIRST[:1], records, validation_rows=ROWS) == 0
-    assert common_parameters(FIRST[:1], leader=0) == {}
+    assert common_parameters(FIRST[:1], leader=0)["augmentation"] == "flip"
     assert without_loser(records, FIRST[:1], leader=0) == records
+
+
+def test_where_the_recipe_is_searched_nothing_is_decided() -> None:
+    records = [record(0, 0.5), record(1, 0.9)]
+    assert leader((), records, validation_rows=ROWS) == 0
+    assert common_parameters((), leader=0) == {}
+    assert without_loser(records, (), leader=0) == records

@@ -131,3 +131,12 @@ def test_the_direction_of_the_study_counts() -> None:
     assert parents.keys() == SPACE.keys() - {"constant"}
     depths = [study.ask(SPACE).params["depth"] for _ in range(20)]
     assert depths.count(1) > 10
+
+
+def test_what_was_queued_is_not_changed() -> None:
+    for seed in range(20):
+        study = study_of(0.9, seed=seed)
+        study.enqueue_trial({"depth": 3, "width": 24})
+        parameters = drawn(study)
+        assert (parameters["depth"], parameters["width"]) == (3, 24)
+        assert 1 <= len(changed(parameters, {**PRIOR, "depth": 3, "width": 24})) <= max(CHANGES)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.first_trials import HOW_TO_TRAIN
 from search.folds import JUDGING_FOLD, Folds
 from search.job import JobSpec
 from search.store import FoldTask, Lease, StaleFence, StudyStore
@@ -161,18 +162,27 @@ def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
     store.close()
 
 
-@pytest.mark.parametrize(("budget", "common"), [("60s", True), (None, False)])
-def test_in_a_search_for_a_time_the_first_trials_decide_about_mirroring(
-    budget: str | None, common: bool, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "searched"),
+    [
+        ({"budget": "60s"}, False),
+        ({"budget": "60s", "search_recipe": True}, True),
+        ({}, True),
+        ({"search_recipe": False}, False),
+    ],
+    ids=str,
+)
+def test_in_a_search_for_a_time_the_first_trials_decide_how_to_train(
+    options: dict[str, Any], searched: bool, tmp_path: Path
 ) -> None:
-    store, job, worker = prepared(tmp_path, trials=12, budget=budget)
+    store, job, worker = prepared(tmp_path, trials=10, **options)
     with bench_of(store, job, worker) as bench:
         take_steps(bench, "searching")
-    found = [
-        trial.params["augmentation"] for trial in store.trials(job).study.get_trials(deepcopy=False)
-    ]
-    assert found[:2] == ["flip", "none"]
-    assert (len(set(found[2:])) == 1) is common
+    trials = [trial.params for trial in store.trials(job).study.get_trials(deepcopy=False)]
+    assert [trial["augmentation"] for trial in trials[:2]] == ["flip", "none"]
+    found = [{trial[name] for trial in trials[2:]} for name in HOW_TO_TRAIN]
+    assert any(len(values) > 1 for values in found) is searched
+    assert len({trial["weight_decay"] for trial in trials}) > 1
     store.close()
 
 

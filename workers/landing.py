@@ -23,9 +23,9 @@ DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured 
 
 def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
     """Return the scored trials that may become finalists, best first, and the prior's number."""
-    board, first = bench.trials.leaderboard(), bench.plan.deciding_trials
-    prior = leader(first, board, validation_rows=bench.plan.validation_rows)
-    return without_loser(board, first, leader=prior), prior
+    first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
+    prior = leader(first, bench.trials.records(), validation_rows=rows)
+    return without_loser(bench.trials.leaderboard(), first, leader=prior), prior
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:

@@ -101,6 +101,7 @@ def prepare(
         space=space,
         limits=limits,
         first_trials=tuple(first_trials(space, width=width)),
+        search_recipe=spec.searches_recipe,
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,

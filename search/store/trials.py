@@ -83,6 +83,11 @@ class TrialRecord:
         )
 
     @property
+    def open(self) -> bool:
+        """Whether the trial has not ended."""
+        return self.state in ("running", "waiting")
+
+    @property
     def finished(self) -> bool:
         """Whether the trial trained to its end, so that it can be a finalist."""
         return self.state in ("complete", "copied")
