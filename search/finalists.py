@@ -1,5 +1,7 @@
 """Which trials are worth training at length."""
 
+import math
+
 from search.first_trials import PRIOR, standard_error
 from search.folds import JUDGING_FOLD
 from search.store.results import FoldTask
@@ -18,8 +20,7 @@ def best_trials(
 ) -> list[TrialRecord]:
     """Return the best trials that trained to their end, or the best there are; best first.
 
-    The prior comes first unless another is better by more than a standard error of its score:
-    the best of many noisy scores is partly luck, and the prior is known to be good.
+    The prior comes first unless another is better than luck makes the best of so many.
 
     Args:
         board: scored trials, best first.
@@ -29,7 +30,7 @@ def best_trials(
     """
     finished = [record for record in board if record.state == "complete"] or board
     known = _numbered(prior, finished)
-    if known is not None and _tied(known.score, finished[0].score, rows=validation_rows):
+    if known is not None and _is_luck(finished[0], known, of=len(board), rows=validation_rows):
         finished = [known, *(record for record in finished if record is not known)]
     best = finished[:count]
     if with_prior and known is not None and known not in best:
@@ -42,21 +43,26 @@ def prior_stands(board: list[TrialRecord], *, prior: int = PRIOR, validation_row
 
     The search may end then: its time is better spent on training the prior for longer.
     """
-    ended = [record for record in board if record.state != "running"]
+    ended = [record for record in board if not record.open]
     known = _numbered(prior, [record for record in ended if record.state == "complete"])
     if known is None or len(ended) < CHALLENGERS:
         return False
-    return _tied(known.score, ended[0].score, rows=validation_rows)
+    return _is_luck(ended[0], known, of=len(ended), rows=validation_rows)
 
 
 def _numbered(number: int, board: list[TrialRecord]) -> TrialRecord | None:
     return next((record for record in board if record.number == number), None)
 
 
-def _tied(score: float | None, best: float | None, *, rows: int) -> bool:
-    if score is None or best is None:
+def _is_luck(best: TrialRecord, known: TrialRecord, *, of: int, rows: int) -> bool:
+    """Whether the best of so many trials is not better than a known one but for its errors.
+
+    The largest of n normal errors is about their standard deviation times the root of 2 ln n.
+    """
+    if best.score is None or known.score is None:
         return False
-    return best - score <= standard_error(best, rows=rows)
+    luck = standard_error(best.score, rows=rows) * math.sqrt(2.0 * math.log(max(of, 2)))
+    return best.score - known.score <= luck
 
 
 class Race:

@@ -29,13 +29,18 @@ def chosen(
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [(4000, [0, 7]), (100_000, [7, 5])],
-    ids=["within a standard error", "beyond it"],
+    ids=["as luck has it", "beyond luck"],
 )
-def test_the_prior_is_displaced_only_beyond_a_standard_error(
-    rows: int, expected: list[int]
-) -> None:
+def test_the_prior_is_displaced_only_beyond_luck(rows: int, expected: list[int]) -> None:
     board = [record(7, 0.885), record(5, 0.884), record(0, 0.881)]
     assert chosen(board, rows=rows) == expected
+
+
+def test_the_more_trials_the_more_luck() -> None:
+    few = [record(7, 0.893), record(0, 0.885)]  # 1.6 standard errors
+    assert chosen(few, count=1) == [7]
+    many = [record(100 + number, 0.7, state="pruned") for number in range(30)]
+    assert chosen([*few, *many], count=1) == [0]
 
 
 def test_a_far_better_trial_comes_first() -> None:
