@@ -8,6 +8,7 @@ from search.first_trials import leader, without_loser
 from search.folds import JUDGING_FOLD
 from search.plan import RACE_SHARE
 from search.store import FoldTask, TrialRecord
+from search.store.trials import ranked
 from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
 from workers.finalist import EXACT_COST
@@ -24,8 +25,9 @@ DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured 
 def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
     """Return the scored trials that may become finalists, best first, and the prior's number."""
     first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
-    prior = leader(first, bench.trials.records(), validation_rows=rows)
-    return without_loser(bench.trials.leaderboard(), first, leader=prior), prior
+    records = bench.trials.records()
+    prior = leader(first, records, validation_rows=rows)
+    return without_loser(ranked(records), first, leader=prior), prior
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:

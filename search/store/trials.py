@@ -229,12 +229,8 @@ class Trials:
         return record
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Return trials that have a score, the best first; finished ones before stopped ones.
-
-        Equal scores go to the earlier trial, as in Optuna's own `best_trial`.
-        """
-        scored = [record for record in self.records() if record.score is not None]
-        return sorted(scored, key=_rank)
+        """Return trials that have a score, ranked."""
+        return ranked(self.records())
 
     def equal(self, candidate: Candidate) -> TrialRecord | None:
         """Return a finished trial of an equal candidate, if there is one."""
@@ -242,6 +238,14 @@ class Trials:
             if record.state == "complete" and record.candidate == candidate:
                 return record
         return None
+
+
+def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return trials that have a score, the best first; finished ones before stopped ones.
+
+    Equal scores go to the earlier trial, as in Optuna's own `best_trial`.
+    """
+    return sorted((record for record in records if record.score is not None), key=_rank)
 
 
 def _optuna_end(ending: Ending, score: float | None) -> tuple[TrialState, float | None]:
