@@ -168,21 +168,20 @@ def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
         ({"budget": "60s"}, False),
         ({"budget": "60s", "search_recipe": True}, True),
         ({}, True),
-        ({"search_recipe": False}, False),
     ],
     ids=str,
 )
 def test_in_a_search_for_a_time_the_first_trials_decide_how_to_train(
     options: dict[str, Any], searched: bool, tmp_path: Path
 ) -> None:
-    store, job, worker = prepared(tmp_path, trials=10, **options)
+    store, job, worker = prepared(tmp_path, trials=6, **options)
     with bench_of(store, job, worker) as bench:
         take_steps(bench, "searching")
     trials = [trial.params for trial in store.trials(job).study.get_trials(deepcopy=False)]
     assert [trial["augmentation"] for trial in trials[:2]] == ["flip", "none"]
-    found = [{trial[name] for trial in trials[2:]} for name in HOW_TO_TRAIN]
-    assert any(len(values) > 1 for values in found) is searched
-    assert len({trial["weight_decay"] for trial in trials}) > 1
+    changed = {name for name in trials[0] if len({trial[name] for trial in trials[2:]}) > 1}
+    assert bool(changed & set(HOW_TO_TRAIN)) is searched
+    assert changed - set(HOW_TO_TRAIN)
     store.close()
 
 
