@@ -34,7 +34,7 @@ from benchmarks.side_by_side import fashion_mnist, side_by_side
 from search.first_trials import first_trials
 from search.folds import stratified_subset
 from search.mutation import MutationSampler
-from search.plan import MIN_SEARCH_VALIDATION, HostSpeed
+from search.plan import MIN_SEARCH_VALIDATION, SEARCH_EPOCHS, HostSpeed
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
@@ -47,7 +47,7 @@ from workers.training import Diverged, Rows, Training
 TRAIN_ROWS = 50_000  # the rest judges
 IMAGES = 24_000  # that a trial of the prior trains on
 EPOCHS = (4, 8, 12, 16, 24)
-WORTH, EQUAL_TIMES = "worth", "12, equal times"
+WORTH, EQUAL_TIMES = "worth", f"{SEARCH_EPOCHS}, equal times"
 WIDTH, MAX_MACS = 24, 17_000_000
 
 
@@ -119,8 +119,8 @@ def runs_of(
 ) -> list[tuple[str, Candidate, int, float | None]]:
     """Return kind, candidate, rows and seconds of each training of a candidate."""
     trials = [(str(epochs), epochs, IMAGES // epochs) for epochs in options.epochs]
-    times = speed.seconds_per_image(prior_macs) / speed.seconds_per_image(macs)
-    trials.append((EQUAL_TIMES, max(1, round(12 * times)), IMAGES // 12))
+    equal = speed.equal_time_epochs(SEARCH_EPOCHS, of=prior_macs, macs=macs)
+    trials.append((EQUAL_TIMES, equal, IMAGES // SEARCH_EPOCHS))
     short = [
         (kind, with_recipe(candidate, epochs=epochs), rows, None) for kind, epochs, rows in trials
     ]

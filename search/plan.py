@@ -52,6 +52,11 @@ class HostSpeed(Value):
         share = FIXED_COST + (1.0 - FIXED_COST) * macs / self.macs
         return share / self.images_per_second
 
+    def equal_time_epochs(self, epochs: int, *, of: int, macs: int) -> int:
+        """Return how many epochs take about as long as so many of a network of `of` MACs."""
+        times = self.seconds_per_image(of) / self.seconds_per_image(macs)
+        return max(1, round(min(max(times, FEWEST_SHARE), MOST_TIMES) * epochs))
+
     def macs_within(self, seconds_per_image: float) -> int:
         """Return the MACs of the largest network that trains at this pace."""
         share = (seconds_per_image * self.images_per_second - FIXED_COST) / (1.0 - FIXED_COST)
@@ -119,10 +124,7 @@ class Plan(Value):
         """
         if self.prior_macs is None:
             return self.search_epochs
-        pace = self.speed.seconds_per_image
-        times = pace(self.prior_macs) / pace(macs)
-        times = min(max(times, FEWEST_SHARE), MOST_TIMES)
-        return max(1, round(times * self.search_epochs))
+        return self.speed.equal_time_epochs(self.search_epochs, of=self.prior_macs, macs=macs)
 
     def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
