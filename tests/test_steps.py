@@ -315,6 +315,19 @@ def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
     assert {member["trial"] for member in job.result["members"]} == {winner}
 
 
+def test_a_prior_that_stands_need_not_race(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.finalists.CHALLENGERS", 2)
+    monkeypatch.setattr("search.finalists.standard_error", lambda *_, **__: 1.0)
+    store, job, worker = prepared(tmp_path, **race)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    folds = store.folds.all(job.id)
+    assert {(task.trial, task.fold) for task in folds} == {(0, 1), (0, 2), (0, 3)}
+    store.close()
+
+
 @pytest.mark.parametrize("fails", ["the first heat", "both heats"])
 def test_a_race_that_cannot_be_run_does_not_end_the_job(
     race: dict[str, Any], fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@
 import math
 import os
 
-from search.finalists import best_trials
+from search.finalists import best_trials, prior_stands
 from search.first_trials import leader, without_loser
 from search.folds import JUDGING_FOLD
 from search.plan import RACE_SHARE
@@ -31,7 +31,7 @@ def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:
-    """Return the job's finalists, best first.
+    """Return the job's finalists, best first; a prior that stands need not race.
 
     Raises:
         JobFailed: no trial of the search has a score.
@@ -39,13 +39,14 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     board, prior = contenders(bench)
     if not board:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
-    plan = bench.plan
+    plan, rows = bench.plan, bench.plan.validation_rows
+    races = plan.races and not prior_stands(board, prior=prior, validation_rows=rows)
     return best_trials(
         board,
-        count=plan.finalists,
+        count=plan.finalists if races else plan.survivors,
         prior=prior,
-        with_prior=plan.races,
-        validation_rows=plan.validation_rows,
+        with_prior=races,
+        validation_rows=rows,
     )
 
 
