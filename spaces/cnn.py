@@ -1,4 +1,4 @@
-"""`CnnSpace`: plain and residual convolutional networks and the recipes that train them."""
+"""`CnnSpace`: convolutional networks and the recipes that train them."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,13 +8,18 @@ from spaces.architecture import (
     MAX_DEPTH,
     MAX_STAGES,
     MAX_WIDTH,
+    MIN_INCEPTION_WIDTH,
     Activation,
     Architecture,
     BlockKind,
     Downsampling,
+    Expansion,
+    Grid,
     Head,
     Kernel,
+    Norm,
     Pooling,
+    Squeeze,
     Stage,
     Stem,
     StemKind,
@@ -23,7 +28,7 @@ from spaces.architecture import (
 )
 from spaces.recipe import Augmentation, Candidate
 from spaces.recipe_space import RecipeSpace, preferred
-from spaces.space import Choices, Suggester, check_span
+from spaces.space import Choices, Suggester, check_span, pick
 from spaces.values import Value
 
 MAX_POOLING_SCALE = 0.25  # of the logits: a maximum over many places is large
@@ -50,15 +55,21 @@ def _count_span(limit: int) -> pydantic.AfterValidator:
 
 
 class CnnSpace(Value):
-    """Depth, width, kernel, block, activation, downsampling, head, and the recipe.
+    """Depth, width, kernel, block, norm, activation, downsampling, head, and the recipe.
+
+    What has but one choice is not a parameter of the trials.
 
     Attributes:
         stages, depth: ranges (low, high) of the number of stages and of blocks in each.
         width: choices for the stem's and first stage's channels.
         width_rule: "double" doubles the channels wherever height and width halve;
             "free" chooses a factor for each stage among `width_factors`.
-        stems: choices for the first convolution: a trained one of the first stage's width, or
-            a whitening one of at most `whitening_width` channels.
+        block_rule: "same" gives all stages the same kind of block, "free" chooses for each.
+        expansions: choices for bottleneck and inverted blocks.
+        squeezes: choices for the factor by which squeeze-and-excitation narrows; 0 stands for none.
+        stems: choices for the first convolution: a trained one of the first stage's width, a
+            whitening one of at most `whitening_width` channels, or patches of that width.
+        grids: choices for the rows and columns that the head pools to.
         hidden: choices for a hidden fully connected layer's width; 0 stands for none.
     """
 
@@ -70,12 +81,17 @@ class CnnSpace(Value):
     width_factors: Choices[Annotated[float, pydantic.Field(gt=0.0, le=16.0)]] = (1.0, 1.5, 2.0, 3.0)
     kernels: Choices[Kernel] = (3, 5)
     blocks: Choices[BlockKind] = ("plain", "residual")
+    block_rule: Literal["same", "free"] = "same"
+    expansions: Choices[Expansion] = (4,)
+    squeezes: Choices[Squeeze] = (0,)
+    norms: Choices[Norm] = ("batch",)
     activations: Choices[Activation] = ("relu", "silu")
     downsampling: Choices[Downsampling] = ("max", "stride", "mean")
     stems: Choices[StemKind] = ("whitening", "convolution")
     whitening_width: Annotated[Width, pydantic.Field(multiple_of=2)] = 32
-    stem_strides: Choices[Literal[1, 2]] = (1, 2)
+    stem_strides: Choices[Literal[1, 2, 4]] = (1, 2)
     poolings: Choices[Pooling] = ("mean", "max")
+    grids: Choices[Grid] = (1,)
     hidden: Choices[Annotated[int, pydantic.Field(ge=0, le=MAX_WIDTH)]] = (0, 64)
     recipe: RecipeSpace = RecipeSpace()
 
@@ -90,6 +106,11 @@ class CnnSpace(Value):
             raise ValueError(
                 f"widths must stay in 1..{MAX_WIDTH} through {self.stages[1]} stages, "
                 f"but reach {narrowest:g}..{widest:g}"
+            )
+        if "inception" in self.blocks and round(narrowest) < MIN_INCEPTION_WIDTH:
+            raise ValueError(
+                f"with inception blocks widths must be at least {MIN_INCEPTION_WIDTH}, "
+                f"but reach {narrowest:g}"
             )
         return self
 
@@ -106,71 +127,88 @@ class CnnSpace(Value):
         low, high = self.stages
         parameters: dict[str, Any] = {
             "stages": min(max(3, low), high),
-            "block": preferred("plain", self.blocks),
             "width": preferred(width, self.width),
+            "expansion": preferred(4, self.expansions),
+            "squeeze": preferred(0, self.squeezes),
+            "norm": preferred("batch", self.norms),
             "activation": preferred("relu", self.activations),
             "downsampling": preferred("max", self.downsampling),
             "stem": preferred("whitening", self.stems),
             "stem_stride": preferred(1, self.stem_strides),
             "pooling": preferred("mean", self.poolings),
+            "grid": preferred(1, self.grids),
             "hidden": preferred(0, self.hidden),
         }
         for index in range(1, high + 1):
             parameters[f"depth_{index}"] = min(max(2, self.depth[0]), self.depth[1])
             parameters[f"kernel_{index}"] = preferred(3, self.kernels)
+            parameters[self._block_name(index)] = preferred("plain", self.blocks)
             if self.width_rule == "free":
                 parameters[f"width_factor_{index}"] = preferred(2.0, self.width_factors)
         return parameters | self.recipe.prior()
 
     def _architecture(self, trial: Suggester, *, side: int, views: Views) -> Architecture:
+        width = pick(trial, "width", self.width)
+        stem = self._stem(trial, width=width)
+        return Architecture(
+            stem=stem,
+            stages=self._stages(trial, side=-(-side // stem.stride), stem=stem, width=width),
+            head=self._head(trial),
+            activation=pick(trial, "activation", self.activations),
+            norm=pick(trial, "norm", self.norms),
+            views=views,
+        )
+
+    def _stages(self, trial: Suggester, *, side: int, stem: Stem, width: int) -> tuple[Stage, ...]:
+        """Return the stages for maps of `side` pixels.
+
+        Parameters of all stages are sampled, however many the network has.
+        """
         count = trial.suggest_int("stages", *self.stages)
-        block = trial.suggest_categorical("block", self.blocks)
-        width = trial.suggest_categorical("width", self.width)
-        kind = trial.suggest_categorical("stem", self.stems)
-        stride = trial.suggest_categorical("stem_stride", self.stem_strides)
-        activation = trial.suggest_categorical("activation", self.activations)
-        downsampling = trial.suggest_categorical("downsampling", self.downsampling)
-        head = self._head(trial)
+        downsampling = pick(trial, "downsampling", self.downsampling)
+        expansion = pick(trial, "expansion", self.expansions)
+        squeeze = pick(trial, "squeeze", self.squeezes)
         stages: list[Stage] = []
-        side, channels = -(-side // stride), float(width)
+        channels = float(width)
         for index in range(1, self.stages[1] + 1):
-            depth = trial.suggest_int(f"depth_{index}", *self.depth)
-            kernel = trial.suggest_categorical(f"kernel_{index}", self.kernels)
             factor = self._width_factor(trial, index)
-            # a stem of stride 2 has halved the image already, so the first stage need not
-            halves = side > MIN_SIDE and not (index == 1 and stride == 2)
+            # a stem with a stride has reduced the image already, so the first stage need not
+            halves = side > MIN_SIDE and not (index == 1 and stem.stride > 1)
             if halves:
                 side = -(-side // 2)
             if index > 1 and (halves or self.width_rule == "free"):
                 channels *= factor
             stage = Stage(
-                block=block,
-                depth=depth,
+                block=pick(trial, self._block_name(index), self.blocks),
+                depth=trial.suggest_int(f"depth_{index}", *self.depth),
                 width=round(channels),
-                kernel=kernel,
+                kernel=pick(trial, f"kernel_{index}", self.kernels),
                 downsampling=downsampling if halves else "none",
+                expansion=expansion,
+                squeeze=squeeze,
             )
-            if index <= count:
-                stages.append(stage)
-        return Architecture(
-            stem=Stem(
-                kind=kind,
-                width=self.whitening_width if kind == "whitening" else width,
-                stride=stride,
-            ),
-            stages=tuple(stages),
-            head=head,
-            activation=activation,
-            views=views,
+            stages.append(stage)
+        return tuple(stages[:count])
+
+    def _stem(self, trial: Suggester, *, width: int) -> Stem:
+        kind = pick(trial, "stem", self.stems)
+        return Stem(
+            kind=kind,
+            width=self.whitening_width if kind == "whitening" else width,
+            stride=pick(trial, "stem_stride", self.stem_strides),
         )
+
+    def _block_name(self, index: int) -> str:
+        return "block" if self.block_rule == "same" else f"block_{index}"
 
     def _width_factor(self, trial: Suggester, index: int) -> float:
         if self.width_rule == "double":
             return 2.0
-        return float(trial.suggest_categorical(f"width_factor_{index}", self.width_factors))
+        return float(pick(trial, f"width_factor_{index}", self.width_factors))
 
     def _head(self, trial: Suggester) -> Head:
-        pooling = trial.suggest_categorical("pooling", self.poolings)
-        hidden = trial.suggest_categorical("hidden", self.hidden)
+        pooling = pick(trial, "pooling", self.poolings)
+        grid = pick(trial, "grid", self.grids)
+        hidden = pick(trial, "hidden", self.hidden)
         scale = MAX_POOLING_SCALE if pooling == "max" else 1.0
-        return Head(pooling=pooling, hidden=(hidden,) if hidden else (), scale=scale)
+        return Head(pooling=pooling, grid=grid, hidden=(hidden,) if hidden else (), scale=scale)

@@ -1,89 +1,140 @@
-"""The blocks that a network is made of. Activations are batches of (n, channels, height, width)."""
+"""What blocks are made of. Activations are batches of (n, channels, height, width)."""
 
+import math
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 
-from spaces.architecture import Activation, Downsampling
+from spaces.architecture import Activation, Downsampling, Norm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+GROUP_CHANNELS = 16  # that a group norm takes together (arXiv 1803.08494)
+LEAST_SQUEEZED = 4  # channels, as fewer tell too little about the others
 
 
-def activation_layer(kind: Activation) -> nn.Module:
-    """Return a new activation of the given kind."""
-    return ACTIVATIONS[kind]()
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What all layers of a network share."""
+
+    activation: Activation
+    norm: Norm
+
+    def norm_layer(self, width: int) -> list[nn.Module]:
+        """Return the norm of so many channels, as a list of one or none."""
+        if self.norm == "batch":
+            return [nn.BatchNorm2d(width)]
+        if self.norm == "group":
+            groups = math.gcd(width, max(1, width // GROUP_CHANNELS))
+            return [nn.GroupNorm(groups, width)]
+        return []
+
+    def activation_layer(self) -> nn.Module:
+        """Return a new activation."""
+        return ACTIVATIONS[self.activation]()
 
 
-def convolution(w_in: int, w_out: int, *, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that keeps the size at stride 1; a norm follows, so it has no bias."""
-    return nn.Conv2d(w_in, w_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+def convolution(
+    w_in: int,
+    w_out: int,
+    *,
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """Return a convolution that keeps the size at stride 1, and rounds up half of it at 2."""
+    sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (sides[0] // 2, sides[1] // 2)
+    return nn.Conv2d(w_in, w_out, sides, stride=stride, padding=padding, groups=groups, bias=bias)
 
 
-def halving(kind: Downsampling) -> nn.Module:
-    """Return the pooling that halves height and width, rounding up; nothing for the others."""
+def unit(
+    w_in: int,
+    w_out: int,
+    *,
+    kernel: int | tuple[int, int],
+    style: Style,
+    stride: int | tuple[int, int] = 1,
+    groups: int = 1,
+    pooling: nn.Module | None = None,
+    activate: bool = True,
+) -> list[nn.Module]:
+    """Return a convolution, a pooling if there is one, norm and activation.
+
+    A maximum is the same before a norm and activation as behind them, as long as these rise, and
+    a pooling before them spares three quarters of their work.
+    """
+    layers: list[nn.Module] = [
+        convolution(
+            w_in, w_out, kernel=kernel, stride=stride, groups=groups, bias=style.norm == "none"
+        )
+    ]
+    if pooling is not None:
+        layers.append(pooling)
+    layers += style.norm_layer(w_out)
+    if activate:
+        layers.append(style.activation_layer())
+    return layers
+
+
+def halving(kind: Downsampling, *, kernel: int = 2) -> nn.Module | None:
+    """Return the pooling that halves height and width, rounding up; None for the others.
+
+    Args:
+        kernel: pixels that are pooled along each side, 2 or 3.
+    """
+    padding = kernel // 2 if kernel % 2 else 0
     if kind == "max":
-        return nn.MaxPool2d(2, ceil_mode=True)
+        return nn.MaxPool2d(kernel, stride=2, padding=padding, ceil_mode=not padding)
     if kind == "mean":
-        return nn.AvgPool2d(2, ceil_mode=True)
-    return nn.Identity()
-
-
-class PlainBlock(nn.Sequential):
-    """Convolution, pooling where the resolution halves, norm, activation."""
-
-    def __init__(
-        self,
-        w_in: int,
-        w_out: int,
-        *,
-        kernel: int,
-        downsampling: Downsampling,
-        activation: Activation,
-    ) -> None:
-        super().__init__(
-            convolution(w_in, w_out, kernel=kernel, stride=2 if downsampling == "stride" else 1),
-            halving(downsampling),
-            nn.BatchNorm2d(w_out),
-            activation_layer(activation),
+        return nn.AvgPool2d(
+            kernel, stride=2, padding=padding, ceil_mode=not padding, count_include_pad=False
         )
+    return None
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut, projected by 1x1 where the shape changes."""
+class SqueezeExcitation(nn.Module):
+    """Weighs each channel by what all of them are on average (arXiv 1709.01507)."""
 
-    def __init__(
-        self,
-        w_in: int,
-        w_out: int,
-        *,
-        kernel: int,
-        downsampling: Downsampling,
-        activation: Activation,
-    ) -> None:
+    def __init__(self, width: int, *, squeeze: int) -> None:
         super().__init__()
-        stride = 2 if downsampling == "stride" else 1
-        self.body = nn.Sequential(
-            convolution(w_in, w_out, kernel=kernel, stride=stride),
-            halving(downsampling),
-            nn.BatchNorm2d(w_out),
-            activation_layer(activation),
-            convolution(w_out, w_out, kernel=kernel),
-            nn.BatchNorm2d(w_out),
+        narrow = max(LEAST_SQUEEZED, width // squeeze)
+        self.weigh = nn.Sequential(
+            nn.Linear(width, narrow), nn.ReLU(), nn.Linear(narrow, width), nn.Sigmoid()
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if w_in != w_out or downsampling != "none":
-            self.shortcut = nn.Sequential(
-                halving(downsampling),
-                convolution(w_in, w_out, kernel=1, stride=stride),
-                nn.BatchNorm2d(w_out),
-            )
-        self.activation = activation_layer(activation)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return activation(body + shortcut)."""
-        output: Tensor = self.activation(self.body(images) + self.shortcut(images))
-        return output
+        """Return (n, channels, height, width), as given."""
+        weights: Tensor = self.weigh(images.mean((2, 3)))
+        return images * weights[:, :, None, None]
 
 
-BLOCKS: dict[str, type[PlainBlock] | type[ResidualBlock]] = {
-    "plain": PlainBlock,
-    "residual": ResidualBlock,
-}
+class StochasticDepth(nn.Module):
+    """Drops the body of a residual block for some images in training (arXiv 1603.09382)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, body: Tensor) -> Tensor:
+        """Return zero for the images that are dropped; the others are scaled to keep the mean."""
+        if not self.training or self.rate == 0.0:
+            return body
+        keep = 1.0 - self.rate
+        mask = torch.empty(len(body), 1, 1, 1, dtype=body.dtype, device=body.device)
+        return body * mask.bernoulli_(keep).div_(keep)
+
+
+class PadToMultiple(nn.Module):
+    """Zeros at the right and lower edge, up to the next multiple of a patch's side."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, channels, height, width) with height and width rounded up."""
+        height, width = images.shape[2:]
+        below, right = -height % self.side, -width % self.side
+        return nn.functional.pad(images, (0, right, 0, below)) if below or right else images

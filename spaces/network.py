@@ -3,85 +3,113 @@
 import torch
 from torch import Tensor, nn
 
-from spaces.architecture import Activation, Architecture, Head, Stage, Stem
-from spaces.layers import BLOCKS, activation_layer, convolution
+from spaces.architecture import Architecture, Head, Stage, Stem
+from spaces.blocks import BLOCKS
+from spaces.layers import PadToMultiple, Style, convolution, halving, unit
 
 
-class StemLayers(nn.Sequential):
-    """The first convolution with its norm and activation; a whitening one needs no norm."""
-
-    def __init__(self, w_in: int, stem: Stem, activation: Activation) -> None:
-        width = stem_width(stem, channels=w_in)
+def stem_layers(w_in: int, stem: Stem, style: Style) -> nn.Sequential:
+    """Return the first convolution with norm and activation; a whitening one needs no norm."""
+    width = stem_width(stem, channels=w_in)
+    layers: list[nn.Module]
+    if stem.kind == "whitening":
         conv = convolution(w_in, width, kernel=stem.kernel, stride=stem.stride)
-        layers: list[nn.Module] = [conv, activation_layer(activation)]
-        if stem.kind == "whitening":
-            conv.requires_grad_(False)
-        else:
-            layers.insert(1, nn.BatchNorm2d(width))
-        super().__init__(*layers)
+        conv.requires_grad_(False)
+        layers = [conv, style.activation_layer()]
+    elif stem.kind == "patch":
+        patches = nn.Conv2d(w_in, width, stem.stride, stride=stem.stride, bias=style.norm == "none")
+        layers = [patches, *style.norm_layer(width), style.activation_layer()]
+        layers.insert(0, PadToMultiple(stem.stride))
+    else:
+        layers = unit(w_in, width, kernel=stem.kernel, style=style, stride=stem.stride)
+    if stem.pooling == "max":
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    return nn.Sequential(*layers)
 
 
-class StageLayers(nn.Sequential):
-    """Blocks of one width; the first one takes the resolution down."""
+def stage_layers(w_in: int, stage: Stage, *, style: Style, drops: list[float]) -> nn.Sequential:
+    """Return blocks of one width; the resolution goes down in or before the first one.
 
-    def __init__(self, w_in: int, stage: Stage, activation: Activation) -> None:
+    Args:
+        drops: for each block, the probability with which its body is dropped.
+    """
+    layers: list[nn.Module] = []
+    downsampling = stage.downsampling
+    if stage.pools_before:
+        pooling = halving(downsampling, kernel=stage.pool_kernel)
+        assert pooling is not None
+        layers, downsampling = [pooling], "none"
+    for drop in drops:
         block = BLOCKS[stage.block]
-        super().__init__(
-            *(
-                block(
-                    w_in if index == 0 else stage.width,
-                    stage.width,
-                    kernel=stage.kernel,
-                    downsampling=stage.downsampling if index == 0 else "none",
-                    activation=activation,
-                )
-                for index in range(stage.depth)
-            )
-        )
+        layers.append(block(w_in, stage, style=style, downsampling=downsampling, drop=drop))
+        w_in, downsampling = stage.width, "none"
+    return nn.Sequential(*layers)
 
 
 class HeadLayers(nn.Module):
-    """Global pooling and fully connected layers down to one logit a class."""
+    """Pooling and fully connected layers, or a block and pooling, down to one logit a class."""
 
     def __init__(
-        self, w_in: int, head: Head, *, activation: Activation, classes: int, dropout: float
+        self, w_in: int, head: Head, *, style: Style, classes: int, dropout: float
     ) -> None:
         super().__init__()
-        self.pooling, self.scale = head.pooling, head.scale
+        self.pooling, self.scale, self.grid = head.pooling, head.scale, head.grid
+        self.block: nn.Module = nn.Identity()
         layers: list[nn.Module] = []
-        for width in head.hidden:
-            layers += [nn.Dropout(dropout), nn.Linear(w_in, width), activation_layer(activation)]
-            w_in = width
-        layers += [nn.Dropout(dropout), nn.Linear(w_in, classes)]
+        if head.classifier == "nin":
+            last = Stage(block="nin", depth=1, width=classes, pool="before", pool_kernel=3)
+            block = stage_layers(w_in, last, style=style, drops=[0.0])
+            self.block = nn.Sequential(nn.Dropout(dropout), block)
+        else:
+            w_in *= head.grid**2
+            for width in head.hidden:
+                layers += [nn.Dropout(dropout), nn.Linear(w_in, width), style.activation_layer()]
+                w_in = width
+            layers += [nn.Dropout(dropout), nn.Linear(w_in, classes)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (n, channels, height, width) to logits (n, classes)."""
-        pooled = images.amax((2, 3)) if self.pooling == "max" else images.mean((2, 3))
-        logits: Tensor = self.layers(pooled)
+        logits: Tensor = self.layers(self._pooled(self.block(images)))
         return logits if self.scale == 1.0 else logits * self.scale
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        if self.grid > 1:
+            if self.pooling == "max":
+                return nn.functional.adaptive_max_pool2d(images, self.grid).flatten(1)
+            return nn.functional.adaptive_avg_pool2d(images, self.grid).flatten(1)
+        return images.amax((2, 3)) if self.pooling == "max" else images.mean((2, 3))
 
 
 class Network(nn.Module):
     """Stem, stages and head of one `Architecture`."""
 
     def __init__(
-        self, architecture: Architecture, *, channels: int, classes: int, dropout: float
+        self,
+        architecture: Architecture,
+        *,
+        channels: int,
+        classes: int,
+        dropout: float,
+        stochastic_depth: float,
     ) -> None:
         super().__init__()
-        activation = architecture.activation
-        self.stem = StemLayers(channels, architecture.stem, activation)
+        style = Style(activation=architecture.activation, norm=architecture.norm)
+        self.stem = stem_layers(channels, architecture.stem, style)
         self.views = architecture.views
         first = stem_width(architecture.stem, channels=channels)
         widths = [first, *(stage.width for stage in architecture.stages)]
+        drops = iter(drop_rates(architecture, last=stochastic_depth))
         self.stages = nn.Sequential(
             *(
-                StageLayers(w_in, stage, activation)
+                stage_layers(
+                    w_in, stage, style=style, drops=[next(drops) for _ in range(stage.depth)]
+                )
                 for w_in, stage in zip(widths, architecture.stages, strict=False)
             )
         )
         self.head = HeadLayers(
-            widths[-1], architecture.head, activation=activation, classes=classes, dropout=dropout
+            widths[-1], architecture.head, style=style, classes=classes, dropout=dropout
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,11 +137,20 @@ def diagonal_shifts(images: Tensor) -> list[Tensor]:
     return [padded[:, :, :height, :width], padded[:, :, 2:, 2:]]
 
 
+def drop_rates(architecture: Architecture, *, last: float) -> list[float]:
+    """Return with which probability each block's body is dropped: from the first on up to `last`.
+
+    (arXiv 1603.09382, section 3: linearly, as the first layers are needed by all others.)
+    """
+    blocks = sum(stage.depth for stage in architecture.stages)
+    return [last * number / blocks for number in range(1, blocks + 1)]
+
+
 def stem_width(stem: Stem, *, channels: int) -> int:
     """Return the stem's output channels: as asked, or fewer where a patch has not so many."""
-    if stem.kind == "convolution":
-        return stem.width
-    return min(stem.width, 2 * channels * stem.kernel**2)
+    if stem.kind == "whitening":
+        return min(stem.width, 2 * channels * stem.kernel**2)
+    return stem.width
 
 
 def build_network(
@@ -122,6 +159,7 @@ def build_network(
     channels: int,
     classes: int,
     dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     seed: int | None = None,
 ) -> Network:
     """Build a network; with a seed its first weights depend on that seed alone.
@@ -132,7 +170,13 @@ def build_network(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        network = Network(architecture, channels=channels, classes=classes, dropout=dropout)
+        network = Network(
+            architecture,
+            channels=channels,
+            classes=classes,
+            dropout=dropout,
+            stochastic_depth=stochastic_depth,
+        )
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -34,10 +34,14 @@ class Recipe(Value):
 
     Attributes:
         learning_rate: the schedule's peak, for a batch of any size (it is not rescaled).
+        layer_rate_factor: on the learning rate, for each stage by which a layer is farther from
+            the head: above 1 layers near the input learn faster than those near the output.
         norm_bias_rate: factor on the learning rate of the norms' biases (arXiv 2404.00498).
         weight_decay: decoupled from the gradient (arXiv 1711.05101): a step multiplies weights
             by 1 - rate * weight_decay; biases and norms are exempt.
         dropout: probability before each layer of the head (arXiv 1207.0580).
+        stochastic_depth: probability with which the last residual block is passed by in training;
+            it falls to the first one's in equal steps (arXiv 1603.09382).
         augmentation: what happens to each image at random: mirrored in every second epoch ("flip"),
             moved by whole pixels ("shift"), a square set to the mean ("erase"), rotated, scaled and
             moved ("affine"), contrast and brightness changed ("jitter").
@@ -57,10 +61,12 @@ class Recipe(Value):
 
     optimizer: Optimizer = "sgd"
     learning_rate: Annotated[float, pydantic.Field(gt=0.0, le=MAX_RATE)] = 0.1
+    layer_rate_factor: Annotated[float, pydantic.Field(ge=0.1, le=10.0)] = 1.0
     norm_bias_rate: Annotated[float, pydantic.Field(gt=0.0, le=100.0)] = 1.0
     schedule: Schedule = "triangular"
     weight_decay: Annotated[float, pydantic.Field(ge=0.0, le=1.0)] = 5e-4
     dropout: Fraction = 0.0
+    stochastic_depth: Fraction = 0.0
     label_smoothing: Fraction = 0.1
     mixup: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
     augmentation: Augmentation = "flip_shift"

@@ -6,7 +6,7 @@ import pydantic
 
 from spaces.errors import SpaceError
 from spaces.recipe import Augmentation, Averaging, Fraction, Optimizer, Recipe, Schedule
-from spaces.space import Choices, Suggester, check_span
+from spaces.space import Choices, Suggester, check_span, pick
 from spaces.values import Value
 
 PositiveSpan = Annotated[
@@ -21,18 +21,20 @@ class RecipeSpace(Value):
     """Choices and ranges (low, high) of each part of a recipe; rates are sampled in logarithm.
 
     Each optimizer has a learning-rate parameter of its own, since their scales differ by
-    two orders of magnitude; both are sampled always and one is used.
+    two orders of magnitude; those of all choices are sampled always and one is used.
     """
 
     optimizers: Choices[Optimizer] = ("sgd", "adamw")
     sgd_learning_rate: PositiveSpan = (0.03, 0.8)
     adamw_learning_rate: PositiveSpan = (0.0005, 0.02)
     schedules: Choices[Schedule] = ("triangular", "cosine", "step", "constant")
+    layer_rate_factors: Choices[float] = (1.0,)
     norm_bias_rates: Choices[float] = (1.0, 8.0)
     averagings: Choices[Averaging] = ("none", "ema")
     skips: Choices[Fraction] = (0.75,)
     weight_decay: PositiveSpan = (5e-4, 5e-2)
     dropout: ShareSpan = (0.0, 0.5)
+    stochastic_depths: Choices[Fraction] = (0.0,)
     label_smoothing: ShareSpan = (0.0, 0.2)
     mixup: Choices[float] = (0.0, 0.2)
     augmentations: Choices[Augmentation] = (
@@ -54,6 +56,7 @@ class RecipeSpace(Value):
             "label_smoothing": self.label_smoothing,
             "mixup": self.mixup,
             "batch_size": self.batch_sizes,
+            "layer_rate_factor": self.layer_rate_factors,
             "norm_bias_rate": self.norm_bias_rates,
         }
         rates = {"sgd": self.sgd_learning_rate, "adamw": self.adamw_learning_rate}
@@ -68,27 +71,28 @@ class RecipeSpace(Value):
 
     def suggest(self, trial: Suggester, *, epochs: int) -> Recipe:
         """Sample a recipe of the given length."""
-        optimizer = trial.suggest_categorical("optimizer", self.optimizers)
+        optimizer = pick(trial, "optimizer", self.optimizers)
+        spans = {"sgd": self.sgd_learning_rate, "adamw": self.adamw_learning_rate}
         rates = {
-            "sgd": trial.suggest_float("sgd_learning_rate", *self.sgd_learning_rate, log=True),
-            "adamw": trial.suggest_float(
-                "adamw_learning_rate", *self.adamw_learning_rate, log=True
-            ),
+            name: trial.suggest_float(f"{name}_learning_rate", *spans[name], log=True)
+            for name in sorted(self.optimizers, reverse=True)
         }
         return Recipe(
             optimizer=optimizer,
             learning_rate=rates[optimizer],
-            norm_bias_rate=trial.suggest_categorical("norm_bias_rate", self.norm_bias_rates),
-            averaging=trial.suggest_categorical("averaging", self.averagings),
-            skip=trial.suggest_categorical("skip", self.skips),
-            schedule=trial.suggest_categorical("schedule", self.schedules),
+            layer_rate_factor=pick(trial, "layer_rate_factor", self.layer_rate_factors),
+            norm_bias_rate=pick(trial, "norm_bias_rate", self.norm_bias_rates),
+            averaging=pick(trial, "averaging", self.averagings),
+            skip=pick(trial, "skip", self.skips),
+            schedule=pick(trial, "schedule", self.schedules),
             weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=True),
             dropout=trial.suggest_float("dropout", *self.dropout),
+            stochastic_depth=pick(trial, "stochastic_depth", self.stochastic_depths),
             label_smoothing=trial.suggest_float("label_smoothing", *self.label_smoothing),
-            mixup=trial.suggest_categorical("mixup", self.mixup),
-            augmentation=trial.suggest_categorical("augmentation", self.augmentations),
-            augment_until=trial.suggest_categorical("augment_until", self.augment_until),
-            batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
+            mixup=pick(trial, "mixup", self.mixup),
+            augmentation=pick(trial, "augmentation", self.augmentations),
+            augment_until=pick(trial, "augment_until", self.augment_until),
+            batch_size=pick(trial, "batch_size", self.batch_sizes),
             epochs=epochs,
         )
 
@@ -99,11 +103,13 @@ class RecipeSpace(Value):
             "sgd_learning_rate": clipped(0.2, self.sgd_learning_rate),
             "adamw_learning_rate": clipped(0.004, self.adamw_learning_rate),
             "schedule": preferred("triangular", self.schedules),
+            "layer_rate_factor": preferred(1.0, self.layer_rate_factors),
             "norm_bias_rate": preferred(1.0, self.norm_bias_rates),
             "averaging": preferred("none", self.averagings),
             "skip": preferred(0.75, self.skips),
             "weight_decay": clipped(5e-3, self.weight_decay),
             "dropout": clipped(0.0, self.dropout),
+            "stochastic_depth": preferred(0.0, self.stochastic_depths),
             "label_smoothing": clipped(0.1, self.label_smoothing),
             "mixup": preferred(0.0, self.mixup),
             "augmentation": preferred("flip", self.augmentations),

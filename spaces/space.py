@@ -25,6 +25,14 @@ class Suggester(Protocol):
         ...
 
 
+def pick(trial: Suggester, name: str, choices: Sequence[T]) -> T:
+    """Return one of `choices`; where there is but one, it is no parameter of the trial."""
+    if len(choices) == 1:
+        return choices[0]
+    chosen: T = trial.suggest_categorical(name, choices)
+    return chosen
+
+
 def check_span(span: tuple[float, float], *, minimum: float) -> tuple[float, float]:
     """Return `span` if minimum <= low <= high holds, else raise `ValueError`."""
     low, high = span

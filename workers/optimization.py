@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from spaces.network import Network
 from spaces.recipe import Recipe, Schedule
 
 MOMENTUM = 0.9
@@ -13,6 +14,7 @@ WARMUP = 0.05  # share of all steps in which the rate rises from zero
 PEAK = 0.2  # where the triangular schedule peaks, as a share of all steps
 STEP_DECAY = 0.1
 STEP_AT = (0.5, 0.75)  # shares of all steps after which the step schedule drops
+NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
 
 class DecoupledSGD(torch.optim.SGD):
@@ -37,24 +39,35 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Each group's `rate_factor` multiplies the schedule's rate.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    norm_biases = [norm.bias for norm in norms]
-    special = {id(p) for p in norm_biases}
-    trained = [p for p in network.parameters() if p.requires_grad]
-    weights = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1 and id(p) not in special]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "rate_factor": 1.0, "decay": recipe.weight_decay},
-        {"params": others, "rate_factor": 1.0, "decay": 0.0},
-        {"params": norm_biases, "rate_factor": recipe.norm_bias_rate, "decay": 0.0},
-    ]
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    norm_biases = {id(norm.bias) for norm in norms}
+    distances = distances_from_head(network) if recipe.layer_rate_factor != 1.0 else {}
+    parameters: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            factor = recipe.layer_rate_factor ** distances.get(id(parameter), 0)
+            factor *= recipe.norm_bias_rate if id(parameter) in norm_biases else 1.0
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            parameters.setdefault((factor, decay), []).append(parameter)
     key = "weight_decay" if recipe.optimizer == "adamw" else "decoupled_decay"
-    for group in groups:
-        group[key] = group.pop("decay")
-    groups = [group for group in groups if group["params"]]
+    groups: list[dict[str, Any]] = [
+        {"params": group, "rate_factor": factor, key: decay}
+        for (factor, decay), group in parameters.items()
+    ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate)
     return DecoupledSGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True)
+
+
+def distances_from_head(network: nn.Module) -> dict[int, int]:
+    """Return how many stages behind each parameter follow before the head's, by its id."""
+    assert isinstance(network, Network)
+    parts: list[nn.Module] = [network.stem, *network.stages, network.head]
+    return {
+        id(parameter): len(parts) - 1 - index
+        for index, part in enumerate(parts)
+        for parameter in part.parameters()
+    }
 
 
 def learning_rate_factor(schedule: Schedule, progress: float) -> float:

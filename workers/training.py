@@ -115,6 +115,7 @@ class Training:
             channels=rows.train_images.shape[-1],
             classes=rows.classes,
             dropout=recipe.dropout,
+            stochastic_depth=recipe.stochastic_depth,
             seed=seed,
         )
         self.batches = Batches(

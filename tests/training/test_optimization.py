@@ -5,10 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from spaces.network import build_network
+from spaces.architecture import Norm
+from spaces.network import Network, build_network
 from spaces.recipe import Optimizer, Recipe, Schedule
 from tests.training.harness import ARCHITECTURE
-from workers.optimization import learning_rate_factor, make_optimizer
+from workers.optimization import NORMS, learning_rate_factor, make_optimizer
 
 GRID = np.linspace(0.0, 1.0, 2001)
 
@@ -71,3 +72,32 @@ def test_biases_and_norms_do_not_decay(optimizer: Optimizer) -> None:
         kinds.add(exempt)
         assert (parameter == 1.0).all() if exempt else (parameter < 1.0).all(), name
     assert kinds == {True, False}
+
+
+def rates(network: Network, recipe: Recipe) -> dict[str, float]:
+    groups = make_optimizer(network, recipe).param_groups
+    factors = {id(p): float(group["rate_factor"]) for group in groups for p in group["params"]}
+    return {name: factors[id(p)] for name, p in network.named_parameters() if id(p) in factors}
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_layers_farther_from_the_head_learn_at_another_rate(factor: float) -> None:
+    network = build_network(ARCHITECTURE, channels=1, classes=10)
+    recipe = Recipe(layer_rate_factor=factor, norm_bias_rate=8.0)
+    plain = rates(network, Recipe(norm_bias_rate=8.0))
+    stages = len(ARCHITECTURE.stages)
+    for name, rate in rates(network, recipe).items():
+        part, *rest = name.split(".")
+        distance = {"stem": stages + 1, "head": 0}.get(part) if part != "stages" else None
+        distance = stages - int(rest[0]) if distance is None else distance
+        assert rate == pytest.approx(plain[name] * factor**distance), name
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_biases_of_every_norm_have_their_rate(norm: Norm) -> None:
+    network = build_network(ARCHITECTURE.model_copy(update={"norm": norm}), channels=1, classes=10)
+    norms = [name for name, each in network.named_modules() if isinstance(each, NORMS)]
+    found = rates(network, Recipe(norm_bias_rate=8.0))
+    assert norms and {name for name, rate in found.items() if rate == 8.0} == {
+        f"{name}.bias" for name in norms
+    }
