@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__, cli_jobs
+from athanor import __version__, cli_jobs, cli_space
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
@@ -86,6 +86,9 @@ def search(
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained for the ensemble. [by budget]")
     ] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="A YAML file, a network's name, module:Object.")
+    ] = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="auto, tpe or random.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
@@ -114,6 +117,7 @@ def search(
         "workers": workers,
         "folds": folds,
         "finalists": finalists,
+        "space": space,
         "strategy": strategy,
         "name": name,
     }
@@ -171,6 +175,7 @@ def migrate(store: StoreOption = None) -> None:
 
 
 cli_jobs.register(app)
+app.add_typer(cli_space.app, name="space")
 
 
 @app.command("export")

@@ -75,7 +75,7 @@ def sample_candidates(count: int, *, seed: int, data: ImageData) -> list[tuple[C
     space = with_small_batches(CnnSpace(), images=IMAGES)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = create_study(sampler=MutationSampler(seed=seed))
-    for parameters in first_trials(space, width=WIDTH):
+    for parameters in first_trials(space, size=WIDTH):
         study.enqueue_trial(parameters)
     found: list[tuple[Candidate, int]] = []
     while len(found) < count:

@@ -67,7 +67,7 @@ def sample_candidates(count: int, *, sample: int, seed: int, data: ImageData) ->
     """Return the prior and random candidates of the space within the MAC limit."""
     space = with_small_batches(CnnSpace(width=(8, 12, 16, 24)), images=EPOCHS * sample)
     study = create_study(sampler=RandomSampler(seed=seed))
-    study.enqueue_trial(space.prior(width=16))
+    study.enqueue_trial(space.prior(size=16))
     candidates: list[Candidate] = []
     while len(candidates) < count:
         candidate = space.suggest(study.ask(), side=28, epochs=EPOCHS)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.store.trials import TrialRecord
-from spaces.cnn import CnnSpace
+from spaces.space import SearchSpace
 
 PRIOR, PLAIN = 0, 1  # numbers of the prior's trial, and of the one without mirroring
 CLEARLY = 2.0  # standard errors by which the latter must be better, as with digits and letters
@@ -22,6 +22,7 @@ HOW_TO_TRAIN = (  # parameters of which a short training says nothing about a lo
     "sgd_learning_rate",
     "adamw_learning_rate",
     "schedule",
+    "layer_rate_factor",
     "norm_bias_rate",
     "averaging",
     "skip",
@@ -32,13 +33,13 @@ HOW_TO_TRAIN = (  # parameters of which a short training says nothing about a lo
 )
 
 
-def first_trials(space: CnnSpace, *, width: int) -> list[dict[str, Any]]:
+def first_trials(space: SearchSpace, *, size: float) -> list[dict[str, Any]]:
     """Return the parameters of the prior, and of the prior as it learns unaltered images.
 
     Digits and letters, unlike clothes, are something else in the mirror.
     """
-    prior = space.prior(width=width)
-    if prior["augmentation"] == "none" or "none" not in space.recipe.augmentations:
+    prior = space.prior(size=size)
+    if prior.get("augmentation", "none") == "none" or "none" not in space.recipe.augmentations:
         return [prior]
     return [prior, prior | {"augmentation": "none"}]
 
@@ -66,7 +67,8 @@ def leader(
 
 def common_parameters(first: Sequence[dict[str, Any]], *, leader: int) -> dict[str, Any]:
     """Return the parameters that the trials after the first ones do not sample."""
-    return {name: first[leader][name] for name in HOW_TO_TRAIN} if first else {}
+    stated = first[leader] if first else {}
+    return {name: stated[name] for name in HOW_TO_TRAIN if name in stated}
 
 
 def without_loser(

@@ -23,6 +23,7 @@ from search.plan import (
 from search.sampling import Strategy
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
+from spaces.reading import SUFFIXES, Space
 from spaces.recipe_space import RecipeSpace
 from spaces.values import Value, validated
 
@@ -108,7 +109,7 @@ class JobSpec(Value):
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$")] | None = None
     budget: Duration = None
     trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None
-    space: CnnSpace = CnnSpace()
+    space: Space = CnnSpace()
     strategy: Strategy = "auto"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
@@ -227,6 +228,9 @@ class JobSpec(Value):
         source = data.get("data")
         if isinstance(source, str) and source.endswith(FILE_SUFFIX):
             data["data"] = str(path.parent / expanded(source, where=f"{path}: "))
+        space = data.get("space")
+        if isinstance(space, str) and space.endswith(SUFFIXES):
+            data["space"] = str(path.parent / expanded(space, where=f"{path}: "))
         return cls.parse({**data, **(overrides or {})}, where=str(path))
 
 

@@ -9,8 +9,8 @@ reserved from the start.
 import math
 from typing import Any
 
-from spaces.cnn import CnnSpace
 from spaces.limits import Limits
+from spaces.reading import Space
 from spaces.values import Value
 
 SEARCH_SHARE = 0.3  # of a budget of up to SHARED_UP_TO
@@ -75,7 +75,7 @@ class Plan(Value):
         prior_macs: of the first trial; None where trials have equal epochs whatever they cost, as
             their finalists will.
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
-        space: what was asked for, less the widths that are far beyond the limits.
+        space: what was asked for, less the sizes that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
         search_recipe: whether others also try how to train; else they train as the first ones.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
@@ -94,7 +94,7 @@ class Plan(Value):
     search_epochs: int
     prior_macs: int | None
     search_seconds: float | None
-    space: CnnSpace
+    space: Space
     limits: Limits
     finalists: int
     survivors: int

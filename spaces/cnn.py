@@ -1,5 +1,6 @@
 """`CnnSpace`: convolutional networks and the recipes that train them."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -114,6 +115,9 @@ class CnnSpace(Value):
             )
         return self
 
+    def check(self) -> None:
+        """Do nothing: keys alone are a space anywhere."""
+
     def suggest(self, trial: Suggester, *, side: int, epochs: int) -> Candidate:
         """Sample a candidate for images whose shorter side is `side` pixels."""
         recipe = self.recipe.suggest(trial, epochs=epochs)
@@ -122,12 +126,22 @@ class CnnSpace(Value):
             architecture=self._architecture(trial, side=side, views=views), recipe=recipe
         )
 
-    def prior(self, *, width: int) -> dict[str, Any]:
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of the first stage, ascending."""
+        return tuple(sorted(self.width))
+
+    def sized(self, sizes: Collection[float]) -> Self:
+        """Return the space with these widths of the first stage alone."""
+        kept = tuple(width for width in self.width if width in sizes)
+        return self.model_copy(update={"width": kept})
+
+    def prior(self, *, size: float) -> dict[str, Any]:
         """Return the parameters of a small strong network of the given base width."""
         low, high = self.stages
         parameters: dict[str, Any] = {
             "stages": min(max(3, low), high),
-            "width": preferred(width, self.width),
+            "width": preferred(size, self.width),
             "expansion": preferred(4, self.expansions),
             "squeeze": preferred(0, self.squeezes),
             "norm": preferred("batch", self.norms),

@@ -1,9 +1,13 @@
 """What every part of a search space is made of: choices, spans, and what they are drawn from."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
 
 import pydantic
+
+if TYPE_CHECKING:
+    from spaces.recipe import Candidate
+    from spaces.recipe_space import RecipeSpace
 
 T = TypeVar("T")
 Choices = Annotated[tuple[T, ...], pydantic.Field(min_length=1)]
@@ -22,6 +26,36 @@ class Suggester(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return one of `choices`."""
+        ...
+
+
+class SearchSpace(Protocol):
+    """What may be built and how it may be trained."""
+
+    @property
+    def recipe(self) -> "RecipeSpace":
+        """The recipes that may be tried."""
+        ...
+
+    @property
+    def sizes(self) -> Sequence[float]:
+        """Choices of what decides most of a network's cost, ascending."""
+        ...
+
+    def sized(self, sizes: Collection[float]) -> Self:
+        """Return the space with these sizes alone, some of its own."""
+        ...
+
+    def check(self) -> None:
+        """Raise `SpaceError` if the space cannot be used by this process."""
+        ...
+
+    def suggest(self, trial: Suggester, *, side: int, epochs: int) -> "Candidate":
+        """Sample a candidate for images whose shorter side is `side` pixels."""
+        ...
+
+    def prior(self, *, size: float) -> dict[str, Any]:
+        """Return the parameters of a network and a recipe that are good on most data."""
         ...
 
 

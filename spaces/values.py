@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 import pydantic
@@ -57,11 +56,15 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def _line(failure: Any, *, model: type[pydantic.BaseModel], data: Any, where: str) -> str:
-    path = ".".join(str(part) for part in failure["loc"])
-    prefix = ": ".join(part for part in (where, path) if part)
-    if failure["type"] == "extra_forbidden":
-        key = str(failure["loc"][-1])
-        known = _known_keys(model, failure["loc"][:-1], data)
+    location = failure["loc"]
+    unknown = failure["type"] == "extra_forbidden"
+    models, path = _walk(model, location[:-1] if unknown else location)
+    if unknown:
+        key = str(location[-1])
+        known = sorted({name for each in models for name in each.model_fields})
+        path.append(key)
+    prefix = ": ".join(part for part in (where, ".".join(path)) if part)
+    if unknown:
         return f"{prefix}: unknown key {key!r}; {nearest(key, known)}"
     if failure["type"] == "missing":
         return f"{prefix}: this key is required"
@@ -71,27 +74,34 @@ def _line(failure: Any, *, model: type[pydantic.BaseModel], data: Any, where: st
     return f"{prefix}: {message}" if prefix else message
 
 
-def _known_keys(
-    model: type[pydantic.BaseModel], location: tuple[int | str, ...], data: Any
-) -> list[str]:
-    """Walk from the model along `location` to the nested model that refused a key."""
-    current: Any = model
+def _walk(
+    model: type[pydantic.BaseModel], location: tuple[int | str, ...]
+) -> tuple[list[type[pydantic.BaseModel]], list[str]]:
+    """Follow `location` from the model; return where it leads, and the keys on the way.
+
+    Where several kinds of model are possible, pydantic puts the kind into the location: it is no
+    key.
+    """
+    current, path = [model], []
     for part in location:
-        if isinstance(part, int):
+        tagged = [each for each in current if _kind(each) == part]
+        if tagged and len(current) > 1:
+            current = tagged
             continue
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            continue
-        current = _model_within(field.annotation) or current
-    fields: Mapping[str, Any] = getattr(current, "model_fields", {})
-    return list(fields)
+        path.append(str(part))
+        fields = [each.model_fields[part] for each in current if part in each.model_fields]
+        if fields:
+            current = _models_within(fields[0].annotation) or current
+    return current, path
 
 
-def _model_within(annotation: Any) -> type[pydantic.BaseModel] | None:
+def _kind(model: type[pydantic.BaseModel]) -> Any:
+    field = model.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def _models_within(annotation: Any) -> list[type[pydantic.BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_within(inner)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    inner = (_models_within(each) for each in getattr(annotation, "__args__", ()))
+    return [model for models in inner for model in models]

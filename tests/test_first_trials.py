@@ -12,17 +12,17 @@ from search.first_trials import (
 from spaces.cnn import CnnSpace
 from tests.records import record
 
-FIRST = first_trials(CnnSpace(), width=16)
+FIRST = first_trials(CnnSpace(), size=16)
 ROWS = 2000  # at 85 %, two standard errors are 1.6 points
 
 
 def test_the_first_trials_are_the_prior_with_and_without_mirroring() -> None:
-    mirrored, plain = first_trials(CnnSpace(), width=16)
+    mirrored, plain = first_trials(CnnSpace(), size=16)
     assert (mirrored["augmentation"], plain["augmentation"]) == ("flip", "none")
     assert mirrored | {"augmentation": "none"} == plain
     assert mirrored["batch_size"] == 256
     narrowed = CnnSpace.from_json({"recipe": {"augmentations": ["flip"]}})
-    assert len(first_trials(narrowed, width=16)) == 1
+    assert len(first_trials(narrowed, size=16)) == 1
 
 
 @pytest.mark.parametrize(

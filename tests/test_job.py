@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration, usual_workers
+from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from tests.refusals import one_line
 
@@ -85,9 +86,19 @@ def test_a_job_without_any_limit_has_the_default_budget(
             {"space": {"recipe": {"batch_size": [8]}}},
             "space.recipe.batch_size: unknown key 'batch_size'; did you mean 'batch_sizes'?",
         ),
-        ({"space": {"xyz": 1}}, "unknown key 'xyz'; known: activations, blocks"),
+        ({"space": {"xyz": 1}}, "unknown key 'xyz'; known: activations, block_rule, blocks"),
         ({"space": {"depth": [1, 2, 3]}}, "space.depth: "),
         ({"space": 3}, "but got 3"),
+        ({"space": "resnet19"}, "space: a space must be keys, a YAML file, package.module:Object"),
+        ({"space": {"kind": "cnnn"}}, "but got {'kind': 'cnnn'}"),
+        ({"space": {"kind": "scaled"}}, "space.base: this key is required"),
+        ({"space": {"kind": "scaled", "base": "x"}}, "space.base: there is no network named 'x'"),
+        (
+            {"space": {"kind": "scaled", "base": "nin", "width": [1]}},
+            "space.width: unknown key 'width'; did you mean 'widths'?",
+        ),
+        ({"space": "os:nothing"}, "a space must be importable: os:nothing: AttributeError"),
+        ({"space": "os:path"}, "os:path: a space must have a method suggest, but has none"),
     ],
 )
 def test_a_job_that_breaks_a_rule_is_refused(keys: dict[str, Any], said: str) -> None:
@@ -147,7 +158,7 @@ def write(folder: Path, text: str) -> Path:
 def test_a_job_file_with_overrides(tmp_path: Path) -> None:
     path = write(tmp_path, "data: digits\nbudget: 1h30m\nseed: 3\nspace: {kernels: [3]}\n")
     spec = JobSpec.read(path, overrides={"seed": 7, "budget": "2m"})
-    assert (spec.seed, spec.budget, spec.space.kernels) == (7, 120.0, (3,))
+    assert (spec.seed, spec.budget, spec.space) == (7, 120.0, CnnSpace(kernels=(3,)))
     assert JobSpec.read(path).budget == 5400.0
 
 

@@ -17,7 +17,7 @@ AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "flip", "shift", "flip_shift"
 def test_few_images_call_for_small_batches(images: int, sizes: tuple[int, ...], first: int) -> None:
     space = with_small_batches(CnnSpace(), images=images)
     assert space.recipe.batch_sizes == sizes
-    assert first_trials(space, width=16)[0]["batch_size"] == first
+    assert first_trials(space, size=16)[0]["batch_size"] == first
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_every_trial_has_the_same_parameters_and_ranges(space: CnnSpace) -> None
     assert len({len(candidate.architecture.stages) for candidate in candidates}) > 1
     for trial in study.trials[1:]:
         assert trial.distributions == study.trials[0].distributions
-    assert set(study.trials[0].params) <= set(space.prior(width=8))
+    assert set(study.trials[0].params) <= set(space.prior(size=8))
 
 
 def test_candidates_keep_to_the_choices() -> None:
@@ -198,7 +198,7 @@ SPANS = {"sgd_learning_rate", "adamw_learning_rate", "weight_decay", "dropout", 
 @settings(deadline=None, max_examples=50)
 def test_the_prior_lies_within_any_narrowed_space(data: dict[str, Any], width: int) -> None:
     space = CnnSpace.from_json(data)
-    prior = space.prior(width=width)
+    prior = space.prior(size=width)
     study = random_study()
     study.enqueue_trial(prior)
     trial = study.ask()
@@ -212,7 +212,7 @@ def test_the_prior_lies_within_any_narrowed_space(data: dict[str, Any], width: i
 
 def test_the_prior_of_the_default_space_is_small_and_plain() -> None:
     study = random_study()
-    study.enqueue_trial(DEFAULT.prior(width=16))
+    study.enqueue_trial(DEFAULT.prior(size=16))
     candidate = DEFAULT.suggest(study.ask(), side=28, epochs=2)
     assert str(candidate.architecture) == "W32/1 P16x2k3 P32x2k3 P64x2k3"
     assert candidate.architecture.views == "flip"

@@ -23,7 +23,8 @@ AROUND = ("tests", "benchmarks", "examples", "scripts")
 # Where a forbidden module may be imported all the same. torchvision loads torch.
 TORCH = frozenset({"torch", "torchvision"})
 TORCH_IN_SPACES = frozenset(
-    f"spaces/{name}.py" for name in ("network", "complexity", "layers", "memory")
+    f"spaces/{name}.py"
+    for name in ("network", "blocks", "complexity", "drawing", "layers", "memory")
 )
 RAY_FILE = "workers/ray_pool.py"
 TRAINING_FILE = "workers/training.py"

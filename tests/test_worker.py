@@ -38,6 +38,18 @@ def test_a_worker_that_does_not_see_the_artifacts_leaves_the_job_to_others(tmp_p
     store.close()
 
 
+def test_a_worker_that_cannot_import_the_space_leaves_the_job_to_others(tmp_path: Path) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    space = {"kind": "custom", "object": "nowhere_to_be_found:Space"}
+    job = store.jobs.create(JobSpec.parse({**SPEC, "space": space}))
+    worker = Worker(store, artifacts=tmp_path, cache=CACHE, parent=os.getppid())
+    worker._work_on(job)
+    assert worker._next_job() is None and store.jobs.get(job.id).state == "preparing"
+    (reason,) = (seen.unfit[job.id] for seen in store.beats.all())
+    assert "nowhere_to_be_found:Space: ModuleNotFoundError" in reason
+    store.close()
+
+
 def test_a_preparation_that_kills_its_workers_fails_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

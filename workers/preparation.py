@@ -20,9 +20,10 @@ from search.plan import (
     search_seconds,
 )
 from search.store import StudyStore
-from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity, Limits
+from spaces.reading import Space
+from spaces.space import SearchSpace
 from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles
@@ -71,8 +72,8 @@ def prepare(
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
     limits = Limits(parameters=spec.max_parameters, macs=macs, memory=memory)
-    space, width = space_within(spec.space, limits, data=data)
-    prior_macs = prior_complexity(space, width=width, data=data).macs
+    space, size = space_within(spec.space, limits, data=data)
+    prior_macs = prior_complexity(space, size=size, data=data).macs
     rows = spec.search_rows or rows_for_trials(
         spec.budget,
         epochs=spec.epochs,
@@ -100,7 +101,7 @@ def prepare(
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
-        first_trials=tuple(first_trials(space, width=width)),
+        first_trials=tuple(first_trials(space, size=size)),
         search_recipe=spec.searches_recipe,
         finalists=spec.finalist_count,
         survivors=shape.survivors,
@@ -114,7 +115,7 @@ def prepare(
     store.jobs.set_plan(job.id, plan)
 
 
-def with_small_batches(space: CnnSpace, *, images: int) -> CnnSpace:
+def with_small_batches(space: Space, *, images: int) -> Space:
     """Leave out batch sizes with which a trial would take too few steps to tell its worth.
 
     Among trials of a hundred steps the smallest batch wins, whatever else they try. A finalist's
@@ -129,28 +130,26 @@ def with_small_batches(space: CnnSpace, *, images: int) -> CnnSpace:
     return space.model_copy(update={"recipe": recipe})
 
 
-def space_within(space: CnnSpace, limits: Limits, *, data: ImageData) -> tuple[CnnSpace, int]:
-    """Leave out widths whose prior network is far beyond the limits; choose the prior's width.
+def space_within(space: Space, limits: Limits, *, data: ImageData) -> tuple[Space, float]:
+    """Leave out sizes whose prior network is far beyond the limits; choose the prior's size.
 
     Without this most networks that a small budget samples would be infeasible. Returns the
-    space, and the largest width whose prior network stays well within the limits.
+    space, and the largest size whose prior network stays well within the limits.
     """
-    widths = sorted(space.width)
     excess = {
-        width: max(
-            limits.excess(prior_complexity(space, width=width, data=data)).values(), default=-1.0
+        size: max(
+            limits.excess(prior_complexity(space, size=size, data=data)).values(), default=-1.0
         )
-        for width in widths
+        for size in space.sizes
     }
-    kept = tuple(width for width in space.width if excess[width] <= KEPT_EXCESS)
-    prior = [width for width in widths if excess[width] <= PRIOR_EXCESS]
-    narrowed = space.model_copy(update={"width": kept or (widths[0],)})
-    return narrowed, max(prior, default=widths[0])
+    kept = [size for size in space.sizes if excess[size] <= KEPT_EXCESS]
+    prior = [size for size in space.sizes if excess[size] <= PRIOR_EXCESS]
+    return space.sized(kept or space.sizes[:1]), max(prior, default=space.sizes[0])
 
 
-def prior_complexity(space: CnnSpace, *, width: int, data: ImageData) -> Complexity:
-    """Return what the prior of a width costs on images of this shape."""
-    trial = FixedTrial(space.prior(width=width))
+def prior_complexity(space: SearchSpace, *, size: float, data: ImageData) -> Complexity:
+    """Return what the prior of a size costs on images of this shape."""
+    trial = FixedTrial(space.prior(size=size))
     candidate = space.suggest(trial, side=min(data.image_shape[:2]), epochs=1)
     return measure_complexity(
         candidate.architecture, image_shape=data.image_shape, classes=data.classes

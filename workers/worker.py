@@ -173,16 +173,18 @@ class Worker:
         """Return the job's data, from memory if its file is still the same.
 
         Raises:
-            WorkerUnfit: they cannot be had here; whoever submitted the job has had them.
+            WorkerUnfit: they, or the object that is its space, cannot be had here; whoever
+                submitted the job has had them.
         """
         name = job.spec.data
         key = (name, *_file_state(name))
         try:
+            job.spec.space.check()
             if key not in self._data:
                 self._data[key] = load_data(name, cache=self._cache, progress=_say)
         except (AthanorError, OSError) as failure:
             raise WorkerUnfit(
-                f"this worker must see the data of {job.id}, but: {failure}"
+                f"this worker must see the data and the space of {job.id}, but: {failure}"
             ) from failure
         self._data.move_to_end(key)
         while len(self._data) > DATA_KEPT:
