@@ -35,6 +35,7 @@ from athanor.searching import (
 from athanor.searching import submit as submit_job
 from athanor.tables import job_json
 from search.job import JobSpec
+from search.sampling import STRATEGIES
 from search.store.schema import HEAD
 from spaces.errors import AthanorError, InputError
 
@@ -89,7 +90,9 @@ def search(
     space: Annotated[
         str | None, typer.Option("--space", help="A YAML file, a network's name, module:Object.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="auto, tpe or random.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help=f"{', '.join(STRATEGIES)}.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")

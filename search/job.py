@@ -83,8 +83,7 @@ class JobSpec(Value):
         budget: wall-clock seconds for everything, training of the finalists included.
         trials: how many trials to run; without a budget, the only limit.
         space: what may be built and how it may be trained.
-        strategy: "auto" changes the best trials so far, "tpe" models what makes trials good,
-            "random" learns from none.
+        strategy: how the next trial is chosen (docs/spaces.md); "auto" changes the best so far.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One

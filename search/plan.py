@@ -78,6 +78,7 @@ class Plan(Value):
         space: what was asked for, less the sizes that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
         search_recipe: whether others also try how to train; else they train as the first ones.
+        most_trials: after which an exhaustive search has tried every setting.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
         folds: on how many, from the first after the judging fold.
@@ -106,6 +107,7 @@ class Plan(Value):
     folds_hash: str
     first_trials: tuple[dict[str, Any], ...] = ()
     search_recipe: bool = True
+    most_trials: int | None = None
 
     @property
     def deciding_trials(self) -> tuple[dict[str, Any], ...]:

@@ -1,19 +1,62 @@
-"""How the next trial's parameters are chosen, repeatably whatever happens to the workers."""
+"""Strategies: how trials' parameters are chosen, repeatably whatever happens to the workers."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.evolution import EvolutionSampler
+from search.exhaustive import ExhaustiveSampler
 from search.mutation import MutationSampler
+from search.neighbourhood import GreedySampler, LocalSearchSampler
 
-Strategy = Literal["auto", "tpe", "random"]
+Strategy = Literal[
+    "auto",
+    "random",
+    "exhaustive",
+    "greedy",
+    "local",
+    "evolution",
+    "tpe",
+    "gp",
+    "cmaes",
+    "nsga2",
+    "nsga3",
+]
 
-STARTUP_TRIALS = 10  # random trials before the model over parameters is used
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STARTUP_TRIALS = 10  # random trials before a model over parameters is used
+DRAWN = "athanor:drawn"  # a trial's joint parameters
+GENERATION = 20  # trials, of those that cross over
+SAMPLERS: dict[Strategy, Callable[[int], BaseSampler]] = {
+    "auto": lambda seed: MutationSampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "exhaustive": lambda _: ExhaustiveSampler(),
+    "greedy": lambda seed: GreedySampler(seed=seed),
+    "local": lambda seed: LocalSearchSampler(seed=seed),
+    "evolution": lambda seed: EvolutionSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(
+        seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
+    ),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+    "cmaes": lambda seed: CmaEsSampler(
+        seed=seed, n_startup_trials=STARTUP_TRIALS, warn_independent_sampling=False
+    ),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=GENERATION),
+    "nsga3": lambda seed: NSGAIIISampler(seed=seed, population_size=GENERATION),
+}
 
 
 def make_sampler(strategy: Strategy, *, seed: int) -> BaseSampler:
@@ -35,13 +78,7 @@ class PerTrialSeed(BaseSampler):
 
     def _for(self, trial: FrozenTrial, *part: str) -> BaseSampler:
         seed = derived_seed(self._seed, "sampler", trial.number, *part)
-        if self._strategy == "random":
-            return RandomSampler(seed=seed)
-        if self._strategy == "auto":
-            return MutationSampler(seed=seed)
-        return TPESampler(
-            seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
-        )
+        return SAMPLERS[self._strategy](seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Pass the start of a trial on."""
@@ -56,8 +93,13 @@ class PerTrialSeed(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Sample the joint parameters."""
-        return self._for(trial).sample_relative(study, trial, search_space)
+        """Sample the joint parameters, once: whoever takes the trial over is given the same."""
+        if DRAWN in trial.system_attrs:
+            return dict(trial.system_attrs[DRAWN])
+        drawn = self._for(trial).sample_relative(study, trial, search_space)
+        if drawn:
+            study._storage.set_trial_system_attr(trial._trial_id, DRAWN, drawn)
+        return drawn
 
     def sample_independent(
         self,

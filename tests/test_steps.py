@@ -199,6 +199,51 @@ def test_a_search_for_a_time_ends_when_the_prior_stands(
     store.close()
 
 
+@pytest.mark.parametrize("asked", [None, 3])
+def test_an_exhaustive_search_ends_with_the_last_setting(asked: int | None, tmp_path: Path) -> None:
+    space = {
+        "stages": [1, 1],
+        "depth": [1, 2],
+        "width": [4],
+        "kernels": [1],
+        "blocks": ["plain"],
+        "stems": ["convolution"],
+        "stem_strides": [2],
+        "activations": ["relu", "silu"],
+        "downsampling": ["max"],
+        "poolings": ["mean"],
+        "hidden": [0],
+        "recipe": ONE_RECIPE,
+    }
+    more = {"space": space, "strategy": "exhaustive", "search_epochs": 1, "search_recipe": True}
+    store, job, worker = prepared(tmp_path, trials=asked, budget="10m", **more)
+    assert job.plan is not None and job.plan.most_trials == 1 + 4
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    records = store.trials(job).records()
+    assert [record.state for record in records].count("copied") <= 1
+    networks = {
+        str(record.candidate.architecture.to_json()) for record in records if record.candidate
+    }
+    assert (len(records), len(networks)) == ((5, 4) if asked is None else (3, 2))
+    store.close()
+
+
+ONE_RECIPE = {
+    "optimizers": ["sgd"],
+    "sgd_learning_rate": [0.1, 0.1],
+    "schedules": ["cosine"],
+    "norm_bias_rates": [1.0],
+    "averagings": ["none"],
+    "weight_decay": [0.001, 0.001],
+    "dropout": [0.0, 0.0],
+    "label_smoothing": [0.1, 0.1],
+    "mixup": [0.0],
+    "augmentations": ["none"],
+    "batch_sizes": [64],
+}
+
+
 def test_a_fold_that_was_trained_in_part_is_given_up_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from optuna.trial import FixedTrial
 
 from search.durable import make_folder
-from search.first_trials import first_trials
+from search.exhaustive import settings
+from search.first_trials import HOW_TO_TRAIN, first_trials
 from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
-from search.job import Job
+from search.job import Job, JobSpec
 from search.plan import (
     MAX_SEARCH_VALIDATION,
     MIN_SEARCH_VALIDATION,
@@ -22,6 +24,7 @@ from search.plan import (
 from search.store import StudyStore
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity, Limits
+from spaces.points import parameters_of
 from spaces.reading import Space
 from spaces.space import SearchSpace
 from workers.data import ImageData
@@ -86,6 +89,7 @@ def prepare(
     first = folds.folds[JUDGING_FOLD]
     rows = min(rows, len(first.train_rows))
     space = with_small_batches(space, images=rows * spec.epochs)
+    first_ones = first_trials(space, size=size)
     plan = Plan(
         device=device.to_json(),
         speed=speed,
@@ -101,8 +105,9 @@ def prepare(
         search_seconds=search_seconds(spec.budget),
         space=space,
         limits=limits,
-        first_trials=tuple(first_trials(space, size=size)),
+        first_trials=tuple(first_ones),
         search_recipe=spec.searches_recipe,
+        most_trials=_most_trials(spec, space, first_ones),
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,
@@ -113,6 +118,14 @@ def prepare(
         folds_hash=folds.hash,
     )
     store.jobs.set_plan(job.id, plan)
+
+
+def _most_trials(spec: JobSpec, space: Space, first: list[dict[str, Any]]) -> int | None:
+    """Return after how many trials an exhaustive search has tried all settings."""
+    if spec.strategy != "exhaustive":
+        return None
+    fixed = () if spec.searches_recipe else HOW_TO_TRAIN
+    return len(first) + settings(parameters_of(space), fixed=fixed)
 
 
 def with_small_batches(space: Space, *, images: int) -> Space:

@@ -103,7 +103,11 @@ def _wait_to_ask(bench: Workbench, *, others: int) -> None:
 def _wants_trial(bench: Workbench) -> bool:
     """Whether time, the number of trials and hope allow one more; infeasible ones do not count."""
     records = bench.trials.records()
-    _check_space(bench, records)
+    most = bench.plan.most_trials
+    if most is None:
+        _check_space(bench, records)
+    elif sum(record.state != "waiting" for record in records) >= most:
+        return False
     limit = bench.job.spec.trials
     if limit is not None:
         begun = sum(record.state not in ("waiting", "infeasible") for record in records)

@@ -1,0 +1,122 @@
+"""`HistorySampler`: chooses all parameters at once, from the trials so far and nothing else."""
+
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.changes import changed
+
+Distributions = dict[str, BaseDistribution]
+
+
+class History:
+    """The trials besides the one that is sampled, as far as they have its parameters.
+
+    Attributes:
+        trials: by number, running and discarded ones included.
+        ended_well: those with a value, the best first; of equal ones the older.
+    """
+
+    def __init__(self, study: Study, trial: FrozenTrial) -> None:
+        self.trials = [
+            other
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and other.params
+        ]
+        self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        complete = [other for other in self.trials if other.state == TrialState.COMPLETE]
+        self.ended_well = sorted(complete, key=self._rank)
+
+    def with_parameters(self, names: Distributions) -> "History":
+        """Leave out trials that lack some of the parameters."""
+        self.trials = [other for other in self.trials if names.keys() <= other.params.keys()]
+        self.ended_well = [other for other in self.ended_well if other in self.trials]
+        return self
+
+    def incumbents(self) -> list[FrozenTrial]:
+        """Return the trials each of which was the best of all up to it, the last one the best."""
+        found: list[FrozenTrial] = []
+        for trial in sorted(self.ended_well, key=lambda each: each.number):
+            if not found or self._rank(trial) < self._rank(found[-1]):
+                found.append(trial)
+        return found
+
+    def _rank(self, trial: FrozenTrial) -> tuple[float, int]:
+        return (self._sign * (trial.value or 0.0), trial.number)
+
+
+class HistorySampler(BaseSampler):
+    """Base of samplers without a memory of their own: a restarted worker draws what the old one
+    would have.
+
+    Args:
+        seed: equal histories and seeds give equal draws.
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        self.generator = random.Random(seed)
+        self._independent = RandomSampler(seed=seed)
+
+    @abstractmethod
+    def propose(self, history: History, space: Distributions) -> dict[str, Any]:
+        """Return a value for each parameter of the space; nothing to sample at random.
+
+        Args:
+            history: has at least one trial with all these parameters.
+        """
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
+        """Return the parameters that earlier trials had, but for constants and queued ones."""
+        earlier = [other.distributions for other in History(study, trial).trials]
+        found = max(earlier, key=len, default={})  # one may be sampled at this moment
+        fixed = trial.system_attrs.get("fixed_params", {})
+        return {
+            name: found[name]
+            for name in sorted(found)
+            if name not in fixed and not found[name].single()
+        }
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: Distributions
+    ) -> dict[str, Any]:
+        """Return what is proposed, as long as there is something to propose from."""
+        history = History(study, trial).with_parameters(search_space)
+        return self.propose(history, search_space) if search_space and history.trials else {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Sample at random what was not proposed."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+def chosen(trial: FrozenTrial, space: Distributions) -> dict[str, Any]:
+    """Return a trial's values of these parameters."""
+    return {name: trial.params[name] for name in space}
+
+
+def with_changes(
+    parent: FrozenTrial, space: Distributions, *, count: int, generator: random.Random
+) -> dict[str, Any]:
+    """Return a parent's values, `count` of them changed at random."""
+    drawn = chosen(parent, space)
+    for name in generator.sample(sorted(drawn), min(count, len(drawn))):
+        drawn[name] = changed(drawn[name], space[name], generator)
+    return drawn
+
+
+def unlike(drawn: dict[str, Any], trials: Sequence[FrozenTrial]) -> bool:
+    """Whether no trial had just these values."""
+    return not any(
+        all(trial.params[name] == value for name, value in drawn.items()) for trial in trials
+    )
