@@ -35,6 +35,7 @@ from athanor.searching import (
 from athanor.searching import submit as submit_job
 from athanor.tables import job_json
 from search.job import JobSpec
+from search.pruning import PRUNINGS
 from search.sampling import STRATEGIES
 from search.store.schema import HEAD
 from spaces.errors import AthanorError, InputError
@@ -93,6 +94,9 @@ def search(
     strategy: Annotated[
         str | None, typer.Option("--strategy", help=f"{', '.join(STRATEGIES)}.")
     ] = None,
+    pruning: Annotated[
+        str | None, typer.Option("--pruning", help=f"{', '.join(PRUNINGS)}.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
@@ -122,6 +126,7 @@ def search(
         "finalists": finalists,
         "space": space,
         "strategy": strategy,
+        "pruning": pruning,
         "name": name,
     }
     if resume is not None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
@@ -20,6 +20,7 @@ from search.plan import (
     splits_for,
     survivors_for,
 )
+from search.pruning import Pruning
 from search.sampling import Strategy
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
@@ -92,8 +93,10 @@ class JobSpec(Value):
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
-        discard_after: epochs after which only the best go on; 0 turns pruning off. None: a quarter
-            of a trial's epochs.
+        pruning: which trials stop early: "discard" lets only the best so far go on after some
+            epochs; successive "halving", "hyperband", "median" and "patience" judge each epoch.
+        discard_after: epochs after which only the best go on; 0 turns it off. None: a quarter of a
+            trial's epochs.
         validate_every: epochs from one validation of a trial to the next, besides those that decide
             whether it goes on and what it is worth; None: half of its epochs.
         keep: how many of the best so far go on.
@@ -116,6 +119,7 @@ class JobSpec(Value):
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
+    pruning: Pruning = "discard"
     discard_after: Annotated[int, pydantic.Field(ge=0)] | None = None
     validate_every: Count | None = None
     keep: Count = 3
@@ -158,7 +162,9 @@ class JobSpec(Value):
 
     @property
     def rung(self) -> int:
-        """After how many epochs only the best trials go on; 0: all do."""
+        """After how many epochs only the best trials go on; 0: all do, or another rule holds."""
+        if self.pruning != "discard":
+            return 0
         if self.discard_after is not None:
             return self.discard_after
         return max(1, round(RUNG_SHARE * self.epochs))
@@ -171,9 +177,26 @@ class JobSpec(Value):
         return self.budget is None or self.space.recipe != RecipeSpace()
 
     @property
+    def judges_epochs(self) -> bool:
+        """Whether any epoch of a trial may be its last one."""
+        return self.pruning not in ("discard", "none")
+
+    def judges(self, epoch: int) -> bool:
+        """Whether a trial may be stopped after this epoch."""
+        return self.judges_epochs or (self.rung > 0 and epoch == self.rung)
+
+    @property
     def validation_interval(self) -> int:
         """Epochs from one validation of a trial to the next."""
-        return self.validate_every or max(1, self.epochs // 2)
+        return self.validate_every or (1 if self.judges_epochs else max(1, self.epochs // 2))
+
+    @pydantic.model_validator(mode="after")
+    def _check_pruning(self) -> Self:
+        if self.discard_after is not None and self.pruning != "discard":
+            raise ValueError(
+                f"discard_after belongs to the pruning 'discard', but this one is {self.pruning!r}"
+            )
+        return self
 
     @property
     def finalist_count(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration, usual_workers
+from search.pruning import PRUNINGS, Pruning
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from tests.refusals import one_line
@@ -75,6 +76,8 @@ def test_a_job_without_any_limit_has_the_default_budget(
         ({"seed": 2**31}, "but got 2147483648"),
         ({"keep": 0}, "keep: "),
         ({"strategy": "grid"}, "but got 'grid'"),
+        ({"pruning": "asha"}, "but got 'asha'"),
+        ({"pruning": "median", "discard_after": 2}, "belongs to the pruning 'discard', but this"),
         ({"name": "two words"}, "but got 'two words'"),
         ({"name": "two\nlines"}, r"but got 'two\nlines'"),
         ({"name": ""}, "name: "),
@@ -244,3 +247,12 @@ def test_a_gpu_that_can_be_used_has_two_workers(
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert usual_workers() == expected
+
+
+@pytest.mark.parametrize("pruning", PRUNINGS)
+def test_a_job_comes_back_from_the_store_as_it_was(pruning: Pruning) -> None:
+    spec = JobSpec.parse({"data": "digits", "pruning": pruning, "search_epochs": 8})
+    assert JobSpec.from_json(spec.to_json()) == spec
+    assert spec.judges(2) is (pruning != "none") and spec.judges(3) is spec.judges_epochs
+    assert spec.validation_interval == (1 if spec.judges_epochs else 4)
+    assert (spec.rung == 2) is (pruning == "discard")

@@ -146,6 +146,8 @@ def test_a_landing_without_any_time_left_still_trains_one_fold(
         ({}, [2, 4, 8]),
         ({"discard_after": 3}, [3, 4, 8]),
         ({"discard_after": 0}, [4, 8]),
+        ({"pruning": "none"}, [4, 8]),
+        ({"pruning": "median"}, [1, 2, 3, 4, 5, 6, 7, 8]),
         ({"discard_after": 1, "validate_every": 3}, [1, 3, 6, 8]),
     ],
     ids=str,

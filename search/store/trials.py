@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.job import Job
-from search.pruning import EarlyDiscardPruner
+from search.pruning import make_pruner
 from search.sampling import make_sampler
 from search.store.patience import Patience, patient
 from spaces.limits import Complexity
@@ -31,7 +31,7 @@ FILES = "athanor:files"
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 SECONDS = "athanor:seconds"
-VERDICT = "athanor:verdict"  # whether the trial was to stop at its rung
+VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,7 @@ class Trials:
     @patient
     def _open(self) -> optuna.Study:
         spec = self._job.spec
-        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if spec.rung:
-            pruner = EarlyDiscardPruner(after=spec.rung, keep=spec.keep)
+        pruner = make_pruner(spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep)
         return optuna.create_study(
             study_name=self._job.id,
             storage=self._storage,
@@ -168,20 +166,20 @@ class Trials:
     def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
         """Record an epoch's validation accuracy; return whether the trial should stop.
 
-        The first verdict at the rung stays: who takes a trial over from there does not judge it
+        The first verdict on an epoch stays: who takes a trial over from there does not judge it
         again, by trials that came later.
         """
         stored = self._storage.get_trial(trial._trial_id)
-        at_rung = epoch == self._job.spec.rung
-        if at_rung and VERDICT in stored.user_attrs:
-            return bool(stored.user_attrs[VERDICT])
+        verdict = stored.user_attrs.get(VERDICT, {})
+        if verdict.get("epoch") == epoch:
+            return bool(verdict["stop"])
         if epoch in stored.intermediate_values:
             trial = Trial(self.study, trial._trial_id)  # with all that is stored
         else:
             trial.report(score, epoch)
-        stop = trial.should_prune()
-        if at_rung:
-            trial.set_user_attr(VERDICT, stop)
+        stop = bool(trial.should_prune())  # some of Optuna's pruners return numpy's
+        if self._job.spec.judges(epoch):
+            trial.set_user_attr(VERDICT, {"epoch": epoch, "stop": stop})
         return stop
 
     def tell(

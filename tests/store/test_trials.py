@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import Trial
 
 from search.job import Job
+from search.pruning import PRUNINGS
 from search.store import StudyStore, Trials
 from search.store.trials import Ending
 from spaces.limits import Complexity
@@ -157,6 +158,29 @@ def test_who_takes_a_trial_over_at_its_rung_judges_it_as_its_first_holder_did(
     third = trials.ask()
     assert trials.report(third, epoch=1, score=0.4)
     assert trials.report(trials.open(third.number), epoch=1, score=0.4)
+
+
+def test_every_pruning_stops_what_is_worse_and_keeps_its_word(store: StudyStore) -> None:
+    for pruning in sorted(set(PRUNINGS) - {"none", "discard"}):
+        spec = some_spec(discard_after=None, pruning=pruning, search_epochs=9)
+        trials = store.trials(store.jobs.create(spec))
+        for _ in range(8):
+            good = trials.ask()
+            for epoch in range(1, 10):
+                trials.report(good, epoch=epoch, score=0.8 + epoch / 100)
+            trials.tell(good, "complete", score=0.89)
+        stopped = 0
+        for _ in range(4):  # brackets of Hyperband differ in how soon they judge
+            weak = trials.ask()
+            verdicts: list[bool] = []
+            while len(verdicts) < 9 and not any(verdicts):
+                epoch = len(verdicts) + 1
+                verdicts.append(trials.report(weak, epoch=epoch, score=0.3 - epoch / 100))
+                again = trials.open(weak.number)
+                assert trials.report(again, epoch=epoch, score=0.3) is verdicts[-1]
+            stopped += any(verdicts)
+            trials.tell(weak, "pruned")
+        assert stopped >= 2, pruning
 
 
 @pytest.mark.parametrize("ending", ["complete", "pruned", "failed"])
