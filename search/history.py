@@ -115,8 +115,11 @@ def with_changes(
     return drawn
 
 
-def unlike(drawn: dict[str, Any], trials: Sequence[FrozenTrial]) -> bool:
-    """Whether no trial had just these values."""
-    return not any(
-        all(trial.params[name] == value for name, value in drawn.items()) for trial in trials
-    )
+def signature(drawn: dict[str, Any], space: Distributions) -> tuple[Any, ...]:
+    """Return what is equal for equal values of these parameters."""
+    return tuple(drawn[name] for name in space)
+
+
+def tried(trials: Sequence[FrozenTrial], space: Distributions) -> set[tuple[Any, ...]]:
+    """Return the signatures of all trials."""
+    return {signature(trial.params, space) for trial in trials}

@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from search.history import Distributions, History, HistorySampler, with_changes
+from optuna.trial import FrozenTrial
+
+from search.history import Distributions, History, HistorySampler, signature, tried, with_changes
 
 PARENTS = 4  # of the best trials, any of which may be changed: scores are noisy
-CHANGES = (2, 3, 4)  # parameters that change; a single one is often one without effect
+CHANGES = (1, 2, 3, 4)  # parameters that change; a single one is often one without effect
+ATTEMPTS = 30  # to draw what nobody has tried
 
 
 class MutationSampler(HistorySampler):
@@ -17,8 +20,23 @@ class MutationSampler(HistorySampler):
     """
 
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
-        """Return a parent's parameters, a few of them changed."""
-        parents = history.ended_well[:PARENTS] or history.trials[:1]
-        parent = self.generator.choice(parents)
-        count = self.generator.choice(CHANGES)
-        return with_changes(parent, space, count=count, generator=self.generator)
+        """Return a parent's parameters, a few of them changed, as nobody has tried them."""
+        parents = _different(history.ended_well, space) or history.trials[:1]
+        known, drawn = tried(history.trials, space), dict[str, Any]()
+        for _ in range(ATTEMPTS):
+            parent = self.generator.choice(parents)
+            count = self.generator.choice(CHANGES)
+            drawn = with_changes(parent, space, count=count, generator=self.generator)
+            if signature(drawn, space) not in known:
+                break
+        return drawn
+
+
+def _different(trials: list[FrozenTrial], space: Distributions) -> list[FrozenTrial]:
+    """Return the first of the trials that differ from each other."""
+    found: dict[tuple[Any, ...], FrozenTrial] = {}
+    for trial in trials:
+        found.setdefault(signature(trial.params, space), trial)
+        if len(found) == PARENTS:
+            break
+    return list(found.values())

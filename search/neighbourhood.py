@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from search.changes import neighbours, values
-from search.history import Distributions, History, HistorySampler, chosen, unlike
+from search.history import Distributions, History, HistorySampler, chosen, signature, tried
 
 
 class LocalSearchSampler(HistorySampler):
@@ -23,7 +23,8 @@ class LocalSearchSampler(HistorySampler):
             for value in neighbours(best.params[name], distribution)
         ]
         self.generator.shuffle(around)
-        return next((each for each in around if unlike(each, history.trials)), {})
+        known = tried(history.trials, space)
+        return next((each for each in around if signature(each, space) not in known), {})
 
 
 class GreedySampler(HistorySampler):
@@ -37,10 +38,11 @@ class GreedySampler(HistorySampler):
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
         """Return the best trial with another value of the parameter whose turn it is."""
         best = (history.ended_well or history.trials)[0]
+        known = tried(history.trials, space)
         for name in _by_turns(history, space):
             for value in values(space[name]):
                 drawn = chosen(best, space) | {name: value}
-                if unlike(drawn, history.trials):
+                if signature(drawn, space) not in known:
                     return drawn
         return {}
 

@@ -140,3 +140,26 @@ def test_what_was_queued_is_not_changed() -> None:
         parameters = drawn(study)
         assert (parameters["depth"], parameters["width"]) == (3, 24)
         assert 1 <= len(changed(parameters, {**PRIOR, "depth": 3, "width": 24})) <= max(CHANGES)
+
+
+def test_what_was_tried_is_not_proposed_again() -> None:
+    few = {"block": SPACE["block"], "width": SPACE["width"]}
+    study = optuna.create_study(direction="maximize", sampler=MutationSampler(seed=0))
+    for number in range(6):
+        trial = study.ask(few)
+        study.tell(trial, float(number))
+    assert len({str(trial.params) for trial in study.trials}) == 6  # all there are
+    assert study.ask(few).params.keys() == few.keys()
+
+
+def test_equal_trials_are_one_parent() -> None:
+    study = study_of(0.9, *[0.5] * 3)
+    for _ in range(2 * PARENTS):  # copies of the best
+        study.add_trial(study.trials[0])
+    rates = set()
+    for seed in range(120):
+        study.sampler = MutationSampler(seed=seed)
+        trial = study.ask(SPACE)
+        rates.add(round((trial.params["rate"] - 0.1) * 1000, 6))
+        study.tell(trial, state=TrialState.PRUNED)
+    assert {0.0, 1.0, 2.0, 3.0} <= rates
