@@ -89,6 +89,25 @@ def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption
         make_console().print(leaderboard_table(board, progress.folds))
 
 
+def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Say which hyperparameters mattered in a job's study, and what told early how trials end."""
+    opened = Places.of(store, None).open()
+    found = opened.jobs.get(job)
+    if found.plan is None:
+        raise JobError(f"only a job that has trials has influences, but {_described(opened, job)}")
+    from athanor.influencing import influence_json, influence_table, signals_text
+    from search.influence import influences, signals
+
+    trials = opened.trials(found)
+    named, correlations = influences(trials.study), signals(trials.records())
+    if as_json:
+        print(json.dumps(influence_json(named, correlations)))
+        return
+    console = make_console()
+    console.print(influence_table(named))
+    console.print(signals_text(correlations), highlight=False)
+
+
 def pause(job: JobArgument, store: StoreOption = None) -> None:
     """Let a job rest; its workers stop within a second or two and take up other jobs."""
     opened = Places.of(store, None).open()
@@ -141,5 +160,5 @@ def _described(store: StudyStore, job_id: str) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands, in the order in which the help lists them."""
-    for command in (jobs, status, workers, leaderboard, pause, resume, cancel, delete):
+    for command in (jobs, status, workers, leaderboard, influence, pause, resume, cancel, delete):
         app.command()(command)

@@ -119,6 +119,18 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     assert f"{best['score']:.4f}" in table.stdout
 
 
+def test_influence_says_what_mattered(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = searched
+    told = result_of(athanor("influence", found["job"], "--json", cwd=folder))
+    assert told["target"] == "first validation" and 8 <= told["trials"] <= 10
+    names = {parameter["name"] for parameter in told["parameters"]}
+    assert "block" in names and len(names) > 4
+    assert sum(each["fanova"] for each in told["parameters"]) == pytest.approx(1.0)
+    assert set(told["rank_correlation"]) == {"parameters", "macs", "early score"}
+    table = athanor("influence", found["job"], cwd=folder).stdout
+    assert "fANOVA" in table and "rank correlation with the score: parameters" in table
+
+
 def test_status_jobs_and_export_agree(searched: tuple[Path, dict[str, Any]]) -> None:
     folder, found = searched
     assert result_of(athanor("status", found["job"], "--json", cwd=folder))["state"] == "done"
