@@ -11,6 +11,7 @@ from search.job import Job
 from search.pruning import make_pruner
 from search.sampling import make_sampler
 from search.store.patience import Patience, patient
+from spaces.canonical import canonical
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
 
@@ -99,6 +100,8 @@ class Trials:
     def __init__(self, storage: BaseStorage, job: Job, *, patience: Patience) -> None:
         self._job, self._storage, self.patience = job, storage, patience
         self._finished: dict[int, TrialRecord] = {}  # they change no more: read once
+        self._indexed: set[int] = set()  # of these, the ones that have been looked at for
+        self._complete: dict[Candidate, TrialRecord] = {}  # by what they train
         self.study = self._open()
 
     @patient
@@ -231,11 +234,13 @@ class Trials:
         return ranked(self.records())
 
     def equal(self, candidate: Candidate) -> TrialRecord | None:
-        """Return a finished trial of an equal candidate, if there is one."""
+        """Return a finished trial of a candidate that trains in the same way, if there is one."""
         for record in self.records():
-            if record.state == "complete" and record.candidate == candidate:
-                return record
-        return None
+            if not record.open and record.number not in self._indexed:
+                self._indexed.add(record.number)
+                if record.state == "complete" and record.candidate is not None:
+                    self._complete.setdefault(canonical(record.candidate), record)
+        return self._complete.get(canonical(candidate))
 
 
 def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
