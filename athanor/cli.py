@@ -97,6 +97,10 @@ def search(
     pruning: Annotated[
         str | None, typer.Option("--pruning", help=f"{', '.join(PRUNINGS)}.")
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option("--warm-start", metavar="JOB", help="Try an earlier job's best trials first."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
@@ -127,6 +131,7 @@ def search(
         "space": space,
         "strategy": strategy,
         "pruning": pruning,
+        "warm_start": warm_start,
         "name": name,
     }
     if resume is not None:
@@ -240,7 +245,7 @@ def read_spec(job_file: Path | None, given: dict[str, Any]) -> JobSpec:
 
 
 def _refuse_with_resume(job_file: Path | None, given: dict[str, Any]) -> None:
-    extra = [f"--{key}" for key, value in given.items() if value is not None]
+    extra = [f"--{key.replace('_', '-')}" for key, value in given.items() if value is not None]
     if job_file is not None:
         extra.insert(0, str(job_file))
     if extra:

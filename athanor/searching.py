@@ -18,6 +18,7 @@ from athanor.interruption import Interruption
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_statement
+from athanor.warming import with_earlier_trials
 from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
 from search.store import StudyStore
@@ -55,6 +56,7 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> None:
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:
     """Check the data, then queue a job."""
+    spec = with_earlier_trials(spec, places, console)
     check_data(spec, places, console)
     _check_artifacts(places)
     store = places.open(create=True)
@@ -72,6 +74,7 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     """Submit a job and bring it to its end; return the exit status."""
     console = _console(options)
     _check_out(options)
+    spec = with_earlier_trials(spec, options.places, console)
     check_data(spec, options.places, console)
     _check_artifacts(options.places)
     store = options.places.open(create=True)

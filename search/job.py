@@ -22,6 +22,7 @@ from search.plan import (
 )
 from search.pruning import Pruning
 from search.sampling import Strategy
+from search.warm_start import StatedWarmStart
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.reading import SUFFIXES, Space
@@ -103,6 +104,7 @@ class JobSpec(Value):
         search_recipe: whether trials also try other optimizers, rates, schedules, augmentations and
             batches than the prior's. None: where trials alone limit the search, or the space states
             a recipe space of its own.
+        warm_start: an earlier job, or parameters, to try after the first trials.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
         max_memory: bytes that a worker's training steps may take; None: a share of what is free.
     """
@@ -124,6 +126,7 @@ class JobSpec(Value):
     validate_every: Count | None = None
     keep: Count = 3
     search_recipe: bool | None = None
+    warm_start: StatedWarmStart | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None
     max_memory: Count | None = None

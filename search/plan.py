@@ -78,6 +78,7 @@ class Plan(Value):
         space: what was asked for, less the sizes that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
         search_recipe: whether others also try how to train; else they train as the first ones.
+        warm_trials: parameters, of an earlier search, that are tried after the first trials.
         most_trials: after which an exhaustive search has tried every setting.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
@@ -107,6 +108,7 @@ class Plan(Value):
     folds_hash: str
     first_trials: tuple[dict[str, Any], ...] = ()
     search_recipe: bool = True
+    warm_trials: tuple[dict[str, Any], ...] = ()
     most_trials: int | None = None
 
     @property

@@ -131,6 +131,26 @@ def test_influence_says_what_mattered(searched: tuple[Path, dict[str, Any]]) -> 
     assert "fANOVA" in table and "rank correlation with the score: parameters" in table
 
 
+def test_a_search_begins_with_what_an_earlier_one_found(
+    searched: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, found = searched
+    text = JOB.format(trials=12, workers=1).replace("[8, 12]", "[16, 24]")
+    (tmp_path / "next.yaml").write_text(f"{text}warm_start: {found['job']}\n")
+    store = f"sqlite:///{folder}/athanor-runs/athanor.db"
+    asked = ("submit", "next.yaml", "--json")
+    submitted = athanor(*asked, "--store", store, "--artifacts", tmp_path / "a", cwd=tmp_path)
+    job = StudyStore(store).jobs.get(result_of(submitted)["job"])
+    assert job.spec.warm_start is not None and 1 <= len(job.spec.warm_start.parameters) <= 8
+    assert f"of the best trials of {found['job']}" in submitted.stderr
+    assert "warm start: dropped width=" in submitted.stderr
+    assert "is no choice here" in submitted.stderr
+    assert athanor("delete", job.id, "--yes", "--store", store, cwd=tmp_path).returncode == 0
+    options = ("--warm-start", "none", "--store", store)
+    nowhere = athanor("search", "--data", "digits", *options, cwd=tmp_path)
+    assert nowhere.returncode == 2 and "none" in nowhere.stderr
+
+
 def test_status_jobs_and_export_agree(searched: tuple[Path, dict[str, Any]]) -> None:
     folder, found = searched
     assert result_of(athanor("status", found["job"], "--json", cwd=folder))["state"] == "done"

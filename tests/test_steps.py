@@ -201,6 +201,21 @@ def test_a_search_for_a_time_ends_when_the_prior_stands(
     store.close()
 
 
+def test_earlier_trials_come_after_the_first_ones_as_far_as_they_fit(tmp_path: Path) -> None:
+    earlier = [{"width": 8, "hidden": 64}, {"width": 9999}, {"kernel_1": 5, "optimizer": "adamw"}]
+    space = {**SPEC["space"], "width": [4, 8], "kernels": [3, 5], "hidden": [0, 64]}
+    store, job, worker = prepared(tmp_path, trials=5, budget="60s", space=space, warm_start=earlier)
+    assert job.plan is not None
+    assert job.plan.warm_trials == (earlier[0], earlier[2])
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    trials = [trial.params for trial in store.trials(job).study.get_trials(deepcopy=False)]
+    assert (trials[2]["width"], trials[2]["hidden"]) == (8, 64)
+    assert trials[3]["kernel_1"] == 5
+    assert {trial["optimizer"] for trial in trials} == {trials[0]["optimizer"]}  # as decided
+    store.close()
+
+
 @pytest.mark.parametrize("asked", [None, 3])
 def test_an_exhaustive_search_ends_with_the_last_setting(asked: int | None, tmp_path: Path) -> None:
     space = {

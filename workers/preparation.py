@@ -22,6 +22,7 @@ from search.plan import (
     search_seconds,
 )
 from search.store import StudyStore
+from search.warm_start import fitted
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity, Limits
 from spaces.points import parameters_of
@@ -90,6 +91,7 @@ def prepare(
     rows = min(rows, len(first.train_rows))
     space = with_small_batches(space, images=rows * spec.epochs)
     first_ones = first_trials(space, size=size)
+    warm = _warm_trials(spec, space, data=data, progress=progress)
     plan = Plan(
         device=device.to_json(),
         speed=speed,
@@ -107,7 +109,8 @@ def prepare(
         limits=limits,
         first_trials=tuple(first_ones),
         search_recipe=spec.searches_recipe,
-        most_trials=_most_trials(spec, space, first_ones),
+        warm_trials=warm,
+        most_trials=_most_trials(spec, space, begun=len(first_ones) + len(warm)),
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,
@@ -120,12 +123,29 @@ def prepare(
     store.jobs.set_plan(job.id, plan)
 
 
-def _most_trials(spec: JobSpec, space: Space, first: list[dict[str, Any]]) -> int | None:
-    """Return after how many trials an exhaustive search has tried all settings."""
+def _warm_trials(
+    spec: JobSpec, space: Space, *, data: ImageData, progress: Callable[[str], None]
+) -> tuple[dict[str, Any], ...]:
+    """Return parameters of an earlier search, as far as the narrowed space has them."""
+    if spec.warm_start is None:
+        return ()
+    parameters = parameters_of(space, side=min(data.image_shape[:2]))
+    found = fitted(spec.warm_start.parameters, parameters)
+    for reason in found.dropped:
+        progress(f"warm start: dropped {reason}")
+    return found.trials
+
+
+def _most_trials(spec: JobSpec, space: Space, *, begun: int) -> int | None:
+    """Return after how many trials an exhaustive search has tried all settings.
+
+    Args:
+        begun: trials whose parameters are given.
+    """
     if spec.strategy != "exhaustive":
         return None
     fixed = () if spec.searches_recipe else HOW_TO_TRAIN
-    return len(first) + settings(parameters_of(space), fixed=fixed)
+    return begun + settings(parameters_of(space), fixed=fixed)
 
 
 def with_small_batches(space: Space, *, images: int) -> Space:

@@ -132,8 +132,10 @@ def _ask(bench: Workbench) -> int:
     elif all(record.state != "waiting" for record in records):
         first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
         common = common_parameters(first, leader=leader(first, records, validation_rows=rows))
-        if common:
-            bench.trials.enqueue(common, again=True)
+        warm = bench.plan.warm_trials[len(records) - len(bench.plan.first_trials) :][:1]
+        queued = {**(warm[0] if warm else {}), **common}
+        if queued:
+            bench.trials.enqueue(queued, again=True)
     return bench.trials.ask().number
 
 
