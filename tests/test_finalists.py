@@ -7,7 +7,7 @@ import pytest
 
 from search.finalists import CHALLENGERS, Race, best_trials, prior_stands
 from search.folds import JUDGING_FOLD
-from search.plan import Plan
+from search.plan import HostSpeed, Plan
 from search.store import FoldTask
 from search.store.trials import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
@@ -166,3 +166,8 @@ def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> No
     timeless = lengthened(trial, plan, rows=40_000, seconds=math.inf).recipe
     assert timeless.epochs == 8
     assert lengthened(trial, plan, rows=40, seconds=400.0).recipe.epochs == MAX_EPOCHS
+    unfinished = dataclasses.replace(trial, train_pace=None, macs=5_000_000)
+    slow = HostSpeed(images_per_second=250.0, macs=5_000_000)  # four times as slow
+    plan = plan.model_copy(update={"speed": slow})
+    short = lengthened(unfinished, plan, rows=40_000, seconds=400.0).recipe
+    assert (short.epochs, short.batch_size) == (math.ceil(2.5 * FASTER), 64 * 2)

@@ -133,16 +133,15 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
     """Return a trial's candidate for a training that lasts about `seconds` on so many rows.
 
     Batch, rate and, within the space, augmentation follow the length that the trial's pace
-    predicts; there are epochs to spare, as larger batches may be faster, and the deadline cuts the
-    schedule to size.
+    predicts, or that of the host if the trial did not train to its end; there are epochs to spare,
+    as larger batches may be faster, and the deadline cuts the schedule to size.
     """
     assert record.candidate is not None
     expected = planned = plan.finalist_epochs
     if not math.isinf(seconds):
-        expected = planned = MAX_EPOCHS
-        if record.train_pace:
-            epochs = seconds / (record.train_pace * rows)
-            expected, planned = math.ceil(epochs), math.ceil(FASTER * epochs)
+        pace = record.train_pace or plan.speed.seconds_per_image(record.macs or 0)
+        epochs = seconds / (pace * rows)
+        expected, planned = math.ceil(epochs), math.ceil(FASTER * epochs)
     expected, planned = (min(max(count, 1), MAX_EPOCHS) for count in (expected, planned))
     recipe = record.candidate.recipe.lengthened(
         epochs=planned,
