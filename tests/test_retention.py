@@ -62,7 +62,7 @@ def test_a_job_that_is_done_keeps_what_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.retention.KEPT_TRIALS", 2)
-    job, folds = worked(tmp_path, trials=6, search_epochs=2, discard_after=1)
+    job, folds = worked(tmp_path, trials=6, search_epochs=2, discard_after=1, keep=2)
     store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
     board = store.trials(job).leaderboard()
     records = store.trials(job).records()
