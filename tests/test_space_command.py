@@ -66,6 +66,7 @@ def test_the_parts_of_a_network_cost_what_the_whole_does(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ten_thousand_samples_can_be_built_and_measured() -> None:
     limits = Limits(macs=10_000_000, parameters=500_000)
     within = 0
