@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-from collections import Counter
 from dataclasses import asdict
 from typing import Annotated
 
@@ -37,7 +36,7 @@ MaxParametersOption = Annotated[
 ]
 MAX_SIDE, MAX_CHANNELS = 4096, 1024
 MOST_DRAWN = 200  # candidates for each that is wanted, before the limits are said to be too low
-COUNTED = 1000  # random candidates, of which the infeasible and equal ones are counted
+COUNTED = 1000  # random candidates, among which different networks are counted
 
 
 @app.command()
@@ -49,7 +48,7 @@ def show(
 ) -> None:
     """Show a space's parameters, and draw the largest network that a search may begin with."""
     found, image_shape = _read(space), parse_shape(shape)
-    from athanor.space_tables import network_table, parameters_table, part_json
+    from athanor.space_tables import network_table, parameters_table
     from spaces.drawing import parts_of
 
     prior = prior_of(found, size=found.sizes[-1], side=min(image_shape[:2]))
@@ -57,7 +56,7 @@ def show(
     parameters = parameters_of(found, side=min(image_shape[:2]))
     if as_json:
         ranges = {name: asdict(each) for name, each in parameters.items()}
-        first = {"candidate": prior.to_json(), "parts": [part_json(part) for part in parts]}
+        first = {"candidate": prior.to_json(), "parts": [asdict(part) for part in parts]}
         print(json.dumps({"parameters": ranges, "prior": first}))
         return
     console = make_console()
@@ -123,10 +122,10 @@ def count_command(
     side = min(image_shape[:2])
     parameters = parameters_of(found, side=side)
     drawn = itertools.islice(random_candidates(found, seed=0, side=side), COUNTED)
-    networks = Counter(candidate.architecture.digest for candidate in drawn)
+    networks = {candidate.architecture for candidate in drawn}
     continuous = [name for name, parameter in parameters.items() if parameter.count is None]
     told = {
-        "settings": settings(parameters),
+        "settings": settings(parameters.values()),
         "continuous": continuous,
         "parameters": len(parameters),
         "networks_of_1000": len(networks),

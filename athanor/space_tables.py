@@ -1,8 +1,6 @@
 """Spaces and networks as tables, and as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 from rich.box import SIMPLE
 from rich.markup import escape
@@ -67,8 +65,3 @@ def samples_table(samples: list[tuple[Candidate, Complexity]]) -> Table:
 def mmacs(macs: int) -> str:
     """Return millions of multiply-accumulate operations."""
     return f"{macs / 1e6:,.2f}"
-
-
-def part_json(part: Part) -> dict[str, Any]:
-    """Return everything about a part of a network."""
-    return asdict(part)

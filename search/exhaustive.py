@@ -1,7 +1,6 @@
 """`ExhaustiveSampler`: every setting of a space once, in order."""
 
 import math
-from collections.abc import Collection, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -9,8 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from search.changes import LEVELS, values
-from spaces.points import Parameter
+from search.changes import values
 
 
 class ExhaustiveSampler(BaseSampler):
@@ -49,8 +47,3 @@ class ExhaustiveSampler(BaseSampler):
         )
         digits = values(param_distribution)
         return digits[trial.number // before % len(digits)]
-
-
-def settings(parameters: Mapping[str, Parameter], *, fixed: Collection[str]) -> int:
-    """Return how many settings there are of the parameters that are not fixed."""
-    return math.prod(each.count or LEVELS for name, each in parameters.items() if name not in fixed)

@@ -2,7 +2,7 @@
 
 import random
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -23,21 +23,13 @@ class History:
         ended_well: those with a value, the best first; of equal ones the older.
     """
 
-    def __init__(self, study: Study, trial: FrozenTrial) -> None:
+    def __init__(self, study: Study, trial: FrozenTrial, names: Collection[str]) -> None:
         self.trials = [
-            other
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and other.params
+            other for other in _others(study, trial) if all(name in other.params for name in names)
         ]
         self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         complete = [other for other in self.trials if other.state == TrialState.COMPLETE]
         self.ended_well = sorted(complete, key=self._rank)
-
-    def with_parameters(self, names: Distributions) -> "History":
-        """Leave out trials that lack some of the parameters."""
-        self.trials = [other for other in self.trials if names.keys() <= other.params.keys()]
-        self.ended_well = [other for other in self.ended_well if other in self.trials]
-        return self
 
     def incumbents(self) -> list[FrozenTrial]:
         """Return the trials each of which was the best of all up to it, the last one the best."""
@@ -73,7 +65,7 @@ class HistorySampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """Return the parameters that earlier trials had, but for constants and queued ones."""
-        earlier = [other.distributions for other in History(study, trial).trials]
+        earlier = [other.distributions for other in _others(study, trial)]
         found = max(earlier, key=len, default={})  # one may be sampled at this moment
         fixed = trial.system_attrs.get("fixed_params", {})
         return {
@@ -86,8 +78,8 @@ class HistorySampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
         """Return what is proposed, as long as there is something to propose from."""
-        history = History(study, trial).with_parameters(search_space)
-        return self.propose(history, search_space) if search_space and history.trials else {}
+        history = History(study, trial, search_space) if search_space else None
+        return self.propose(history, search_space) if history and history.trials else {}
 
     def sample_independent(
         self,
@@ -98,6 +90,12 @@ class HistorySampler(BaseSampler):
     ) -> Any:
         """Sample at random what was not proposed."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """Return the trials besides this one that have been sampled, at least in part."""
+    every = study.get_trials(deepcopy=False)
+    return [other for other in every if other.number != trial.number and other.params]
 
 
 def chosen(trial: FrozenTrial, space: Distributions) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class Influence:
 class Model:
     """Extremely randomised trees (Geurts et al., 2006) over the trials that have a score.
 
-    Of a study with known effects they gave these back within a tenth from 150 trials on, where a
-    random forest had half of them.
+    Of 150 trials with known effects they gave these back within a tenth, a random forest half of
+    them.
 
     Raises:
         InputError: there are too few of them.
@@ -200,12 +200,7 @@ def _reported(study: Study) -> list[FrozenTrial]:
 
 def _at_first_validation(study: Study) -> Study:
     """Return a study in memory of all trials that were validated, as if they had ended there."""
-    logged = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        early = optuna.create_study(direction=study.direction)
-    finally:
-        optuna.logging.set_verbosity(logged)
+    early = optuna.create_study(direction=study.direction)
     for trial in _reported(study):
         first = trial.intermediate_values[min(trial.intermediate_values)]
         early.add_trial(

@@ -33,6 +33,27 @@ def _stride(downsampling: Downsampling) -> int:
     return 2 if downsampling == "stride" else 1
 
 
+def _spatial(
+    w_in: int,
+    w_out: int,
+    stage: Stage,
+    *,
+    style: Style,
+    downsampling: Downsampling,
+    groups: int = 1,
+) -> list[nn.Module]:
+    """Return the convolution with the stage's kernel, by which the resolution goes down."""
+    return unit(
+        w_in,
+        w_out,
+        kernel=stage.kernel,
+        style=style,
+        stride=_stride(downsampling),
+        groups=groups,
+        pooling=_pooling(stage, downsampling),
+    )
+
+
 def _squeezed(layers: list[nn.Module], stage: Stage) -> list[nn.Module]:
     if stage.squeeze:
         layers.append(SqueezeExcitation(stage.width, squeeze=stage.squeeze))
@@ -43,14 +64,7 @@ def plain(
     w_in: int, stage: Stage, *, style: Style, downsampling: Downsampling, drop: float
 ) -> nn.Module:
     """Convolution, pooling where the resolution halves, norm, activation."""
-    layers = unit(
-        w_in,
-        stage.width,
-        kernel=stage.kernel,
-        style=style,
-        stride=_stride(downsampling),
-        pooling=_pooling(stage, downsampling),
-    )
+    layers = _spatial(w_in, stage.width, stage, style=style, downsampling=downsampling)
     return nn.Sequential(*_squeezed(layers, stage))
 
 
@@ -58,14 +72,7 @@ def nin(
     w_in: int, stage: Stage, *, style: Style, downsampling: Downsampling, drop: float
 ) -> nn.Module:
     """Convolution, then two of 1x1, which mix channels alone."""
-    layers = unit(
-        w_in,
-        stage.width,
-        kernel=stage.kernel,
-        style=style,
-        stride=_stride(downsampling),
-        pooling=_pooling(stage, downsampling),
-    )
+    layers = _spatial(w_in, stage.width, stage, style=style, downsampling=downsampling)
     for _ in range(2):
         layers += unit(stage.width, stage.width, kernel=1, style=style)
     return nn.Sequential(*_squeezed(layers, stage))
@@ -95,15 +102,7 @@ def separable(
 ) -> nn.Module:
     """A convolution within each channel, then one of 1x1 across them."""
     layers = [
-        *unit(
-            w_in,
-            w_in,
-            kernel=stage.kernel,
-            style=style,
-            stride=_stride(downsampling),
-            groups=w_in,
-            pooling=_pooling(stage, downsampling),
-        ),
+        *_spatial(w_in, w_in, stage, style=style, downsampling=downsampling, groups=w_in),
         *unit(w_in, stage.width, kernel=1, style=style),
     ]
     return nn.Sequential(*_squeezed(layers, stage))
@@ -150,14 +149,7 @@ def residual(
 ) -> nn.Module:
     """Two convolutions and a shortcut."""
     body = [
-        *unit(
-            w_in,
-            stage.width,
-            kernel=stage.kernel,
-            style=style,
-            stride=_stride(downsampling),
-            pooling=_pooling(stage, downsampling),
-        ),
+        *_spatial(w_in, stage.width, stage, style=style, downsampling=downsampling),
         *unit(stage.width, stage.width, kernel=stage.kernel, style=style, activate=False),
     ]
     return Residual(w_in, stage, body, style=style, downsampling=downsampling, drop=drop)
@@ -170,14 +162,7 @@ def bottleneck(
     narrow = max(1, stage.width // stage.expansion)
     body = [
         *unit(w_in, narrow, kernel=1, style=style),
-        *unit(
-            narrow,
-            narrow,
-            kernel=stage.kernel,
-            style=style,
-            stride=_stride(downsampling),
-            pooling=_pooling(stage, downsampling),
-        ),
+        *_spatial(narrow, narrow, stage, style=style, downsampling=downsampling),
         *unit(narrow, stage.width, kernel=1, style=style, activate=False),
     ]
     return Residual(w_in, stage, body, style=style, downsampling=downsampling, drop=drop)
@@ -192,15 +177,7 @@ class Inverted(nn.Module):
         super().__init__()
         wide = w_in * stage.expansion
         body = unit(w_in, wide, kernel=1, style=style) if wide != w_in else []
-        body += unit(
-            wide,
-            wide,
-            kernel=stage.kernel,
-            style=style,
-            stride=_stride(downsampling),
-            groups=wide,
-            pooling=_pooling(stage, downsampling),
-        )
+        body += _spatial(wide, wide, stage, style=style, downsampling=downsampling, groups=wide)
         body += unit(wide, stage.width, kernel=1, style=style, activate=False)
         self.body = nn.Sequential(*_squeezed(body, stage))
         self.drop = StochasticDepth(drop)

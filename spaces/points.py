@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,12 @@ class Parameter:
 
 @dataclass(slots=True)
 class Point:
-    """Stands in for Optuna's trial: gives stated values, draws the others, and notes them all."""
+    """Stands in for Optuna's trial: gives stated values, draws the others once, notes them all."""
 
     stated: Mapping[str, Any]
     generator: random.Random
     parameters: dict[str, Parameter] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
         """Return the stated number, or a random one from `low` to `high`, both included."""
@@ -62,7 +63,7 @@ class Point:
 
     def _value(self, name: str, parameter: Parameter, drawn: Any) -> Any:
         self.parameters[name] = parameter
-        return self.stated.get(name, drawn)
+        return self.values.setdefault(name, self.stated.get(name, drawn))
 
 
 def parameters_of(space: SearchSpace, *, side: int = SIDE) -> dict[str, Parameter]:
@@ -72,9 +73,9 @@ def parameters_of(space: SearchSpace, *, side: int = SIDE) -> dict[str, Paramete
     return point.parameters
 
 
-def settings(parameters: Mapping[str, Parameter]) -> int:
-    """Return how many combinations of values there are, leaving out continuous parameters."""
-    return math.prod(each.count or 1 for each in parameters.values())
+def settings(parameters: Iterable[Parameter], *, levels: int = 1) -> int:
+    """Return how many combinations of values there are, with so many of a continuous range."""
+    return math.prod(each.count or levels for each in parameters)
 
 
 def prior_of(space: SearchSpace, *, size: float, side: int) -> Candidate:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -44,10 +45,19 @@ def test_the_parameters_of_a_space_are_those_of_its_trials(space: CnnSpace) -> N
     assert parameters["depth_1"].choices == tuple(range(space.depth[0], space.depth[1] + 1))
 
 
+@pytest.mark.parametrize(("rule", "most"), [("same", 1), ("free", 4)])
+def test_a_parameter_is_drawn_once_a_candidate(rule: Literal["same", "free"], most: int) -> None:
+    space = CnnSpace(blocks=("plain", "residual", "nin", "separable"), block_rule=rule)
+    drawn = itertools.islice(random_candidates(space, seed=0, side=28), 60)
+    kinds = [{stage.block for stage in each.architecture.stages} for each in drawn]
+    assert max(map(len, kinds)) == most and len(set().union(*kinds)) == 4
+
+
 def test_settings_multiply_and_leave_ranges_out() -> None:
-    one = {"a": Parameter(choices=(1, 2, 3)), "b": Parameter(choices=("x", "y"))}
-    assert settings({**one, "c": Parameter(low=0.0, high=1.0)}) == 6
-    assert settings({**one, "c": Parameter(low=1.0, high=1.0)}) == 6
+    one = [Parameter(choices=(1, 2, 3)), Parameter(choices=("x", "y"))]
+    assert settings([*one, Parameter(low=0.0, high=1.0)]) == 6
+    assert settings([*one, Parameter(low=0.0, high=1.0)], levels=5) == 30
+    assert settings([*one, Parameter(low=1.0, high=1.0)], levels=5) == 6
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))

@@ -13,12 +13,12 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from search import exhaustive
 from search.changes import LEVELS, changed, neighbours, values
 from search.evolution import POPULATION, TOURNAMENT, EvolutionSampler
 from search.exhaustive import ExhaustiveSampler
 from search.neighbourhood import GreedySampler, LocalSearchSampler
 from spaces.points import Parameter
+from spaces.points import settings as settings_of
 from tests.test_mutation import PRIOR, SPACE
 
 SMALL = {
@@ -180,7 +180,7 @@ def test_an_exhaustive_search_tries_every_setting(queued: int) -> None:
     study = optuna.create_study(sampler=ExhaustiveSampler())
     for _ in range(queued):
         study.enqueue_trial(FIRST)
-    total = exhaustive.settings(PARAMETERS, fixed=())
+    total = settings_of(PARAMETERS.values(), levels=LEVELS)
     assert total == 3 * 4 * LEVELS
     tried = [str(drawn(study)) for _ in range(queued + total)]
     assert len(set(tried[queued:])) == total
@@ -189,7 +189,7 @@ def test_an_exhaustive_search_tries_every_setting(queued: int) -> None:
 
 def test_what_is_decided_for_all_trials_is_no_part_of_the_settings() -> None:
     study = optuna.create_study(sampler=ExhaustiveSampler())
-    total = exhaustive.settings(PARAMETERS, fixed=["rate"])
+    total = settings_of([PARAMETERS["block"], PARAMETERS["depth"]], levels=LEVELS)
     assert total == 12
     tried = set()
     for _ in range(total):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
+from search.changes import LEVELS
 from search.durable import make_folder
-from search.exhaustive import settings
 from search.first_trials import HOW_TO_TRAIN, first_trials
 from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job, JobSpec
@@ -25,7 +25,7 @@ from search.store import StudyStore
 from search.warm_start import fitted
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity, Limits
-from spaces.points import parameters_of
+from spaces.points import parameters_of, settings
 from spaces.reading import Space
 from spaces.space import SearchSpace
 from workers.data import ImageData
@@ -145,7 +145,8 @@ def _most_trials(spec: JobSpec, space: Space, *, begun: int) -> int | None:
     if spec.strategy != "exhaustive":
         return None
     fixed = () if spec.searches_recipe else HOW_TO_TRAIN
-    return begun + settings(parameters_of(space), fixed=fixed)
+    varied = [each for name, each in parameters_of(space).items() if name not in fixed]
+    return begun + settings(varied, levels=LEVELS)
 
 
 def with_small_batches(space: Space, *, images: int) -> Space:
