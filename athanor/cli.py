@@ -97,6 +97,10 @@ def search(
     pruning: Annotated[
         str | None, typer.Option("--pruning", help=f"{', '.join(PRUNINGS)}.")
     ] = None,
+    minimize: Annotated[
+        str | None,
+        typer.Option("--minimize", help="A cost to keep small, too: parameters, macs, latency."),
+    ] = None,
     warm_start: Annotated[
         str | None,
         typer.Option("--warm-start", metavar="JOB", help="Try an earlier job's best trials first."),
@@ -131,6 +135,7 @@ def search(
         "space": space,
         "strategy": strategy,
         "pruning": pruning,
+        "minimize": minimize,
         "warm_start": warm_start,
         "name": name,
     }

@@ -16,7 +16,7 @@ from athanor.tables import (
     job_json,
     jobs_table,
     leaderboard_json,
-    leaderboard_table,
+    print_leaderboard,
     print_statement,
     status_json,
     unfit_lines,
@@ -86,7 +86,7 @@ def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption
     if as_json:
         print(json.dumps(leaderboard_json(progress.job, board, progress.folds)))
     else:
-        make_console().print(leaderboard_table(board, progress.folds))
+        print_leaderboard(make_console(), progress.job, board, progress.folds)
 
 
 def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:

@@ -17,7 +17,7 @@ from athanor.console import make_console
 from athanor.interruption import Interruption
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
-from athanor.tables import job_json, leaderboard_json, leaderboard_table, print_statement
+from athanor.tables import job_json, leaderboard_json, print_leaderboard, print_statement
 from athanor.warming import with_earlier_trials
 from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
@@ -193,11 +193,14 @@ def _state(store: StudyStore, progress: Progress, options: SearchOptions, consol
     """Print the leaderboard and the final statement."""
     board = store.trials(progress.job).leaderboard()
     if options.as_json:
-        out = None if options.out is None else str(options.out)
         ranking = leaderboard_json(progress.job, board, progress.folds)
-        print(json.dumps({**job_json(progress.job), "leaderboard": ranking["trials"], "out": out}))
+        told = {"leaderboard": ranking["trials"]}
+        if "front" in ranking:
+            told["front"] = ranking["front"]
+        out = None if options.out is None else str(options.out)
+        print(json.dumps({**job_json(progress.job), **told, "out": out}))
         return
-    console.print(leaderboard_table(board, progress.folds))
+    print_leaderboard(console, progress.job, board, progress.folds)
     print_statement(console, progress)
     if options.out is not None:
         _say(console, f"model folder: {options.out}")

@@ -2,10 +2,11 @@
 
 import math
 
+from search.attributes import Cost
 from search.first_trials import PRIOR, standard_error
 from search.folds import JUDGING_FOLD
+from search.store.records import TrialRecord, pareto_front
 from search.store.results import FoldTask
-from search.store.trials import TrialRecord
 
 CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
 
@@ -36,6 +37,32 @@ def best_trials(
     if with_prior and known is not None and known not in best:
         best[-1] = known
     return best
+
+
+def smallest_within(
+    board: list[TrialRecord],
+    *,
+    cost: Cost,
+    errors: float,
+    count: int,
+    validation_rows: int,
+) -> list[TrialRecord]:
+    """Return the cheapest trials whose score is within so many standard errors of the best one.
+
+    (L. Breiman et al., "Classification and regression trees", 1984, chose trees by this rule.)
+
+    Args:
+        board: scored trials, best first.
+        count: how many at most; those of the front of score and cost, the cheapest first.
+        validation_rows: on which each score was measured.
+    """
+    front = pareto_front(board, cost)
+    if not front:
+        return board[:count]
+    best = front[-1].score
+    assert best is not None
+    least = best - errors * standard_error(best, rows=validation_rows)
+    return [each for each in front if each.score is not None and each.score >= least][:count]
 
 
 def prior_stands(board: list[TrialRecord], *, prior: int = PRIOR, validation_rows: int) -> bool:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from search.store.trials import TrialRecord
+from search.store.records import TrialRecord
 from spaces.space import SearchSpace
 
 PRIOR, PLAIN = 0, 1  # numbers of the prior's trial, and of the one without mirroring

@@ -11,6 +11,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.changes import changed
+from search.pareto import layers
 
 Distributions = dict[str, BaseDistribution]
 
@@ -20,27 +21,42 @@ class History:
 
     Attributes:
         trials: by number, running and discarded ones included.
-        ended_well: those with a value, the best first; of equal ones the older.
+        ended_well: those with a value, the best first; of equal ones the older. With two
+            objectives front by front, and on each the best in the first objective first.
+        front: how many of them nothing is better than, in one objective or another.
     """
 
     def __init__(self, study: Study, trial: FrozenTrial, names: Collection[str]) -> None:
         self.trials = [
             other for other in _others(study, trial) if all(name in other.params for name in names)
         ]
-        self._sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         complete = [other for other in self.trials if other.state == TrialState.COMPLETE]
-        self.ended_well = sorted(complete, key=self._rank)
+        self._ranks = _ranks(study, complete)
+        self.ended_well = sorted(complete, key=lambda each: self._ranks[each.number])
+        self.front = sum(rank[0] == 0 for rank in self._ranks.values())
 
     def incumbents(self) -> list[FrozenTrial]:
         """Return the trials each of which was the best of all up to it, the last one the best."""
         found: list[FrozenTrial] = []
         for trial in sorted(self.ended_well, key=lambda each: each.number):
-            if not found or self._rank(trial) < self._rank(found[-1]):
+            if not found or self._ranks[trial.number] < self._ranks[found[-1].number]:
                 found.append(trial)
         return found
 
-    def _rank(self, trial: FrozenTrial) -> tuple[float, int]:
-        return (self._sign * (trial.value or 0.0), trial.number)
+
+def _ranks(study: Study, complete: list[FrozenTrial]) -> dict[int, tuple[int, float, int]]:
+    """Return by number what sorts trials: on which front, how good they are, how old."""
+    signs = [1.0 if one == StudyDirection.MAXIMIZE else -1.0 for one in study.directions]
+    goods = [[s * v for s, v in zip(signs, each.values, strict=True)] for each in complete]
+    if len(signs) == 1:
+        best = max(goods, default=None)
+        places = [int(good != best) for good in goods]
+    else:
+        places = layers([(good[0], -good[1]) for good in goods])
+    return {
+        trial.number: (place, -good[0], trial.number)
+        for trial, place, good in zip(complete, places, goods, strict=True)
+    }
 
 
 class HistorySampler(BaseSampler):

@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 
+from search.attributes import curve_of
 from search.changes import values
-from search.store.trials import TrialRecord
+from search.store.records import TrialRecord
 from spaces.errors import InputError
 
 FEWEST_TRIALS = 8  # with a score; of fewer one would read tea leaves
@@ -148,9 +149,13 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
     Raises:
         InputError: too few trials have such a score.
     """
-    discarded = any(trial.state == TrialState.PRUNED for trial in _reported(study))
+    reported = [trial for trial in study.get_trials(deepcopy=False) if curve_of(trial)]
+    discarded = any(trial.state == TrialState.PRUNED for trial in reported)
     if discarded:
-        study = _at_first_validation(study)
+        study = _scored(reported, [next(iter(curve_of(trial).values())) for trial in reported])
+    elif len(study.directions) > 1:
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        study = _scored(complete, [trial.values[0] for trial in complete])
     model = Model(study, seed=seed)
     return Influences(
         parameters=tuple(_explained(study, model, seed=seed)),
@@ -194,21 +199,16 @@ def _correlation(pairs: list[tuple[float, float]]) -> float | None:
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 
-def _reported(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.intermediate_values]
-
-
-def _at_first_validation(study: Study) -> Study:
-    """Return a study in memory of all trials that were validated, as if they had ended there."""
-    early = optuna.create_study(direction=study.direction)
-    for trial in _reported(study):
-        first = trial.intermediate_values[min(trial.intermediate_values)]
-        early.add_trial(
+def _scored(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> Study:
+    """Return a study in memory of these trials, as if they had ended with these scores."""
+    study = optuna.create_study(direction="maximize")
+    for trial, score in zip(trials, scores, strict=True):
+        study.add_trial(
             optuna.trial.create_trial(
-                params=trial.params, distributions=trial.distributions, value=first
+                params=trial.params, distributions=trial.distributions, value=score
             )
         )
-    return early
+    return study
 
 
 def _complete(study: Study) -> list[FrozenTrial]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 import yaml
 
+from search.attributes import Cost
 from search.plan import (
     RUNG_SHARE,
     SEARCH_EPOCHS,
@@ -20,8 +21,8 @@ from search.plan import (
     splits_for,
     survivors_for,
 )
-from search.pruning import Pruning
-from search.sampling import Strategy
+from search.pruning import PRUNINGS_WITH_A_COST, Pruning
+from search.sampling import STRATEGIES_WITH_A_COST, Strategy
 from search.warm_start import StatedWarmStart
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
@@ -105,7 +106,12 @@ class JobSpec(Value):
             batches than the prior's. None: where trials alone limit the search, or the space states
             a recipe space of its own.
         warm_start: an earlier job, or parameters, to try after the first trials.
+        minimize: a cost that is to be small, besides an accuracy that is to be high: "parameters",
+            "macs" or "latency". The finalist is then the cheapest trial within `tolerance`.
+        tolerance: standard errors of its score by which a cheaper trial may lie below the best.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
+        max_activations: bytes that the prediction of an image keeps at once, in float32.
+        max_latency: seconds that a prediction of `latency_batch` images may take on a worker.
         max_memory: bytes that a worker's training steps may take; None: a share of what is free.
     """
 
@@ -129,6 +135,11 @@ class JobSpec(Value):
     warm_start: StatedWarmStart | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None
+    minimize: Cost | None = None
+    tolerance: Annotated[float, pydantic.Field(ge=0.0, allow_inf_nan=False)] = 1.0
+    max_activations: Count | None = None
+    max_latency: Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)] | None = None
+    latency_batch: Annotated[int, pydantic.Field(ge=1, le=4096)] = 1
     max_memory: Count | None = None
     priority: int = 0
 
@@ -201,10 +212,32 @@ class JobSpec(Value):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        if self.minimize is None:
+            return self
+        for name, chosen, possible in (
+            ("strategy", self.strategy, STRATEGIES_WITH_A_COST),
+            ("pruning", self.pruning, PRUNINGS_WITH_A_COST),
+        ):
+            if chosen not in possible:
+                raise ValueError(
+                    f"with minimize, {name} must be one of {', '.join(possible)}, "
+                    f"but got {chosen!r}"
+                )
+        return self
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether it matters how long predictions take."""
+        return self.max_latency is not None or self.minimize == "latency"
+
     @property
     def finalist_count(self) -> int:
         """How many trials are finalists, in a race or not; fewer if there are not so many."""
         usual = finalists_for(self.budget, workers=self.worker_count)
+        if self.minimize is not None:  # a race would look for the most accurate one
+            usual = 1
         return min(self.finalists or usual, self.trials or MAX_FINALISTS)
 
     @property

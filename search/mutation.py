@@ -14,14 +14,16 @@ ATTEMPTS = 30  # to draw what nobody has tried
 class MutationSampler(HistorySampler):
     """Local search (arXiv 2005.02960) around several parents, as in evolution (arXiv 1802.01548).
 
-    The parent is one of the best trials that have ended well; as long as there is none, the oldest
-    trial that has parameters, so that a search is local from its second trial on if the first one
-    was queued. A number moves by a normal step within its range, a choice becomes another one.
+    The parent is one of the best trials that have ended well, with two objectives any of their
+    front; as long as there is none, the oldest trial that has parameters, so that a search is local
+    from its second trial on if the first one was queued. A number moves by a normal step within
+    its range, a choice becomes another one.
     """
 
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
         """Return a parent's parameters, a few of them changed, as nobody has tried them."""
-        parents = _different(history.ended_well, space) or history.trials[:1]
+        count = max(PARENTS, history.front)
+        parents = _different(history.ended_well, space, count=count) or history.trials[:1]
         known, drawn = tried(history.trials, space), dict[str, Any]()
         for _ in range(ATTEMPTS):
             parent = self.generator.choice(parents)
@@ -32,11 +34,11 @@ class MutationSampler(HistorySampler):
         return drawn
 
 
-def _different(trials: list[FrozenTrial], space: Distributions) -> list[FrozenTrial]:
+def _different(trials: list[FrozenTrial], space: Distributions, *, count: int) -> list[FrozenTrial]:
     """Return the first of the trials that differ from each other."""
     found: dict[tuple[Any, ...], FrozenTrial] = {}
     for trial in trials:
         found.setdefault(signature(trial.params, space), trial)
-        if len(found) == PARENTS:
+        if len(found) == count:
             break
     return list(found.values())

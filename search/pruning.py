@@ -17,22 +17,28 @@ from optuna.pruners import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from search.attributes import Cost, cost_of, curve_of
+
 Pruning = Literal["discard", "halving", "hyperband", "median", "patience", "none"]
 
 PRUNINGS: tuple[Pruning, ...] = get_args(Pruning)
+PRUNINGS_WITH_A_COST: tuple[Pruning, ...] = ("discard", "none")  # Optuna's know no cost
 REDUCTION = 3  # of three trials one goes on
 STARTUP_TRIALS = 5  # that the median pruner leaves alone
 PATIENCE_SHARE = 0.25  # of the epochs, without an improvement
 
 
-def make_pruner(pruning: Pruning, *, epochs: int, rung: int, keep: int) -> BasePruner:
+def make_pruner(
+    pruning: Pruning, *, epochs: int, rung: int, keep: int, cost: Cost | None = None
+) -> BasePruner:
     """Return a pruner for trials of about so many epochs.
 
     Args:
         rung, keep: of early discard: at which epoch how many of the best go on.
+        cost: that is to be small besides; only early discard knows what that means.
     """
     if pruning == "discard" and rung:
-        return EarlyDiscardPruner(after=rung, keep=keep)
+        return EarlyDiscardPruner(after=rung, keep=keep, cost=cost)
     if pruning == "halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     if pruning == "hyperband":
@@ -47,22 +53,30 @@ def make_pruner(pruning: Pruning, *, epochs: int, rung: int, keep: int) -> BaseP
 class EarlyDiscardPruner(BasePruner):
     """Prunes a trial at epoch `after` unless it is among the best `keep` seen there so far.
 
-    Trials that were pruned, and those still running, count too; ties go to the earlier trial.
+    Trials that were pruned, and those still running, count too; ties go to the earlier trial. Where
+    a cost is to be small as well, only trials count that are at most as costly.
     """
 
-    def __init__(self, *, after: int, keep: int) -> None:
+    def __init__(self, *, after: int, keep: int, cost: Cost | None = None) -> None:
         self._after = after
         self._keep = keep
+        self._cost = cost
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Say whether `trial` should stop at its last reported epoch."""
-        if trial.last_step != self._after:
+        curve = curve_of(trial)
+        if max(curve, default=None) != self._after:
             return False
-        value = trial.intermediate_values[self._after]
-        better = 0
+        value, better = curve[self._after], 0
         for other in study.get_trials(deepcopy=False):
-            there = other.intermediate_values.get(self._after)
-            if there is None or other.number == trial.number:
+            there = curve_of(other).get(self._after)
+            if there is None or other.number == trial.number or self._costs_more(other, trial):
                 continue
             better += (-there, other.number) < (-value, trial.number)
         return better >= self._keep
+
+    def _costs_more(self, other: FrozenTrial, trial: FrozenTrial) -> bool:
+        if self._cost is None:
+            return False
+        theirs, own = cost_of(other, self._cost), cost_of(trial, self._cost)
+        return theirs is None or own is None or theirs > own

@@ -37,6 +37,15 @@ Strategy = Literal[
 ]
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STRATEGIES_WITH_A_COST: tuple[Strategy, ...] = (  # the others know but one objective
+    "auto",
+    "random",
+    "exhaustive",
+    "tpe",
+    "gp",
+    "nsga2",
+    "nsga3",
+)
 STARTUP_TRIALS = 10  # random trials before a model over parameters is used
 DRAWN = "athanor:drawn"  # a trial's joint parameters
 GENERATION = 20  # trials, of those that cross over

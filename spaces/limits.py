@@ -12,10 +12,14 @@ class Complexity:
     Attributes:
         parameters: numbers in its weights, those of a fixed whitening stem included.
         macs: multiply-accumulate operations of convolutions and fully connected layers.
+        activations: bytes of the tensors that it keeps at once, at most, in float32.
+        latency: seconds to predict a batch, where that was measured.
     """
 
     parameters: int
     macs: int
+    activations: int
+    latency: float | None = None
 
 
 class Limits(Value):
@@ -23,18 +27,22 @@ class Limits(Value):
 
     Attributes:
         memory: bytes of a training step, which the recipe and the batch decide, too.
+        latency: seconds to predict `latency_batch` images on a worker.
     """
 
     parameters: int | None = None
     macs: int | None = None
+    activations: int | None = None
+    latency: float | None = None
+    latency_batch: int = 1
     memory: int | None = None
 
     def excess(self, complexity: Complexity) -> dict[str, float]:
         """Return for each limit how far the cost exceeds it, as a share; at most 0 is feasible."""
-        pairs = {
-            "parameters": (self.parameters, complexity.parameters),
-            "macs": (self.macs, complexity.macs),
-        }
+        names = ("parameters", "macs", "activations", "latency")
+        pairs = {name: (getattr(self, name), getattr(complexity, name)) for name in names}
         return {
-            name: cost / limit - 1.0 for name, (limit, cost) in pairs.items() if limit is not None
+            name: cost / limit - 1.0
+            for name, (limit, cost) in pairs.items()
+            if limit is not None and cost is not None
         }

@@ -1,9 +1,11 @@
 """Trials as the leaderboard has them, made up."""
 
-from search.store.trials import TrialRecord
+from search.store.records import TrialRecord
 
 
-def record(number: int, score: float, state: str = "complete") -> TrialRecord:
+def record(
+    number: int, score: float, state: str = "complete", macs: int | None = None
+) -> TrialRecord:
     """Return a trial that ended with this score."""
     return TrialRecord(
         number=number,
@@ -12,7 +14,8 @@ def record(number: int, score: float, state: str = "complete") -> TrialRecord:
         curve={1: score},
         candidate=None,
         parameters=None,
-        macs=None,
+        macs=macs,
+        latency=None,
         seconds=1.0,
         train_pace=None,
         predict_pace=None,

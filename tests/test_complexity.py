@@ -39,7 +39,18 @@ def test_measured_parameters_are_those_of_the_real_module() -> None:
         found = measure_complexity(architecture, image_shape=(16, 16, 3), classes=10)
         assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
         network.views = "one"
-        assert found == count(network.eval(), torch.zeros(1, 3, 16, 16))
+        real = count(network.eval(), torch.zeros(1, 3, 16, 16))
+        assert found.macs == real.macs
+        assert found.activations == pytest.approx(real.activations, rel=0.02)  # norms' statistics
+
+
+def test_activations_are_what_is_kept_at_once_without_the_weights() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1), nn.Flatten(), nn.Linear(98, 9)
+    )
+    pixels, image = 7 * 7, 1  # the input is kept by whoever called
+    found = count(network, torch.zeros(1, 1, 7, 7))
+    assert found.activations == 4 * pixels * (image + 8 + 8)  # before and after the ReLU
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,8 @@ def test_measured_parameters_are_those_of_the_real_module() -> None:
         (Limits(), {}),
         (Limits(parameters=1000), {"parameters": 0.0}),
         (Limits(parameters=500, macs=8000), {"parameters": 1.0, "macs": -0.5}),
+        (Limits(activations=50, latency=1.0), {"activations": 1.0, "latency": -0.75}),
     ],
 )
 def test_excess_is_the_share_beyond_each_limit(limits: Limits, excess: dict[str, float]) -> None:
-    assert limits.excess(Complexity(parameters=1000, macs=4000)) == excess
+    assert limits.excess(Complexity(1000, 4000, activations=100, latency=0.25)) == excess

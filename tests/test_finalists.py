@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from search.finalists import CHALLENGERS, Race, best_trials, prior_stands
+from search.finalists import CHALLENGERS, Race, best_trials, prior_stands, smallest_within
 from search.folds import JUDGING_FOLD
 from search.plan import HostSpeed, Plan
 from search.store import FoldTask
-from search.store.trials import TrialRecord
+from search.store.records import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.cnn import CnnSpace
 from spaces.recipe import Candidate, Recipe
@@ -46,6 +46,31 @@ def test_the_more_trials_the_more_luck() -> None:
 def test_a_far_better_trial_comes_first() -> None:
     assert chosen([record(3, 0.95), record(0, 0.90)]) == [3, 0]
     assert chosen([record(3, 0.95), record(0, 0.90)], count=1) == [3]
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "expected"),
+    [(0.0, 1, [1]), (1.0, 1, [2]), (1.0, 3, [2, 1]), (30.0, 1, [4])],
+    ids=["the best", "the cheapest within one error", "and the next", "the cheapest of all"],
+)
+def test_the_cheapest_within_some_errors_is_chosen(
+    errors: float, count: int, expected: list[int]
+) -> None:
+    board = [  # one standard error is 0.47 points
+        record(1, 0.900, macs=1000),
+        record(2, 0.896, macs=400),
+        record(3, 0.8955, macs=500),
+        record(4, 0.894, macs=100),
+        record(5, 0.99, "pruned", macs=1),
+    ]
+    found = smallest_within(board, cost="macs", errors=errors, count=count, validation_rows=4000)
+    assert [each.number for each in found] == expected
+
+
+def test_where_no_trial_trained_to_its_end_the_best_is_chosen() -> None:
+    board = [record(1, 0.9, "out of time", macs=9), record(2, 0.8, "out of time", macs=1)]
+    found = smallest_within(board, cost="macs", errors=1.0, count=1, validation_rows=100)
+    assert [each.number for each in found] == [1]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
+from search.attributes import CURVE
 from search.influence import FEWEST_TRIALS, Model, influences, signals
 from spaces.errors import InputError
 from tests.records import record
@@ -55,6 +56,24 @@ def study_of(trials: int, *, discarded_below: float = -9.0, noise: float = 0.005
             )
         )
     return study
+
+
+@pytest.mark.parametrize("discarded_below", [-9.0, 0.8])
+def test_with_two_objectives_the_accuracy_is_explained(discarded_below: float) -> None:
+    single = study_of(40, discarded_below=discarded_below)
+    double = optuna.create_study(directions=["maximize", "minimize"])
+    for trial in single.get_trials():
+        curve = {str(epoch): value for epoch, value in trial.intermediate_values.items()}
+        double.add_trial(
+            create_trial(
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={CURVE: curve},
+                values=None if trial.value is None else [trial.value, 1.0],
+                state=trial.state,
+            )
+        )
+    assert influences(double) == influences(single)
 
 
 def test_known_effects_are_found_in_their_order() -> None:

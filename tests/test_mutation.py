@@ -89,6 +89,20 @@ def test_numbers_move_by_steps_of_their_scale() -> None:
     assert 0.3 < sum(steps) / len(steps) < 0.7  # 0.48 is expected, but for what is clipped
 
 
+def test_with_two_objectives_any_trial_of_the_front_is_changed() -> None:
+    scores_and_costs = [(0.9, 9.0), (0.8, 5.0), (0.7, 3.0), (0.6, 2.0), (0.5, 1.0), (0.75, 8.0)]
+    found = set()
+    for seed in range(160):
+        study = optuna.create_study(
+            directions=["maximize", "minimize"], sampler=MutationSampler(seed=seed)
+        )
+        for number, values in enumerate(scores_and_costs):
+            params = {**PRIOR, "rate": 0.1 + number / 1000}
+            study.add_trial(create_trial(params=params, distributions=SPACE, values=values))
+        found.add(round((drawn(study)["rate"] - 0.1) * 1000, 6))
+    assert found & set(range(6)) == {0, 1, 2, 3, 4}
+
+
 def parents_of(*scores: float | None) -> set[int]:
     """Return the trials from which draws descend, told apart by their rates."""
     found = set()

@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from search.attributes import COSTS, CURVE
 from search.pruning import EarlyDiscardPruner
 
 
@@ -68,6 +69,23 @@ def test_trials_are_judged_after_one_epoch_alone() -> None:
         trial.report(0.1, step=step)
         pruned.append(trial.should_prune())
     assert pruned == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("cost", "pruned"), [(5, False), (10, True), (20, True), (None, False)], ids=str
+)
+def test_where_a_cost_is_to_be_small_only_cheaper_trials_count(
+    cost: int | None, pruned: bool
+) -> None:
+    pruner = EarlyDiscardPruner(after=1, keep=1, cost="macs")
+    study = optuna.create_study(directions=["maximize", "minimize"], pruner=pruner)
+    attributes = {COSTS: {"macs": 10}, CURVE: {"1": 0.9}}
+    study.add_trial(create_trial(values=[0.9, 10], user_attrs=attributes))
+    trial = study.ask()
+    trial.set_user_attr(CURVE, {"1": 0.8})
+    if cost is not None:
+        trial.set_user_attr(COSTS, {"macs": cost})
+    assert pruner.prune(study, study.get_trials()[1]) is pruned
 
 
 def test_trials_that_have_not_come_so_far_do_not_count() -> None:

@@ -3,12 +3,12 @@
 import math
 import os
 
-from search.finalists import best_trials, prior_stands
+from search.finalists import best_trials, prior_stands, smallest_within
 from search.first_trials import leader, without_loser
 from search.folds import JUDGING_FOLD
 from search.plan import RACE_SHARE
 from search.store import FoldTask, TrialRecord
-from search.store.trials import ranked
+from search.store.records import ranked
 from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
 from workers.finalist import EXACT_COST
@@ -31,7 +31,9 @@ def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:
-    """Return the job's finalists, best first; a prior that stands need not race.
+    """Return the job's finalists, best first, or the cheapest of them where a cost is to be small.
+
+    A prior that stands need not race.
 
     Raises:
         JobFailed: no trial of the search has a score.
@@ -40,6 +42,15 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
     if not board:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
     plan, rows = bench.plan, bench.plan.validation_rows
+    spec = bench.job.spec
+    if spec.minimize is not None:
+        return smallest_within(
+            board,
+            cost=spec.minimize,
+            errors=spec.tolerance,
+            count=plan.finalists,
+            validation_rows=rows,
+        )
     races = plan.races and not prior_stands(board, prior=prior, validation_rows=rows)
     return best_trials(
         board,

@@ -75,7 +75,14 @@ def prepare(
     )
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
-    limits = Limits(parameters=spec.max_parameters, macs=macs, memory=memory)
+    limits = Limits(
+        parameters=spec.max_parameters,
+        macs=macs,
+        activations=spec.max_activations,
+        latency=spec.max_latency,
+        latency_batch=spec.latency_batch,
+        memory=memory,
+    )
     space, size = space_within(spec.space, limits, data=data)
     prior_macs = prior_complexity(space, size=size, data=data).macs
     rows = spec.search_rows or rows_for_trials(

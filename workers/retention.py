@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 
 from search.store import FoldTask, Lease
-from search.store.trials import TrialRecord
+from search.store.records import TrialRecord
 from workers.checkpoints import fence_of, remove_older
 from workers.files import JobFiles
 from workers.workbench import Workbench

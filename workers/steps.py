@@ -114,7 +114,8 @@ def _wants_trial(bench: Workbench) -> bool:
         if begun >= limit:
             return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
-        return limit is not None or not _prior_stands(bench)
+        endless = limit is not None or bench.job.spec.minimize is not None
+        return endless or not _prior_stands(bench)
     trained = sum(record.state != "infeasible" for record in records)
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 

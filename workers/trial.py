@@ -1,6 +1,7 @@
 """The life of one trial, from its parameters to one of its ends."""
 
 import time
+from dataclasses import replace
 
 from optuna.trial import Trial
 
@@ -11,6 +12,7 @@ from spaces.limits import Complexity
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.files import PREDICTIONS, write_array
+from workers.latency import measure_latency
 from workers.memory import batch_pieces
 from workers.retention import tidy
 from workers.stepping import is_out_of_memory
@@ -36,8 +38,11 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
         Stopped: the work must stop here; the trial stays open for whoever claims it next.
     """
     candidate, complexity = _sampled(bench, trial)
-    bench.trials.describe(trial, candidate, complexity)
     excess = bench.plan.limits.excess(complexity)
+    if bench.job.spec.measures_latency and all(value <= 0.0 for value in excess.values()):
+        complexity = replace(complexity, latency=_latency(bench, trial, candidate))
+        excess = bench.plan.limits.excess(complexity)
+    bench.trials.describe(trial, candidate, complexity)
     if all(value <= 0.0 for value in excess.values()):
         excess["memory"] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
     _constrain(bench, trial, excess)
@@ -67,6 +72,21 @@ def _sampled(bench: Workbench, trial: Trial) -> tuple[Candidate, Complexity]:
     return candidate.model_copy(update={"recipe": recipe}), complexity
 
 
+def _latency(bench: Workbench, trial: Trial, candidate: Candidate) -> float:
+    """Return the seconds to predict a batch; what a former holder has measured is kept."""
+    known = bench.trials.latency(trial)
+    if known is not None:
+        return known
+    measured = measure_latency(
+        candidate.architecture,
+        image_shape=bench.data.image_shape,
+        classes=bench.data.classes,
+        batch=bench.plan.limits.latency_batch,
+        plan=bench.exact,
+    )
+    return float(f"{measured:.3g}")
+
+
 def _constrain(bench: Workbench, trial: Trial, excess: dict[str, float]) -> None:
     def constrain() -> None:
         for name, value in excess.items():
@@ -77,15 +97,17 @@ def _constrain(bench: Workbench, trial: Trial, excess: dict[str, float]) -> None
 
 
 def _excess_note(bench: Workbench, complexity: Complexity) -> str:
-    limits = bench.plan.limits
-    pairs = (
-        ("parameters", complexity.parameters, limits.parameters),
-        ("MACs", complexity.macs, limits.macs),
-    )
+    limits, excess = bench.plan.limits, bench.plan.limits.excess(complexity)
+    units = {
+        "parameters": "parameters",
+        "macs": "MACs",
+        "activations": "bytes of activations",
+        "latency": f"seconds for a batch of {limits.latency_batch}",
+    }
     over = [
-        f"{cost:,} {name}, limit {limit:,}"
-        for name, cost, limit in pairs
-        if limit is not None and cost > limit
+        f"{getattr(complexity, name):,} {units[name]}, limit {getattr(limits, name):,}"
+        for name, value in excess.items()
+        if value > 0.0
     ]
     return ", ".join(over) or f"a step's memory, limit {limits.memory:,} bytes"
 
@@ -209,7 +231,7 @@ class _TrialRun:
         return ending
 
     def _reported(self) -> bool:
-        return bool(self._trial.study.get_trials(deepcopy=False)[self._trial.number].last_step)
+        return self._bench.trials.reported(self._trial)
 
 
 def _gentler(candidate: Candidate) -> Candidate:

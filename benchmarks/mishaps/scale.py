@@ -142,7 +142,7 @@ def _trial(store: StudyStore, job: Any) -> None:
     assert lease is not None
     with store.fenced(lease):
         candidate = _candidate(trial, job)
-        trials.describe(trial, candidate, Complexity(parameters=1, macs=1))
+        trials.describe(trial, candidate, Complexity(parameters=1, macs=1, activations=1))
         trials.equal(candidate)
         for epoch in range(1, REPORTS + 1):
             store.leases.renew(lease, progressed=True)

@@ -12,9 +12,10 @@ from search.store.fences import Lease, StaleFence
 from search.store.jobs import Jobs
 from search.store.leases import Leases
 from search.store.patience import Patience, Tell, Wait, is_away, no_wait, say_nothing
+from search.store.records import TrialRecord
 from search.store.results import FoldResults, FoldTask, TestOpening, TestOpenings
 from search.store.schema import prepared_storage
-from search.store.trials import TrialRecord, Trials
+from search.store.trials import Trials
 
 __all__ = [
     "Beat",

@@ -1,16 +1,30 @@
 """A job's Optuna study: ask for trials, report epochs, tell ends, read the leaderboard."""
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from search.attributes import (
+    CANDIDATE,
+    COSTS,
+    CURVE,
+    ENDED,
+    FILES,
+    NOTE,
+    PACE,
+    SECONDS,
+    VERDICT,
+    cost_of,
+    curve_of,
+)
 from search.job import Job
 from search.pruning import make_pruner
 from search.sampling import make_sampler
 from search.store.patience import Patience, patient
+from search.store.records import TrialRecord, ranked
 from spaces.canonical import canonical
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
@@ -25,73 +39,6 @@ Ending = Literal[
     "out of time",
     "failed",
 ]
-CANDIDATE = "athanor:candidate"
-COSTS = "athanor:costs"
-ENDED = "athanor:ended"
-FILES = "athanor:files"
-NOTE = "athanor:note"
-PACE = "athanor:pace"
-SECONDS = "athanor:seconds"
-VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """A trial as people see it.
-
-    Attributes:
-        score: the validation accuracy at the trial's end, or the best before, as a share.
-        curve: validation accuracy by epoch, from 1.
-        train_pace, predict_pace: measured seconds for one image.
-    """
-
-    number: int
-    state: str
-    score: float | None
-    curve: dict[int, float]
-    candidate: Candidate | None
-    parameters: int | None
-    macs: int | None
-    seconds: float
-    train_pace: float | None
-    predict_pace: float | None
-    note: str
-    files: str | None
-
-    @classmethod
-    def from_frozen(cls, trial: FrozenTrial) -> "TrialRecord":
-        """Read what Athanor wrote into a trial's attributes."""
-        attributes = trial.user_attrs
-        candidate = attributes.get(CANDIDATE)
-        costs = attributes.get(COSTS, {})
-        # a trial is cooled down at its rung: an epoch at a high rate after it may score less
-        best = max(trial.intermediate_values.values(), default=None)
-        open_states = {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
-        return cls(
-            number=trial.number,
-            # a worker that died while it told the end has left its words but not ended the trial
-            state=open_states.get(trial.state) or attributes.get(ENDED, "failed"),
-            score=trial.value if trial.state == TrialState.COMPLETE else best,
-            curve=dict(sorted(trial.intermediate_values.items())),
-            candidate=None if candidate is None else Candidate.from_json(candidate),
-            parameters=costs.get("parameters"),
-            macs=costs.get("macs"),
-            seconds=float(attributes.get(SECONDS, 0.0)),
-            train_pace=attributes.get(PACE, {}).get("train"),
-            predict_pace=attributes.get(PACE, {}).get("predict"),
-            note=attributes.get(NOTE, ""),
-            files=attributes.get(FILES),
-        )
-
-    @property
-    def open(self) -> bool:
-        """Whether the trial has not ended."""
-        return self.state in ("running", "waiting")
-
-    @property
-    def finished(self) -> bool:
-        """Whether the trial trained to its end, so that it can be a finalist."""
-        return self.state in ("complete", "copied")
 
 
 class Trials:
@@ -107,15 +54,20 @@ class Trials:
     @patient
     def _open(self) -> optuna.Study:
         spec = self._job.spec
-        pruner = make_pruner(spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep)
-        return optuna.create_study(
+        pruner = make_pruner(
+            spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep, cost=spec.minimize
+        )
+        study = optuna.create_study(
             study_name=self._job.id,
             storage=self._storage,
             sampler=make_sampler(spec.strategy, seed=spec.seed),
             pruner=pruner,
-            direction="maximize",
+            directions=["maximize"] if spec.minimize is None else ["maximize", "minimize"],
             load_if_exists=True,
         )
+        if spec.minimize is not None and study.metric_names is None:
+            study.set_metric_names(["accuracy", spec.minimize])
+        return study
 
     def enqueue(self, parameters: dict[str, Any], *, again: bool = False) -> None:
         """Queue a trial with given parameters, whose other parameters are sampled.
@@ -157,8 +109,13 @@ class Trials:
         """Write what a trial trains, and what it costs unless that is written already."""
         trial.set_user_attr(CANDIDATE, candidate.to_json())
         if complexity is not None:
-            costs = {"parameters": complexity.parameters, "macs": complexity.macs}
+            costs = {name: cost for name, cost in asdict(complexity).items() if cost is not None}
             trial.set_user_attr(COSTS, costs)
+
+    @patient
+    def latency(self, trial: Trial) -> float | None:
+        """Return the seconds that a former holder of the trial has measured, if one has."""
+        return cost_of(self._storage.get_trial(trial._trial_id), "latency")
 
     @patient
     def describe_pace(self, trial: Trial, *, train: float, predict: float) -> None:
@@ -176,14 +133,27 @@ class Trials:
         verdict = stored.user_attrs.get(VERDICT, {})
         if verdict.get("epoch") == epoch:
             return bool(verdict["stop"])
-        if epoch in stored.intermediate_values:
-            trial = Trial(self.study, trial._trial_id)  # with all that is stored
-        else:
-            trial.report(score, epoch)
-        stop = bool(trial.should_prune())  # some of Optuna's pruners return numpy's
+        curve = curve_of(stored)
+        if epoch not in curve:
+            self._add_to_curve(trial, curve, epoch=epoch, score=score)
+            stored = self._storage.get_trial(trial._trial_id)
+        stop = bool(self.study.pruner.prune(self.study, stored))  # some of Optuna's return numpy's
         if self._job.spec.judges(epoch):
             trial.set_user_attr(VERDICT, {"epoch": epoch, "stop": stop})
         return stop
+
+    def _add_to_curve(
+        self, trial: Trial, curve: dict[int, float], *, epoch: int, score: float
+    ) -> None:
+        if self._job.spec.minimize is None:
+            trial.report(score, epoch)
+        else:
+            trial.set_user_attr(CURVE, {str(e): v for e, v in {**curve, epoch: score}.items()})
+
+    @patient
+    def reported(self, trial: Trial) -> bool:
+        """Whether an epoch of a trial has been reported."""
+        return bool(curve_of(self._storage.get_trial(trial._trial_id)))
 
     def tell(
         self,
@@ -204,7 +174,15 @@ class Trials:
             raise ValueError(f"trial {trial.number} must be running to end, but has ended already")
         values = {ENDED: ending, SECONDS: round(seconds, 3), FILES: files, NOTE: note}
         self._write(trial, {k: v for k, v in values.items() if v not in (None, "")})
-        self._end(trial, *_optuna_end(ending, score))
+        complete = ending in ("complete", "copied")
+        self._end(trial, _optuna_end(ending), self._values(trial, score) if complete else None)
+
+    def _values(self, trial: Trial, score: float | None) -> list[float | None]:
+        """Return what a complete trial is told to Optuna with: its score, and its cost if asked."""
+        if self._job.spec.minimize is None:
+            return [score]
+        stored = self.patience.call(lambda: self._storage.get_trial(trial._trial_id))
+        return [score, cost_of(stored, self._job.spec.minimize)]
 
     @patient
     def _write(self, trial: Trial, values: dict[str, Any]) -> None:
@@ -212,9 +190,9 @@ class Trials:
             trial.set_user_attr(key, value)
 
     @patient
-    def _end(self, trial: Trial, state: TrialState, score: float | None) -> None:
+    def _end(self, trial: Trial, state: TrialState, values: list[float | None] | None) -> None:
         if not self.ended(trial):  # it has if the answer to the first call was lost
-            self.study.tell(trial, score, state=state)
+            self.study.tell(trial, values, state=state)  # type: ignore[arg-type]
 
     @patient
     def records(self) -> list[TrialRecord]:
@@ -243,21 +221,8 @@ class Trials:
         return self._complete.get(canonical(candidate))
 
 
-def ranked(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Return trials that have a score, the best first; finished ones before stopped ones.
-
-    Equal scores go to the earlier trial, as in Optuna's own `best_trial`.
-    """
-    return sorted((record for record in records if record.score is not None), key=_rank)
-
-
-def _optuna_end(ending: Ending, score: float | None) -> tuple[TrialState, float | None]:
-    """Return how Optuna calls an end, and the value that it is told."""
+def _optuna_end(ending: Ending) -> TrialState:
+    """Return how Optuna calls an end."""
     if ending in ("complete", "copied"):
-        return TrialState.COMPLETE, score
-    return (TrialState.FAIL if ending == "failed" else TrialState.PRUNED), None
-
-
-def _rank(record: TrialRecord) -> tuple[bool, float, int]:
-    assert record.score is not None
-    return (not record.finished, -record.score, record.number)
+        return TrialState.COMPLETE
+    return TrialState.FAIL if ending == "failed" else TrialState.PRUNED

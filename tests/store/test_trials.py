@@ -28,8 +28,10 @@ def finished(
 ) -> int:
     """Run a trial that reports these scores; return its number."""
     trial = trials.ask()
-    complexity = None if parameters is None else Complexity(parameters=parameters, macs=9)
-    trials.describe(trial, candidate, complexity)
+    costs = None
+    if parameters is not None:
+        costs = Complexity(parameters=parameters, macs=9, activations=9)
+    trials.describe(trial, candidate, costs)
     for epoch, score in enumerate(scores, start=1):
         trials.report(trial, epoch=epoch, score=score)
     trials.tell(trial, ending, score=scores[-1] if scores else None)
@@ -41,7 +43,7 @@ def test_a_trial_is_recorded_from_ask_to_tell(store: StudyStore, job: Job) -> No
     trial = trials.ask()
     (record,) = trials.records()
     assert (record.number, record.state, record.score) == (0, "running", None)
-    trials.describe(trial, CANDIDATE, Complexity(parameters=12, macs=34))
+    trials.describe(trial, CANDIDATE, Complexity(parameters=12, macs=34, activations=56))
     trials.describe_pace(trial, train=0.25, predict=0.125)
     assert not trials.report(trial, epoch=1, score=0.5)
     assert not trials.report(trial, epoch=2, score=0.75)

@@ -1,0 +1,30 @@
+"""What Athanor writes into a trial's attributes, by key, and how samplers and pruners read it."""
+
+from typing import Literal
+
+from optuna.trial import FrozenTrial
+
+Cost = Literal["parameters", "macs", "latency"]
+
+CANDIDATE = "athanor:candidate"
+COSTS = "athanor:costs"  # of the network, by name
+CURVE = "athanor:curve"  # score by epoch, where Optuna keeps none: with two objectives
+ENDED = "athanor:ended"
+FILES = "athanor:files"
+NOTE = "athanor:note"
+PACE = "athanor:pace"
+SECONDS = "athanor:seconds"
+VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
+
+
+def curve_of(trial: FrozenTrial) -> dict[int, float]:
+    """Return a trial's validation accuracy by epoch, ascending."""
+    kept = trial.user_attrs.get(CURVE)
+    curve = trial.intermediate_values if kept is None else kept
+    return {int(epoch): float(curve[epoch]) for epoch in sorted(curve, key=int)}
+
+
+def cost_of(trial: FrozenTrial, name: Cost) -> float | None:
+    """Return what a trial's network costs, if that is known yet."""
+    cost: float | None = trial.user_attrs.get(COSTS, {}).get(name)
+    return cost

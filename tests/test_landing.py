@@ -1,0 +1,198 @@
+"""The steps of a landing, taken in this very process: what one fold meets does not end the job."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.folds import JUDGING_FOLD, Folds
+from search.store import FoldTask
+from tests.small_job import bench_of, prepared, take_steps, worked
+from workers.finalist import run_fold
+from workers.heartbeat import Stopped
+from workers.steps import next_step
+from workers.training import EpochReport, Training
+
+
+def failing(fold: int, failure: Exception) -> Any:
+    """Return a `run_fold` that fails on one fold."""
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold == fold:
+            raise failure
+        run_fold(bench, task, *more, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [MemoryError("out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1")],
+)
+def test_a_fold_without_memory_is_left_out(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.run_fold", failing(1, failure))
+    job, folds = worked(tmp_path)
+    assert job.state == "done", job.error
+    assert [task.fold for task in folds] == [1, 2, 3]
+    assert [task.done for task in folds] == [False, True, True]
+    assert job.result is not None and job.result["folds"] == 2
+
+
+def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.run_fold", failing(1, RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        worked(tmp_path)
+
+
+def test_a_landing_without_any_time_left_still_trains_one_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an interruption that ended late: an overrun of a second, not the loss of it all."""
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching", "landing")
+    states = [task.state for task in store.folds.all(job.id)]
+    assert states == ["done", "given up", "given up"]
+    store.close()
+
+
+def test_a_fold_that_was_trained_in_part_is_given_up_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
+    begun = tmp_path / "artifacts" / job.id / "finalists" / "0-3" / "1"
+    begun.mkdir(parents=True)
+    (begun / "epoch-00001.json").write_text("torn")
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching", "landing")
+    states = [task.state for task in store.folds.all(job.id)]
+    assert states == ["given up", "given up", "done"]
+    store.close()
+
+
+def test_a_fold_that_somebody_trains_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
+    store.jobs.move(job.id, before="searching", after="landing")
+    store.trials(job).ask().report(0.5, 1)
+    store.folds.plan(job.id, trials=[0], folds=[1, 2])
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    held = store.leases.held
+
+    def claimed_meanwhile(prefix: str) -> set[str]:
+        before = held(prefix)
+        store.leases.claim(f"{job.id}/fold/0/2", owner="other")
+        return before
+
+    monkeypatch.setattr(store.leases, "held", claimed_meanwhile)
+    with bench_of(store, store.jobs.get(job.id), worker) as bench:
+        next_step(bench, "landing")
+    assert [task.state for task in store.folds.all(job.id)] == ["planned", "planned"]
+    store.close()
+
+
+@pytest.fixture
+def race(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let two trials of short trainings race; return what the job needs."""
+    monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
+    monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 3)
+    return {"budget": "60s", "trials": 3}
+
+
+def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted: dict[int, list[float]] = {}
+
+    def run(bench: Any, task: FoldTask, *more: Any, seconds: float, **options: Any) -> None:
+        granted.setdefault(task.fold, []).append(seconds)
+        run_fold(bench, task, *more, seconds=seconds, **options)
+
+    monkeypatch.setattr("workers.steps.run_fold", run)
+    job, folds = worked(tmp_path, **race)
+    assert job.state == "done", job.error
+    heats = [task for task in folds if task.fold == JUDGING_FOLD]
+    assert len(heats) == 2 and all(task.done for task in heats)
+    one, other = granted[JUDGING_FOLD]
+    assert one == pytest.approx(other, rel=0.05) and 0.0 < one < 0.06 * 60.0
+    winner = max(heats, key=lambda task: task.accuracy or 0.0).trial
+    for task in folds:
+        assert task.done == (task.fold == JUDGING_FOLD or task.trial == winner)
+        if not task.done:
+            assert task.report == {"reason": "beaten in the race"}
+    assert job.result is not None and job.result["networks"] == 3
+    judged = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds[1:]
+    assert job.result["out_of_fold_rows"] == sum(len(fold.validation_rows) for fold in judged)
+    assert {member["trial"] for member in job.result["members"]} == {winner}
+
+
+def test_a_prior_that_stands_need_not_race(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.finalists.CHALLENGERS", 2)
+    monkeypatch.setattr("search.finalists.standard_error", lambda *_, **__: 1.0)
+    store, job, worker = prepared(tmp_path, **race)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    folds = store.folds.all(job.id)
+    assert {(task.trial, task.fold) for task in folds} == {(0, 1), (0, 2), (0, 3)}
+    store.close()
+
+
+@pytest.mark.parametrize("fails", ["the first heat", "both heats"])
+def test_a_race_that_cannot_be_run_does_not_end_the_job(
+    race: dict[str, Any], fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heats: list[int] = []
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold == JUDGING_FOLD:
+            heats.append(task.trial)
+            if fails == "both heats" or len(heats) == 1:
+                raise MemoryError("out of memory")
+        run_fold(bench, task, *more, **options)
+
+    monkeypatch.setattr("workers.steps.run_fold", run)
+    job, folds = worked(tmp_path, **race)
+    assert job.state == "done", job.error
+    assert len(heats) == 2
+    winner = heats[1 if fails == "the first heat" else 0]
+    assert {task.trial for task in folds if task.done} == {winner}
+    assert job.result is not None and job.result["networks"] == 3
+
+
+def test_a_heat_that_goes_on_has_only_the_rest_of_its_time(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = 1.0  # seconds that each epoch is said to have taken
+    starts: list[tuple[int, float]] = []
+
+    class Interrupted(Training):
+        def run(self, *, on_epoch: Any, interrupt: Any, seconds_left: Any = None) -> None:
+            starts.append((self.epoch, seconds_left()))
+
+            def stop(training: Training, report: EpochReport) -> None:
+                training.curve[-1] = replace(report, train_seconds=spent)
+                on_epoch(training, report)
+                if len(starts) == 1 and training.epoch == 2:
+                    raise Stopped("interrupted")
+
+            super().run(on_epoch=stop, interrupt=interrupt, seconds_left=seconds_left)
+
+    monkeypatch.setattr("workers.finalist.Training", Interrupted)
+    monkeypatch.setattr("search.plan.RACE_SHARE", 0.5)
+    job, _ = worked(tmp_path, **race)
+    assert job.state == "done", job.error
+    (begun, whole), (resumed, rest) = starts[:2]
+    assert (begun, resumed) == (0, 2)
+    assert rest <= whole - 2 * spent + 0.01
