@@ -9,14 +9,13 @@ import typer
 
 from athanor.console import make_console
 from athanor.deleting import delete_job
+from athanor.leaderboard import Leaderboard
 from athanor.options import ArtifactsOption, JobArgument, JsonOption, StoreOption
 from athanor.places import Places
 from athanor.progress import Progress
 from athanor.tables import (
     job_json,
     jobs_table,
-    leaderboard_json,
-    print_leaderboard,
     print_statement,
     status_json,
     unfit_lines,
@@ -80,13 +79,11 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
 def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Rank a job's trials, the best first."""
     opened = Places.of(store, None).open()
-    progress = Progress.read(opened, job)
-    planned = progress.job.plan is not None
-    board = opened.trials(progress.job).leaderboard() if planned else []
+    board = Leaderboard.read(opened, Progress.read(opened, job))
     if as_json:
-        print(json.dumps(leaderboard_json(progress.job, board, progress.folds)))
+        print(json.dumps(board.json()))
     else:
-        print_leaderboard(make_console(), progress.job, board, progress.folds)
+        board.print(make_console())
 
 
 def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:

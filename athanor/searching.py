@@ -15,9 +15,10 @@ from rich.console import Console
 
 from athanor.console import make_console
 from athanor.interruption import Interruption
+from athanor.leaderboard import Leaderboard
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
-from athanor.tables import job_json, leaderboard_json, print_leaderboard, print_statement
+from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
 from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
@@ -191,16 +192,14 @@ def export(places: Places, job: Job, out: Path, *, overwrite: bool) -> None:
 
 def _state(store: StudyStore, progress: Progress, options: SearchOptions, console: Console) -> None:
     """Print the leaderboard and the final statement."""
-    board = store.trials(progress.job).leaderboard()
+    board = Leaderboard.read(store, progress)
     if options.as_json:
-        ranking = leaderboard_json(progress.job, board, progress.folds)
-        told = {"leaderboard": ranking["trials"]}
-        if "front" in ranking:
-            told["front"] = ranking["front"]
+        told = {key: value for key, value in board.json().items() if key not in ("job", "state")}
+        told["leaderboard"] = told.pop("trials")
         out = None if options.out is None else str(options.out)
         print(json.dumps({**job_json(progress.job), **told, "out": out}))
         return
-    print_leaderboard(console, progress.job, board, progress.folds)
+    board.print(console)
     print_statement(console, progress)
     if options.out is not None:
         _say(console, f"model folder: {options.out}")

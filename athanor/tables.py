@@ -1,4 +1,4 @@
-"""Leaderboards, lists of jobs and final statements, for people and as JSON."""
+"""Lists of jobs and workers, and final statements, for people and as JSON."""
 
 import itertools
 from typing import Any
@@ -9,106 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from athanor.progress import PHASES, Progress, clock_text
-from search.attributes import Cost
-from search.folds import JUDGING_FOLD
-from search.job import Job, JobSpec
-from search.store import FoldTask, TrialRecord, WorkerRecord
-from search.store.records import pareto_front
-
-SHOWN = 15  # rows of a leaderboard on a terminal
-COST_NAMES: dict[Cost, str] = {"parameters": "parameters", "macs": "MACs", "latency": "latency"}
-
-
-def trial_json(record: TrialRecord, folds: list[FoldTask]) -> dict[str, Any]:
-    """Return everything that is known of a trial."""
-    mine = [task for task in folds if task.trial == record.number]
-    return {
-        "trial": record.number,
-        "state": record.state,
-        "score": record.score,
-        "curve": {str(epoch): value for epoch, value in record.curve.items()},
-        "parameters": record.parameters,
-        "macs": record.macs,
-        "latency": record.latency,
-        "seconds": record.seconds,
-        "note": record.note,
-        "folds": {str(task.fold): task.accuracy for task in mine if task.done},
-        "candidate": None if record.candidate is None else record.candidate.to_json(),
-    }
-
-
-def leaderboard_json(job: Job, board: list[TrialRecord], folds: list[FoldTask]) -> dict[str, Any]:
-    """Return the leaderboard of a job, the best trial first, and the front if it has one."""
-    cost = job.spec.minimize
-    front = {} if cost is None else {"front": [each.number for each in pareto_front(board, cost)]}
-    return {
-        "job": job.id,
-        "state": job.state,
-        "best_trial": board[0].number if board else None,
-        **front,
-        "trials": [trial_json(record, folds) for record in board],
-    }
-
-
-def leaderboard_table(board: list[TrialRecord], folds: list[FoldTask]) -> Table:
-    """Draw the best trials; the score is that on a sample of the judging fold."""
-    table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
-    for name in ("", "trial", "state", "score", "folds", "params", "MMACs"):
-        table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-    table.add_column("network", no_wrap=True, overflow="ellipsis")
-    for place, record in enumerate(board[:SHOWN], start=1):
-        mine = [task for task in folds if task.trial == record.number]
-        scores = [t.accuracy for t in mine if t.fold != JUDGING_FOLD and t.accuracy is not None]
-        table.add_row(
-            str(place),
-            str(record.number),
-            record.state,
-            "" if record.score is None else f"{record.score:.4f}",
-            f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else "",
-            f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
-            f"{record.macs / 1e6:.2f}" if record.macs is not None else "",
-            str(record.candidate.architecture) if record.candidate else "",
-        )
-    return table
-
-
-def print_leaderboard(
-    console: Console, job: Job, board: list[TrialRecord], folds: list[FoldTask]
-) -> None:
-    """Print the best trials and, where a cost is to be small as well, the front of both."""
-    console.print(leaderboard_table(board, folds))
-    if job.spec.minimize is not None and board:
-        console.print(_front_table(job.spec, job.spec.minimize, board, folds))
-
-
-def _front_table(
-    spec: JobSpec, cost: Cost, board: list[TrialRecord], folds: list[FoldTask]
-) -> Table:
-    """Draw the trials that no other one beats in accuracy and cost, the cheapest first."""
-    errors = f"{spec.tolerance:g} standard error{'' if spec.tolerance == 1.0 else 's'}"
-    table = Table(
-        title=f"front of accuracy and {COST_NAMES[cost]}; within {errors} of the best score "
-        "the cheapest is chosen",
-        title_justify="left",
-        box=SIMPLE,
-        pad_edge=False,
-    )
-    for name in ("", "trial", "score", COST_NAMES[cost], "of the last"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("network", no_wrap=True, overflow="ellipsis")
-    front, chosen = pareto_front(board, cost), {task.trial for task in folds}
-    for record in front:
-        price, most = record.cost(cost), front[-1].cost(cost)
-        assert price is not None and most is not None and record.score is not None
-        table.add_row(
-            "chosen" if record.number in chosen else "",
-            str(record.number),
-            f"{record.score:.4f}",
-            f"{1e3 * price:.2f} ms" if cost == "latency" else f"{price:,.0f}",
-            f"{price / most:.0%}" if most else "",
-            str(record.candidate.architecture) if record.candidate else "",
-        )
-    return table
+from search.job import Job
+from search.store import WorkerRecord
 
 
 def job_json(job: Job) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial
 Cost = Literal["parameters", "macs", "latency"]
 
 CANDIDATE = "athanor:candidate"
+BASELINE = "athanor:baseline:"  # of the study, followed by the name
 COSTS = "athanor:costs"  # of the network, by name
 CURVE = "athanor:curve"  # score by epoch, where Optuna keeps none: with two objectives
 ENDED = "athanor:ended"

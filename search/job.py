@@ -12,6 +12,7 @@ import pydantic
 import yaml
 
 from search.attributes import Cost
+from search.baselines import LEAST_BUDGET
 from search.plan import (
     RUNG_SHARE,
     SEARCH_EPOCHS,
@@ -109,6 +110,8 @@ class JobSpec(Value):
         minimize: a cost that is to be small, besides an accuracy that is to be high: "parameters",
             "macs" or "latency". The finalist is then the cheapest trial within `tolerance`.
         tolerance: standard errors of its score by which a cheaper trial may lie below the best.
+        baselines: whether simple models are measured, too, for comparison; None: unless the budget
+            is below a minute.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
         max_activations: bytes that the prediction of an image keeps at once, in float32.
         max_latency: seconds that a prediction of `latency_batch` images may take on a worker.
@@ -133,6 +136,7 @@ class JobSpec(Value):
     keep: Count = 3
     search_recipe: bool | None = None
     warm_start: StatedWarmStart | None = None
+    baselines: bool | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None
     minimize: Cost | None = None
@@ -226,6 +230,13 @@ class JobSpec(Value):
                     f"but got {chosen!r}"
                 )
         return self
+
+    @property
+    def wants_baselines(self) -> bool:
+        """Whether simple models are measured, too."""
+        if self.baselines is not None:
+            return self.baselines
+        return self.budget is None or self.budget >= LEAST_BUDGET
 
     @property
     def measures_latency(self) -> bool:

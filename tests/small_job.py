@@ -23,6 +23,7 @@ SPEC: dict[str, Any] = {
     "folds": 3,
     "search_rows": 200,
     "search_epochs": 1,
+    "baselines": False,
     "space": {"stages": [2, 2], "depth": [1, 1], "width": [8]},
 }
 

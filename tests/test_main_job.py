@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from athanor.progress import Progress
+from search.baselines import BASELINES
 from search.store import StudyStore
 from tests.command import LIMIT_SECONDS, athanor, on_one_core, result_of, worker_processes
 
@@ -113,6 +114,8 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     board = result_of(athanor("leaderboard", found["job"], "--json", cwd=folder))
     best = board["trials"][0]
     assert best["trial"] == board["best_trial"]
+    assert [baseline["name"] for baseline in board["baselines"]] == list(BASELINES)
+    assert all(0.5 < baseline["score"] < 1.0 for baseline in board["baselines"])
     assert best["score"] == max(t["score"] for t in board["trials"] if t["state"] == "complete")
     assert best["curve"][str(max(map(int, best["curve"])))] == best["score"]
     table = athanor("leaderboard", found["job"], cwd=folder)

@@ -7,6 +7,7 @@ take it over when its holder dies.
 import random
 from collections.abc import Callable
 
+from search.baselines import BASELINES, Baseline, BaselineName
 from search.finalists import Race, prior_stands
 from search.first_trials import common_parameters, leader
 from search.folds import JUDGING_FOLD
@@ -14,6 +15,7 @@ from search.job import JobState
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble
+from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
 from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, contenders, seconds_for
@@ -56,10 +58,34 @@ def next_step(bench: Workbench, state: JobState) -> None:
 def _search(bench: Workbench) -> None:
     running = bench.trials.running()
     number = _unheld(bench, running)
-    if number is None:
+    if number is None and not _measure_baseline(bench):
         number = _next_trial(bench, others=len(running))
     if number is not None:
         _run(bench, number)
+
+
+def _measure_baseline(bench: Workbench) -> bool:
+    """Measure one of the baselines that are missing; False if there is none for this worker."""
+    wanted = bench.job.spec.wants_baselines
+    if not wanted or bench.heartbeat.seconds_until(bench.plan.search_seconds) <= 0.0:
+        return False
+    for name in _missing_baselines(bench):
+        with bench.lease(f"baseline/{name}") as lease:
+            if lease is None or name not in _missing_baselines(bench):
+                continue
+            if lease.attempts > MAX_ATTEMPTS:
+                note = _quarantine_note(bench, lease)
+                found = Baseline(name=name, score=None, rows=0, seconds=0.0, note=note)
+            else:
+                found = measure_baseline(name, bench.search_rows, seed=bench.seed("baseline", name))
+            bench.trials.record_baseline(found)
+            return True
+    return False
+
+
+def _missing_baselines(bench: Workbench) -> list[BaselineName]:
+    known = {baseline.name for baseline in bench.trials.baselines()}
+    return [name for name in BASELINES if name not in known]
 
 
 def _unheld(bench: Workbench, running: list[int]) -> int | None:

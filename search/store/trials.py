@@ -8,6 +8,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from search.attributes import (
+    BASELINE,
     CANDIDATE,
     COSTS,
     CURVE,
@@ -20,6 +21,7 @@ from search.attributes import (
     cost_of,
     curve_of,
 )
+from search.baselines import BASELINES, Baseline
 from search.job import Job
 from search.pruning import make_pruner
 from search.sampling import make_sampler
@@ -49,6 +51,7 @@ class Trials:
         self._finished: dict[int, TrialRecord] = {}  # they change no more: read once
         self._indexed: set[int] = set()  # of these, the ones that have been looked at for
         self._complete: dict[Candidate, TrialRecord] = {}  # by what they train
+        self._baselines: list[Baseline] = []
         self.study = self._open()
 
     @patient
@@ -111,6 +114,20 @@ class Trials:
         if complexity is not None:
             costs = {name: cost for name, cost in asdict(complexity).items() if cost is not None}
             trial.set_user_attr(COSTS, costs)
+
+    @patient
+    def record_baseline(self, baseline: Baseline) -> None:
+        """Write what a simple model reached."""
+        self.study.set_user_attr(f"{BASELINE}{baseline.name}", asdict(baseline))
+
+    @patient
+    def baselines(self) -> list[Baseline]:
+        """Return what simple models reached, as far as they have been measured, in their order."""
+        if len(self._baselines) < len(BASELINES):
+            kept = self.study.user_attrs
+            known = [kept[f"{BASELINE}{n}"] for n in BASELINES if f"{BASELINE}{n}" in kept]
+            self._baselines = [Baseline(**each) for each in known]
+        return self._baselines
 
     @patient
     def latency(self, trial: Trial) -> float | None:

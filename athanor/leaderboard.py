@@ -1,0 +1,145 @@
+"""`Leaderboard`: a job's trials, the best first, with what simple models reach, and the front."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from athanor.progress import Progress
+from search.attributes import Cost
+from search.baselines import Baseline
+from search.folds import JUDGING_FOLD
+from search.job import Job
+from search.store import FoldTask, StudyStore, TrialRecord
+from search.store.records import pareto_front
+
+SHOWN = 15  # trials on a terminal
+COST_NAMES: dict[Cost, str] = {"parameters": "parameters", "macs": "MACs", "latency": "latency"}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """What a search has found so far, read from the store at one moment.
+
+    Attributes:
+        trials: those with a score, the best first.
+        folds: on which finalists are, or will be, trained.
+        baselines: simple models, judged on the same rows as the trials.
+    """
+
+    job: Job
+    trials: list[TrialRecord]
+    folds: list[FoldTask]
+    baselines: list[Baseline]
+
+    @classmethod
+    def read(cls, store: StudyStore, progress: Progress) -> "Leaderboard":
+        """Read a job's leaderboard; that of a job without a plan is empty."""
+        if progress.job.plan is None:
+            return cls(job=progress.job, trials=[], folds=[], baselines=[])
+        trials = store.trials(progress.job)
+        return cls(
+            job=progress.job,
+            trials=trials.leaderboard(),
+            folds=progress.folds,
+            baselines=trials.baselines(),
+        )
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The trials that no other one beats in accuracy and cost, where a cost counts at all."""
+        cost = self.job.spec.minimize
+        return [] if cost is None else pareto_front(self.trials, cost)
+
+    def json(self) -> dict[str, Any]:
+        """Return everything."""
+        front = [record.number for record in self.front]
+        return {
+            "job": self.job.id,
+            "state": self.job.state,
+            "best_trial": self.trials[0].number if self.trials else None,
+            **({} if self.job.spec.minimize is None else {"front": front}),
+            "trials": [self._trial_json(record) for record in self.trials],
+            "baselines": [asdict(baseline) for baseline in self.baselines],
+        }
+
+    def print(self, console: Console) -> None:
+        """Print the best trials, the baselines and the front."""
+        console.print(self._table())
+        if self.front:
+            console.print(self._front_table())
+
+    def _trial_json(self, record: TrialRecord) -> dict[str, Any]:
+        mine = [task for task in self.folds if task.trial == record.number]
+        return {
+            "trial": record.number,
+            "state": record.state,
+            "score": record.score,
+            "curve": {str(epoch): value for epoch, value in record.curve.items()},
+            "parameters": record.parameters,
+            "macs": record.macs,
+            "latency": record.latency,
+            "seconds": record.seconds,
+            "note": record.note,
+            "folds": {str(task.fold): task.accuracy for task in mine if task.done},
+            "candidate": None if record.candidate is None else record.candidate.to_json(),
+        }
+
+    def _table(self) -> Table:
+        """Draw the best trials; the score is that on a sample of the judging fold."""
+        table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
+        for name in ("", "trial", "state", "score", "folds", "params", "MMACs"):
+            table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+        table.add_column("network", no_wrap=True, overflow="ellipsis")
+        for place, record in enumerate(self.trials[:SHOWN], start=1):
+            table.add_row(
+                str(place),
+                str(record.number),
+                record.state,
+                "" if record.score is None else f"{record.score:.4f}",
+                self._folds_text(record),
+                f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
+                f"{record.macs / 1e6:.2f}" if record.macs is not None else "",
+                str(record.candidate.architecture) if record.candidate else "",
+            )
+        for baseline in self.baselines:
+            score = "" if baseline.score is None else f"{baseline.score:.4f}"
+            about = baseline.note or f"{baseline.name}, {baseline.rows:,} rows"
+            table.add_row("", "", "baseline", score, "", "", "", about)
+        return table
+
+    def _folds_text(self, record: TrialRecord) -> str:
+        mine = [task for task in self.folds if task.trial == record.number]
+        scores = [t.accuracy for t in mine if t.fold != JUDGING_FOLD and t.accuracy is not None]
+        return f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else ""
+
+    def _front_table(self) -> Table:
+        """Draw the front, the cheapest trial first."""
+        spec, cost = self.job.spec, self.job.spec.minimize
+        assert cost is not None
+        errors = f"{spec.tolerance:g} standard error{'' if spec.tolerance == 1.0 else 's'}"
+        table = Table(
+            title=f"front of accuracy and {COST_NAMES[cost]}; within {errors} of the best score "
+            "the cheapest is chosen",
+            title_justify="left",
+            box=SIMPLE,
+            pad_edge=False,
+        )
+        for name in ("", "trial", "score", COST_NAMES[cost], "of the last"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("network", no_wrap=True, overflow="ellipsis")
+        front, chosen = self.front, {task.trial for task in self.folds}
+        for record in front:
+            price, most = record.cost(cost), front[-1].cost(cost)
+            assert price is not None and most is not None and record.score is not None
+            table.add_row(
+                "chosen" if record.number in chosen else "",
+                str(record.number),
+                f"{record.score:.4f}",
+                f"{1e3 * price:.2f} ms" if cost == "latency" else f"{price:,.0f}",
+                f"{price / most:.0%}" if most else "",
+                str(record.candidate.architecture) if record.candidate else "",
+            )
+        return table

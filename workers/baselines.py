@@ -1,0 +1,77 @@
+"""Baselines of scikit-learn: a linear model, a perceptron with a hidden layer, an SVM.
+
+They see pixels, standardised as one; images of more than 32 pixels a side are averaged down to
+that. Rows are those of the trials, or a sample of them.
+"""
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from search.baselines import MOST_ROWS, Baseline, BaselineName
+from search.folds import stratified_subset
+from workers.training import Rows
+
+MAX_SIDE = 32
+ITERATIONS = 60  # of the linear model's solver
+EPOCHS = 20  # of the perceptron
+HIDDEN = 128
+JUDGED_AT_ONCE = 500  # rows
+
+
+def measure_baseline(name: BaselineName, rows: Rows, *, seed: int) -> Baseline:
+    """Train a simple model and judge it on the validation rows.
+
+    A model that cannot be trained on these rows is a baseline without a score.
+    """
+    begin = time.perf_counter()
+    chosen = stratified_subset(
+        rows.train_labels,
+        np.arange(len(rows.train_labels)),
+        size=min(MOST_ROWS, len(rows.train_labels)),
+        seed=seed,
+    )
+    train = _pixels(rows.train_images[chosen])
+    mean, spread = float(train.mean()), float(train.std()) or 1.0
+    score, note = None, ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of solvers that were stopped on purpose
+            model = _model(name, seed=seed).fit((train - mean) / spread, rows.train_labels[chosen])
+            right = 0
+            for start in range(0, len(rows.validation_labels), JUDGED_AT_ONCE):
+                part = slice(start, start + JUDGED_AT_ONCE)
+                judged = (_pixels(rows.validation_images[part]) - mean) / spread
+                right += int((model.predict(judged) == rows.validation_labels[part]).sum())
+        score = right / len(rows.validation_labels)
+    except ValueError as failure:  # of scikit-learn: one class alone, no number
+        note = str(failure).splitlines()[0]
+    seconds = round(time.perf_counter() - begin, 3)
+    return Baseline(name=name, score=score, rows=len(chosen), seconds=seconds, note=note)
+
+
+def _model(name: BaselineName, *, seed: int) -> Any:
+    """Return an untrained model; scikit-learn takes a second to be imported."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
+
+    if name == "linear":
+        return LogisticRegression(C=0.03, max_iter=ITERATIONS)
+    if name == "MLP":
+        return MLPClassifier((HIDDEN,), batch_size=64, max_iter=EPOCHS, random_state=seed)
+    return SVC(C=10.0)  # a Gaussian kernel as wide as the pixels' variance suggests
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (n, pixels) float32 from 0 to 1 of images (n, height, width, channels)."""
+    sides = [min(side, MAX_SIDE) for side in images.shape[1:3]]
+    found = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
+    if sides != list(images.shape[1:3]):
+        found = torch.nn.functional.adaptive_avg_pool2d(found, sides)
+    flat: NDArray[np.float32] = found.flatten(1).numpy()
+    return flat
