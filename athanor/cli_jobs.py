@@ -92,7 +92,12 @@ def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption =
     found = opened.jobs.get(job)
     if found.plan is None:
         raise JobError(f"only a job that has trials has influences, but {_described(opened, job)}")
-    from athanor.influencing import influence_json, influence_table, signals_text
+    from athanor.influencing import (
+        influence_json,
+        influence_table,
+        interactions_lines,
+        signals_text,
+    )
     from search.influence import influences, signals
 
     trials = opened.trials(found)
@@ -102,6 +107,8 @@ def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption =
         return
     console = make_console()
     console.print(influence_table(named))
+    for line in interactions_lines(named.interactions):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(signals_text(correlations), highlight=False)
 
 

@@ -7,7 +7,8 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from search.influence import Effect, Influences
+from search.effects import Effect, Interaction
+from search.influence import Influences
 
 BAR = 12  # characters of the longest bar
 SIGNALS = {"parameters": "parameters", "macs": "MACs", "early score": "first validation"}
@@ -37,6 +38,18 @@ def influence_table(found: Influences) -> Table:
             escape(_extremes(each.effects)),
         )
     return table
+
+
+def interactions_lines(interactions: tuple[Interaction, ...]) -> list[str]:
+    """Say for pairs of parameters how much they do together, and which values go best."""
+    lines = []
+    for pair in interactions:
+        one, other, score = pair.best
+        lines.append(
+            f"{pair.names[0]} x {pair.names[1]}: {pair.share:.1%} of the variance together; "
+            f"best {_value(one)} with {_value(other)} → {score:.4f}"
+        )
+    return lines
 
 
 def signals_text(signals: dict[str, float | None]) -> str:

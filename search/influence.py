@@ -1,14 +1,10 @@
 """Which hyperparameters mattered in a study, how, and what told early how a trial would end."""
 
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import (
     FanovaImportanceEvaluator,
     PedAnovaImportanceEvaluator,
@@ -17,29 +13,13 @@ from optuna.importance import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
-from sklearn.ensemble import ExtraTreesRegressor
 
 from search.attributes import curve_of
-from search.changes import values
+from search.effects import Effect, Interaction, Model
 from search.store.records import TrialRecord
-from spaces.errors import InputError
 
-FEWEST_TRIALS = 8  # with a score; of fewer one would read tea leaves
-TREES = 128
-MOST_VALUES = 12  # of a whole-number parameter whose effect is shown
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """The score to be expected with a value, averaged over what the trials otherwise were.
-
-    Attributes:
-        trials: that had this value; of a number, that were nearer to it than to the next ones.
-    """
-
-    value: Any
-    score: float
-    trials: int
+LEADING = 6  # parameters of which two are looked at together
+MOST_PAIRS = 5  # of these that are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,82 +40,19 @@ class Influence:
     effects: tuple[Effect, ...]
 
 
-class Model:
-    """Extremely randomised trees (Geurts et al., 2006) over the trials that have a score.
-
-    Of 150 trials with known effects they gave these back within a tenth, a random forest half of
-    them.
-
-    Raises:
-        InputError: there are too few of them.
-    """
-
-    def __init__(self, study: Study, *, seed: int) -> None:
-        self.trials = _complete(study)
-        if len(self.trials) < FEWEST_TRIALS:
-            raise InputError(
-                f"influences need at least {FEWEST_TRIALS} trials with a score, "
-                f"but there are {len(self.trials)}"
-            )
-        self.space = _varied(self.trials)
-        self._forest = ExtraTreesRegressor(n_estimators=TREES, random_state=seed, n_jobs=1)
-        rows = [self._encoded(trial.params) for trial in self.trials]
-        self._forest.fit(np.array(rows), [trial.value for trial in self.trials])
-
-    def effects(self, name: str) -> tuple[Effect, ...]:
-        """Return what is to be expected of each value of a parameter."""
-        levels = self.levels(name)
-        counts = _counts(levels, [trial.params[name] for trial in self.trials])
-        return tuple(
-            Effect(value=level, score=self._expected({name: level}), trials=count)
-            for level, count in zip(levels, counts, strict=True)
-        )
-
-    def interaction(self, first: str, second: str) -> NDArray[np.float64]:
-        """Return what is to be expected of two parameters' values, (first's, second's)."""
-        return np.array(
-            [
-                [self._expected({first: one, second: other}) for other in self.levels(second)]
-                for one in self.levels(first)
-            ]
-        )
-
-    def levels(self, name: str) -> list[Any]:
-        """Return the values of a parameter whose effects are shown."""
-        levels = values(self.space[name])
-        if len(levels) <= MOST_VALUES or isinstance(self.space[name], CategoricalDistribution):
-            return levels
-        chosen = np.linspace(0, len(levels) - 1, MOST_VALUES).round().astype(int)
-        return [levels[index] for index in chosen]
-
-    def _expected(self, changes: dict[str, Any]) -> float:
-        rows = [self._encoded({**trial.params, **changes}) for trial in self.trials]
-        return float(self._forest.predict(np.array(rows)).mean())
-
-    def _encoded(self, parameters: dict[str, Any]) -> list[float]:
-        """Return numbers in their scale, and for each choice whether it was taken."""
-        row: list[float] = []
-        for name, distribution in self.space.items():
-            value = parameters[name]
-            if isinstance(distribution, CategoricalDistribution):
-                row += [float(value == choice) for choice in distribution.choices]
-            else:
-                log = isinstance(distribution, FloatDistribution) and distribution.log
-                row.append(math.log(value) if log else float(value))
-        return row
-
-
 @dataclass(frozen=True, slots=True)
 class Influences:
     """What mattered in a study.
 
     Attributes:
         parameters: that varied, the one that explains most first.
+        interactions: of two that explain much, the one that explains most first.
         target: the score that is explained: "final", or "first validation".
         trials: that have it.
     """
 
     parameters: tuple[Influence, ...]
+    interactions: tuple[Interaction, ...]
     target: str
     trials: int
 
@@ -157,8 +74,12 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         study = _scored(complete, [trial.values[0] for trial in complete])
     model = Model(study, seed=seed)
+    parameters = tuple(_explained(study, model, seed=seed))
+    leading = [each.name for each in parameters[:LEADING]]
+    pairs = [model.interaction(*names) for names in itertools.combinations(leading, 2)]
     return Influences(
-        parameters=tuple(_explained(study, model, seed=seed)),
+        parameters=parameters,
+        interactions=tuple(sorted(pairs, key=lambda pair: -pair.share)[:MOST_PAIRS]),
         target="first validation" if discarded else "final",
         trials=len(model.trials),
     )
@@ -209,25 +130,3 @@ def _scored(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> Study:
             )
         )
     return study
-
-
-def _complete(study: Study) -> list[FrozenTrial]:
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    most = max((len(trial.params) for trial in complete), default=0)
-    return [trial for trial in complete if len(trial.params) == most]
-
-
-def _varied(trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
-    found = trials[0].distributions
-    return {
-        name: found[name]
-        for name in sorted(found)
-        if len({str(trial.params[name]) for trial in trials}) > 1
-    }
-
-
-def _counts(levels: list[Any], chosen: list[Any]) -> list[int]:
-    if all(isinstance(level, (int, float)) for level in levels) and levels == sorted(levels):
-        nearest = [min(levels, key=lambda level: abs(level - value)) for value in chosen]
-        return [nearest.count(level) for level in levels]
-    return [chosen.count(level) for level in levels]

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from search.attributes import CURVE
-from search.influence import FEWEST_TRIALS, Model, influences, signals
+from search.effects import FEWEST_TRIALS, Model
+from search.influence import influences, signals
 from spaces.errors import InputError
 from tests.records import record
 
@@ -117,9 +123,25 @@ def test_where_trials_were_discarded_all_are_compared_at_their_first_validation(
 def test_two_parameters_are_shown_together() -> None:
     model = Model(study_of(150), seed=0)
     together = model.interaction("block", "depth")
-    assert together.shape == (3, 4)
+    assert together.values == (("plain", "residual", "nin"), (1, 2, 3, 4))
     alone = [effect.score for effect in model.effects("block")]
-    assert np.allclose(together.mean(1), alone, atol=0.02)
+    assert np.allclose(np.array(together.scores).mean(1), alone, atol=0.02)
+    assert together.best[0] == "residual" and together.best[2] == max(map(max, together.scores))
+    assert together.share < 0.02  # the effects add up
+
+
+def test_what_two_parameters_do_together_alone_is_found() -> None:
+    study, generator = optuna.create_study(direction="maximize"), random.Random(0)
+    spaces: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution((0, 1, 2)) for name in "abc"
+    }
+    for _ in range(120):
+        params = {name: generator.choice((0, 1, 2)) for name in "abc"}
+        value = 0.8 + 0.1 * (params["a"] == params["b"]) + 0.02 * params["c"]
+        study.add_trial(create_trial(params=params, distributions=spaces, value=value))
+    first, *others = influences(study).interactions
+    assert set(first.names) == {"a", "b"} and first.best[0] == first.best[1]
+    assert first.share > 0.5 > 0.1 > max(each.share for each in others)
 
 
 @pytest.mark.parametrize("complete", [0, FEWEST_TRIALS - 1])

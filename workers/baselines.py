@@ -72,6 +72,6 @@ def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     sides = [min(side, MAX_SIDE) for side in images.shape[1:3]]
     found = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
     if sides != list(images.shape[1:3]):
-        found = torch.nn.functional.adaptive_avg_pool2d(found, sides)
+        found = torch.nn.functional.adaptive_avg_pool2d(found, (sides[0], sides[1]))
     flat: NDArray[np.float32] = found.flatten(1).numpy()
     return flat
