@@ -57,6 +57,8 @@ class Recipe(Value):
         epochs: how often as many images are seen as there are rows; where rows are left out, that
             takes more and shorter passes over them.
         clip_norm: the gradient's largest global norm, or None for no limit.
+        weights: "torchvision/NAME" or a file, whose weights the network begins with.
+        frozen: parts, the stem and then the stages, that keep these weights.
     """
 
     optimizer: Optimizer = "sgd"
@@ -76,6 +78,8 @@ class Recipe(Value):
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
+    weights: str | None = None
+    frozen: Annotated[int, pydantic.Field(ge=0)] = 0
 
     def lengthened(
         self,

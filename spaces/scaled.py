@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
@@ -19,7 +20,8 @@ from spaces.architecture import (
 )
 from spaces.cnn import VIEWS
 from spaces.errors import SpaceError
-from spaces.recipe import Candidate
+from spaces.pretrained import LIKE_TORCHVISION, TORCHVISION, weights_file
+from spaces.recipe import Candidate, Recipe
 from spaces.recipe_space import RecipeSpace, clipped, preferred
 from spaces.space import Choices, Suggester, pick
 from spaces.values import Value
@@ -38,6 +40,9 @@ class ScaledSpace(Value):
         widths, depths: choices for the factors on all widths, hidden layers' included, and on all
             depths.
         norms, stems: choices in place of the network's own; None keeps these.
+        weights: "torchvision", or a file of a torchvision model's state, that networks begin with;
+            widths and depths are the network's own then.
+        frozen: choices for the parts, the stem and then the stages, that keep these weights.
     """
 
     kind: Literal["scaled"] = "scaled"
@@ -46,7 +51,46 @@ class ScaledSpace(Value):
     depths: Choices[Factor] = (0.5, 1.0)
     norms: Choices[Norm] | None = None
     stems: Choices[StemKind] | None = None
+    weights: str | None = None
+    frozen: Choices[Annotated[int, pydantic.Field(ge=0)]] = (0,)
     recipe: RecipeSpace = RecipeSpace()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_trained(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("weights") is not None:
+            return {"widths": [1.0], "depths": [1.0], **data}
+        return data
+
+    @pydantic.model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.weights is None:
+            if any(self.frozen):
+                raise ValueError(f"frozen parts need weights, but got frozen={self.frozen}")
+            return self
+        if self.base not in LIKE_TORCHVISION:
+            raise ValueError(
+                f"pretrained weights are for {', '.join(LIKE_TORCHVISION)}, but base={self.base!r}"
+            )
+        others = {"widths": self.widths != (1.0,), "depths": self.depths != (1.0,)}
+        others |= {"norms": self.norms is not None, "stems": self.stems is not None}
+        if any(others.values()):
+            named = ", ".join(name for name, other in others.items() if other)
+            raise ValueError(f"with weights the layers must be the network's own, but got {named}")
+        return self
+
+    @pydantic.field_validator("weights")
+    @classmethod
+    def _from_here(cls, weights: str | None) -> str | None:
+        """A path is that of where the job is stated, wherever its workers are."""
+        if weights in (None, TORCHVISION):
+            return weights
+        return str(Path(str(weights)).expanduser().absolute())
+
+    @property
+    def reference(self) -> str | None:
+        """What a recipe calls the weights."""
+        return f"{TORCHVISION}/{self.base}" if self.weights == TORCHVISION else self.weights
 
     @pydantic.field_validator("base")
     @classmethod
@@ -74,11 +118,13 @@ class ScaledSpace(Value):
         return self.model_copy(update={"widths": kept})
 
     def check(self) -> None:
-        """Do nothing: keys alone are a space anywhere."""
+        """Raise `SpaceError` if there are weights to begin with, but not here."""
+        if self.reference is not None:
+            weights_file(self.reference)
 
     def suggest(self, trial: Suggester, *, side: int, epochs: int) -> Candidate:
         """Sample a candidate for images whose shorter side is `side` pixels."""
-        recipe = self.recipe.suggest(trial, epochs=epochs)
+        recipe = self._begun(self.recipe.suggest(trial, epochs=epochs), trial)
         network = fitted(self.architecture, side=side)
         width = float(pick(trial, "width_factor", self.widths))
         depth = float(pick(trial, "depth_factor", self.depths))
@@ -102,11 +148,19 @@ class ScaledSpace(Value):
             "depth_factor": preferred(1.0, self.depths),
             "norm": norm,
             "stem": preferred(network.stem.kind, self.stems or (network.stem.kind,)),
+            "frozen": preferred(0, self.frozen),
         }
         recipe = self.recipe.prior()
         if norm == "none":
             recipe["sgd_learning_rate"] = clipped(GENTLE_RATE, self.recipe.sgd_learning_rate)
         return parameters | recipe
+
+    def _begun(self, recipe: Recipe, trial: Suggester) -> Recipe:
+        """Return the recipe that begins with the weights, if there are any."""
+        if self.reference is None:
+            return recipe
+        frozen = pick(trial, "frozen", self.frozen)
+        return recipe.model_copy(update={"weights": self.reference, "frozen": frozen})
 
     def _stem(self, trial: Suggester, stem: Stem, *, factor: float) -> Stem:
         kind = pick(trial, "stem", self.stems or (stem.kind,))

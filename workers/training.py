@@ -20,6 +20,7 @@ from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
 from workers.evaluation import predict_probabilities
 from workers.optimization import learning_rate_factor, make_optimizer
+from workers.pretrained import freeze, load_pretrained
 from workers.stepping import Stepper, StepSums
 from workers.training_state import (
     TrainingState,
@@ -118,6 +119,9 @@ class Training:
             stochastic_depth=recipe.stochastic_depth,
             seed=seed,
         )
+        if recipe.weights is not None:
+            load_pretrained(network, recipe.weights)
+        self._frozen = freeze(network, parts=recipe.frozen)
         self.batches = Batches(
             rows.train_images,
             rows.train_labels,
@@ -204,7 +208,7 @@ class Training:
     def _train_epoch(
         self, interrupt: Callable[[], None], seconds_left: Callable[[], float] | None
     ) -> EpochReport:
-        self.network.train()
+        self._set_mode()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
         whole = self.step / self.total_steps >= WHOLE_FROM
         for batch in self.batches.epoch(self.epoch, whole=whole, augment=self._augments):
@@ -215,6 +219,12 @@ class Training:
             if self.finished:
                 break
         return self._report(sums, begin, interrupt)
+
+    def _set_mode(self) -> None:
+        """Set all to be trained but what is frozen, whose norms' statistics stay, too."""
+        self.network.train()
+        for part in self._frozen:
+            part.eval()
 
     def _augments(self) -> bool:
         return self.step / self.total_steps < self.candidate.recipe.augment_until
@@ -276,7 +286,7 @@ class Training:
 
     def _cool_down(self, interrupt: Callable[[], None]) -> None:
         """Train on for a part of the time so far, in which the rate falls to zero."""
-        self.network.train()
+        self._set_mode()
         steps = max(1, round(COOLDOWN * self.step))
         factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
         epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
