@@ -18,9 +18,9 @@ COUNTER = "num_batches_tracked"
 def load_pretrained(network: Network, reference: str) -> None:
     """Copy the weights of a torchvision model's state into a network of the same layers.
 
-    Layers are paired in their order, which torch's files keep. The first convolution sees grey images with the sum of its
-    filters over the colours, as if these were equal, and a smaller kernel with its filters'
-    middle. Fully connected layers of other sizes, as for smaller images, and the last one, whose
+    Layers are paired in their order, which torch's files keep. The first convolution sees grey
+    images with the sum of its filters over the colours, as if these were equal, and a smaller
+    kernel with its filters' middle. Fully connected layers of other sizes, as for smaller images, and the last one, whose
     classes are others, keep their random weights.
 
     Raises:
