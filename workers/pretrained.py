@@ -20,8 +20,8 @@ def load_pretrained(network: Network, reference: str) -> None:
 
     Layers are paired in their order, which torch's files keep. The first convolution sees grey
     images with the sum of its filters over the colours, as if these were equal, and a smaller
-    kernel with its filters' middle. Fully connected layers of other sizes, as for smaller images, and the last one, whose
-    classes are others, keep their random weights.
+    kernel with its filters' middle. Fully connected layers of other sizes, as for smaller images,
+    and the last one, whose classes are others, keep their random weights.
 
     Raises:
         SpaceError: the file is missing, is no such state, or its layers are others.
