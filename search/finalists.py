@@ -4,9 +4,7 @@ import math
 
 from search.attributes import Cost
 from search.first_trials import PRIOR, standard_error
-from search.folds import JUDGING_FOLD
 from search.store.records import TrialRecord, pareto_front
-from search.store.results import FoldTask
 
 CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
 
@@ -90,53 +88,3 @@ def _is_luck(best: TrialRecord, known: TrialRecord, *, of: int, rows: int) -> bo
         return False
     luck = standard_error(best.score, rows=rows) * math.sqrt(2.0 * math.log(max(of, 2)))
     return best.score - known.score <= luck
-
-
-class Race:
-    """Finalists on the judging fold, the best of which are then trained on the others.
-
-    Short trials cannot tell how a candidate fares in a long training: they prefer little
-    regularisation and small networks. So where there is time for it, more finalists than needed
-    are trained on the same rows for the same part of the landing, and judged on the same rows.
-    No network of the ensemble is judged on these, so the choice flatters no score.
-    """
-
-    def __init__(self, tasks: list[FoldTask], *, survivors: int) -> None:
-        self._tasks, self._survivors = tasks, survivors
-        self._heats = [task for task in tasks if task.fold == JUDGING_FOLD]
-
-    @property
-    def undecided(self) -> bool:
-        """Whether a finalist still has to show what it can do."""
-        return any(task.pending for task in self._heats)
-
-    @property
-    def beaten(self) -> list[FoldTask]:
-        """The folds that need not be trained, as their finalists have lost.
-
-        A finalist that could not be trained ranks last, but survives if no other could be.
-        """
-        if self.undecided:
-            return []
-        losers = {task.trial for task in self.ranked(self._heats)[self._survivors :]}
-        return [task for task in self._tasks if task.pending and task.trial in losers]
-
-    def ranked(self, tasks: list[FoldTask]) -> list[FoldTask]:
-        """Return the tasks of the best finalist first: by the race, else by the search."""
-        if self.undecided:
-            return tasks
-        heats = {heat.trial: heat for heat in self._heats}
-
-        def rank(task: FoldTask) -> tuple[bool, float, int, int]:
-            heat = heats.get(task.trial)
-            if heat is None:
-                return (False, 0.0, task.place, task.fold)
-            return (not heat.done, -(heat.accuracy or 0.0), task.place, task.fold)
-
-        return sorted(tasks, key=rank)
-
-    def open(self, tasks: list[FoldTask]) -> list[FoldTask]:
-        """Return those of the tasks that may be trained now."""
-        if not self.undecided:
-            return tasks
-        return [task for task in tasks if task.fold == JUDGING_FOLD]

@@ -5,10 +5,8 @@ import math
 
 import pytest
 
-from search.finalists import CHALLENGERS, Race, best_trials, prior_stands, smallest_within
-from search.folds import JUDGING_FOLD
+from search.finalists import CHALLENGERS, best_trials, prior_stands, smallest_within
 from search.plan import HostSpeed, Plan
-from search.store import FoldTask
 from search.store.records import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.cnn import CnnSpace
@@ -107,72 +105,6 @@ def test_trials_that_did_not_finish_are_finalists_only_when_none_did() -> None:
 
 def test_there_are_no_more_finalists_than_asked_for() -> None:
     assert chosen([record(1, 0.9), record(2, 0.8), record(3, 0.7)], count=1) == [1]
-
-
-def runner(
-    trial: int, fold: int = JUDGING_FOLD, *, accuracy: float | None = None, lost: bool = False
-) -> FoldTask:
-    """Return a finalist on a fold: planned, done with an accuracy, or given up."""
-    return FoldTask(
-        job_id="job",
-        trial=trial,
-        fold=fold,
-        place={7: 0, 0: 1, 3: 2}[trial],
-        state="given up" if lost else "planned" if accuracy is None else "done",
-        files=None,
-        accuracy=accuracy,
-        report=None,
-    )
-
-
-def field(*heats: FoldTask, folds: int = 2) -> list[FoldTask]:
-    """Return each finalist on the judging fold as given, and planned on the others."""
-    numbers = range(JUDGING_FOLD + 1, JUDGING_FOLD + 1 + folds)
-    return [task for heat in heats for task in (heat, *(runner(heat.trial, n) for n in numbers))]
-
-
-def test_a_race_is_open_on_the_judging_fold_alone() -> None:
-    for tasks in (field(runner(7), runner(0)), field(runner(7, accuracy=0.9), runner(0))):
-        race = Race(tasks, survivors=1)
-        assert race.undecided and race.beaten == []
-        assert race.open(tasks) == [task for task in tasks if task.fold == JUDGING_FOLD]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "loser"),
-    [(0.91, 0.92, 7), (0.92, 0.91, 0), (0.92, 0.92, 0)],
-    ids=["the second wins", "the first wins", "equals"],
-)
-def test_a_race_is_won_by_the_most_accurate(first: float, second: float, loser: int) -> None:
-    tasks = field(runner(7, accuracy=first), runner(0, accuracy=second))
-    race = Race(tasks, survivors=1)
-    assert not race.undecided and race.open(tasks) == tasks
-    assert [(task.trial, task.fold) for task in race.beaten] == [(loser, 1), (loser, 2)]
-
-
-def test_a_finalist_that_cannot_be_trained_has_lost_unless_no_other_can() -> None:
-    lost = runner(7, lost=True)
-    race = Race(field(lost, runner(0)), survivors=1)
-    assert race.undecided and race.beaten == []
-    for other, loser in ((runner(0, accuracy=0.1), 7), (runner(0, lost=True), 0)):
-        race = Race(field(lost, other), survivors=1)
-        assert not race.undecided and {task.trial for task in race.beaten} == {loser}
-
-
-def test_several_survive_a_race_of_more() -> None:
-    heats = [runner(7, accuracy=0.91), runner(0, accuracy=0.92), runner(3, accuracy=0.93)]
-    tasks = field(*heats)
-    race = Race(tasks, survivors=2)
-    assert {task.trial for task in race.beaten} == {7}
-    places = [(task.trial, task.fold) for task in race.ranked(tasks)]
-    assert places == [(trial, fold) for trial in (3, 0, 7) for fold in range(3)]
-
-
-def test_without_a_race_every_fold_is_open() -> None:
-    tasks = [runner(trial, fold) for trial in (7, 0) for fold in (1, 2)]
-    race = Race(tasks, survivors=2)
-    assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
-    assert race.ranked(tasks) == tasks
 
 
 def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> None:

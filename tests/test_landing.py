@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from search.folds import JUDGING_FOLD, Folds
+from search.race import Race
 from search.store import FoldTask
 from tests.small_job import bench_of, prepared, take_steps, worked
 from workers.finalist import run_fold
@@ -125,7 +126,7 @@ def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
     assert len(heats) == 2 and all(task.done for task in heats)
     one, other = granted[JUDGING_FOLD]
     assert one == pytest.approx(other, rel=0.05) and 0.0 < one < 0.06 * 60.0
-    winner = max(heats, key=lambda task: task.accuracy or 0.0).trial
+    winner = Race(folds, survivors=1).ranked(heats)[0].trial
     for task in folds:
         assert task.done == (task.fold == JUDGING_FOLD or task.trial == winner)
         if not task.done:

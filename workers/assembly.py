@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble, greedy_selection
-from search.finalists import Race
 from search.folds import JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions, accuracy_interval
+from search.race import Race
 from search.store import FoldTask, Lease
 from spaces.errors import JobFailed
 from workers.files import new_folder

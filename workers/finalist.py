@@ -6,11 +6,13 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save as save_tensors
 
 from search.folds import JUDGING_FOLD
 from search.plan import Plan
+from search.race import RIGHT, packed
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
@@ -159,7 +161,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     assert training.validation_probabilities is not None
     assert last.validation_accuracy is not None
     tensors = training.weights()
-    report = {
+    report: dict[str, Any] = {
         "epochs": round(training.step / training.batches.per_epoch, 2),
         "images": sum(epoch.images for epoch in training.curve),
         "train_loss": last.train_loss,
@@ -168,6 +170,9 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         "train_seconds": training.seconds,
         "predict_pace": processor_pace(training),
     }
+    if task.fold == JUDGING_FOLD:
+        right = training.validation_probabilities.argmax(1) == training.rows.validation_labels
+        report[RIGHT] = packed(right)
     meta = {
         "candidate": training.candidate.to_json(),
         "normalisation": {

@@ -8,10 +8,11 @@ import random
 from collections.abc import Callable
 
 from search.baselines import BASELINES, Baseline, BaselineName
-from search.finalists import Race, prior_stands
+from search.finalists import prior_stands
 from search.first_trials import common_parameters, leader
 from search.folds import JUDGING_FOLD
 from search.job import JobState
+from search.race import Race
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble

@@ -1,0 +1,97 @@
+"""Finalists race on the same images, and the best of them goes on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from search.folds import JUDGING_FOLD
+from search.race import RIGHT, Race, leads, packed
+from search.store import FoldTask
+
+IMAGES = 1000
+
+
+def runner(
+    trial: int, fold: int = JUDGING_FOLD, *, accuracy: float | None = None, lost: bool = False
+) -> FoldTask:
+    """Return a finalist on a fold: planned, done with the first images right, or given up."""
+    right = np.arange(IMAGES) < (accuracy or 0.0) * IMAGES
+    return FoldTask(
+        job_id="job",
+        trial=trial,
+        fold=fold,
+        place={7: 0, 0: 1, 3: 2}[trial],
+        state="given up" if lost else "planned" if accuracy is None else "done",
+        files=None,
+        accuracy=accuracy,
+        report=None if accuracy is None else {RIGHT: packed(right)},
+    )
+
+
+def field(*heats: FoldTask, folds: int = 2) -> list[FoldTask]:
+    """Return each finalist on the judging fold as given, and planned on the others."""
+    numbers = range(JUDGING_FOLD + 1, JUDGING_FOLD + 1 + folds)
+    return [task for heat in heats for task in (heat, *(runner(heat.trial, n) for n in numbers))]
+
+
+def test_a_race_is_open_on_the_judging_fold_alone() -> None:
+    for tasks in (field(runner(7), runner(0)), field(runner(7, accuracy=0.9), runner(0))):
+        race = Race(tasks, survivors=1)
+        assert race.undecided and race.beaten == []
+        assert race.open(tasks) == [task for task in tasks if task.fold == JUDGING_FOLD]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "loser"),
+    [(0.91, 0.92, 7), (0.92, 0.91, 0), (0.92, 0.92, 0), (0.919, 0.92, 7)],
+    ids=["the second wins", "the first wins", "equals", "by one image, and nothing against it"],
+)
+def test_a_race_is_won_by_who_has_more_images_right(
+    first: float, second: float, loser: int
+) -> None:
+    tasks = field(runner(7, accuracy=first), runner(0, accuracy=second))
+    race = Race(tasks, survivors=1)
+    assert not race.undecided and race.open(tasks) == tasks
+    assert [(task.trial, task.fold) for task in race.beaten] == [(loser, 1), (loser, 2)]
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "better"), [(60, 50, False), (61, 50, True), (3, 1, False)]
+)
+def test_only_images_on_which_two_differ_count_and_the_later_one_must_lead_by_an_error(
+    won: int, lost: int, better: bool
+) -> None:
+    mine, theirs = np.ones((2, IMAGES), dtype=bool)
+    theirs[:won] = False
+    mine[won : won + lost] = False
+    heats = [
+        dataclasses.replace(runner(trial, accuracy=0.5), report={RIGHT: packed(right)})
+        for trial, right in ((0, mine), (7, theirs))
+    ]
+    assert leads(*heats) is better
+
+
+def test_a_finalist_that_cannot_be_trained_has_lost_unless_no_other_can() -> None:
+    lost = runner(7, lost=True)
+    race = Race(field(lost, runner(0)), survivors=1)
+    assert race.undecided and race.beaten == []
+    for other, loser in ((runner(0, accuracy=0.1), 7), (runner(0, lost=True), 0)):
+        race = Race(field(lost, other), survivors=1)
+        assert not race.undecided and {task.trial for task in race.beaten} == {loser}
+
+
+def test_several_survive_a_race_of_more() -> None:
+    heats = [runner(7, accuracy=0.91), runner(0, accuracy=0.92), runner(3, accuracy=0.93)]
+    tasks = field(*heats)
+    race = Race(tasks, survivors=2)
+    assert {task.trial for task in race.beaten} == {7}
+    places = [(task.trial, task.fold) for task in race.ranked(tasks)]
+    assert places == [(trial, fold) for trial in (3, 0, 7) for fold in range(3)]
+
+
+def test_without_a_race_every_fold_is_open() -> None:
+    tasks = [runner(trial, fold) for trial in (7, 0) for fold in (1, 2)]
+    race = Race(tasks, survivors=2)
+    assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
+    assert race.ranked(tasks) == tasks
