@@ -7,32 +7,39 @@ from spaces.errors import SpaceError
 
 TORCHVISION = "torchvision"  # stands for torchvision's own weights of the same network
 LIKE_TORCHVISION = ("alexnet", "vgg11", "vgg16", "resnet18", "resnet34", "resnet50", "resnet152")
+SUFFIX = ".safetensors"
 
 
-def weights_file(reference: str) -> Path:
-    """Return the file of "torchvision/NAME", from torch's cache, or of a path.
+def reference_of(name: str, weights: str) -> str:
+    """Return what a recipe calls the weights of a named network."""
+    return f"{name}:{weights}"
+
+
+def resolved(reference: str) -> tuple[str, Path | None]:
+    """Return a reference's network and file; None for torchvision's own weights, if they are here.
 
     Nothing is downloaded: torchvision does so when somebody makes its model with weights.
 
     Raises:
-        SpaceError: there is no such file.
+        SpaceError: the file is not here.
     """
-    kind, _, name = reference.partition("/")
-    if kind != TORCHVISION:
-        path = Path(reference).expanduser()
+    name, _, weights = reference.partition(":")
+    if weights != TORCHVISION:
+        path = Path(weights)
         if path.is_file():
-            return path
+            return name, path
         raise SpaceError(f"pretrained weights must be a file, but {path} is none")
-    folder = _torch_home() / "hub" / "checkpoints"
-    found = sorted(folder.glob(f"{name}-*.pth"))
-    if not found:
+    folder = cache_folder()
+    if not any(folder.glob(f"{name}-*.pth")):
         raise SpaceError(
             f"pretrained weights of {name} must be in torch's cache, "
             f"but there is no {name}-*.pth in {folder}"
         )
-    return found[-1]
+    return name, None
 
 
-def _torch_home() -> Path:
+def cache_folder() -> Path:
+    """Return where torch keeps what it has downloaded."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
+    home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
+    return home / "hub" / "checkpoints"

@@ -57,7 +57,7 @@ class Recipe(Value):
         epochs: how often as many images are seen as there are rows; where rows are left out, that
             takes more and shorter passes over them.
         clip_norm: the gradient's largest global norm, or None for no limit.
-        weights: "torchvision/NAME" or a file, whose weights the network begins with.
+        weights: that the network begins with, as `spaces.pretrained` calls them.
         frozen: parts, the stem and then the stages, that keep these weights.
     """
 

@@ -20,7 +20,7 @@ from spaces.architecture import (
 )
 from spaces.cnn import VIEWS
 from spaces.errors import SpaceError
-from spaces.pretrained import LIKE_TORCHVISION, TORCHVISION, weights_file
+from spaces.pretrained import LIKE_TORCHVISION, SUFFIX, TORCHVISION, reference_of, resolved
 from spaces.recipe import Candidate, Recipe
 from spaces.recipe_space import RecipeSpace, clipped, preferred
 from spaces.space import Choices, Suggester, pick
@@ -40,8 +40,8 @@ class ScaledSpace(Value):
         widths, depths: choices for the factors on all widths, hidden layers' included, and on all
             depths.
         norms, stems: choices in place of the network's own; None keeps these.
-        weights: "torchvision", or a file of a torchvision model's state, that networks begin with;
-            widths and depths are the network's own then.
+        weights: "torchvision", or a .safetensors file of its model's state, that networks begin
+            with; widths and depths are the network's own then.
         frozen: choices for the parts, the stem and then the stages, that keep these weights.
     """
 
@@ -85,12 +85,15 @@ class ScaledSpace(Value):
         """A path is that of where the job is stated, wherever its workers are."""
         if weights in (None, TORCHVISION):
             return weights
-        return str(Path(str(weights)).expanduser().absolute())
+        path = Path(str(weights)).expanduser().absolute()
+        if path.suffix != SUFFIX:
+            raise ValueError(f"weights must be {TORCHVISION!r} or a {SUFFIX} file, but got {path}")
+        return str(path)
 
     @property
     def reference(self) -> str | None:
         """What a recipe calls the weights."""
-        return f"{TORCHVISION}/{self.base}" if self.weights == TORCHVISION else self.weights
+        return None if self.weights is None else reference_of(str(self.base), self.weights)
 
     @pydantic.field_validator("base")
     @classmethod
@@ -120,7 +123,7 @@ class ScaledSpace(Value):
     def check(self) -> None:
         """Raise `SpaceError` if there are weights to begin with, but not here."""
         if self.reference is not None:
-            weights_file(self.reference)
+            resolved(self.reference)
 
     def suggest(self, trial: Suggester, *, side: int, epochs: int) -> Candidate:
         """Sample a candidate for images whose shorter side is `side` pixels."""

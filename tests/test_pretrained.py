@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import get_model_weights
 
 from spaces.errors import SpaceError
 from spaces.network import Network, build_network
@@ -38,7 +40,7 @@ def keep(folder: Path, name: str) -> nn.Module:
             assert module.running_mean is not None and module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-    torch.save(model.state_dict(), folder / f"{name}-0123abcd.pth")
+    torch.save(model.state_dict(), folder / Path(get_model_weights(name).DEFAULT.url).name)
     return model.eval()
 
 
@@ -104,30 +106,35 @@ def test_what_is_frozen_keeps_weights_and_statistics(frozen: int, cached: Path) 
 
 def test_a_file_of_weights_may_lie_anywhere(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = keep(cached, "resnet18")
-    torch.save(theirs.state_dict(), cached / "mine.pth")
+    save_file(theirs.state_dict(), cached / "mine.safetensors")
     monkeypatch.chdir(cached)
-    network, candidate = begun("resnet18", side=64, weights="mine.pth")
-    assert candidate.recipe.weights == str(cached / "mine.pth")
+    network, candidate = begun("resnet18", side=64, weights="mine.safetensors")
+    assert candidate.recipe.weights == f"resnet18:{cached}/mine.safetensors"
     own = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     known = [m for m in theirs.modules() if isinstance(m, nn.Conv2d)]
     assert torch.equal(own[5].weight, known[5].weight)
 
 
 def test_what_is_missing_or_another_networks_is_refused(cached: Path) -> None:
-    keep(cached, "resnet18")
-    (cached / "resnet34-0.pth").write_bytes((cached / "resnet18-0123abcd.pth").read_bytes())
-    (cached / "resnet50-0.pth").write_bytes(b"nothing")
-    for name, reason in (
-        ("vgg16", "there is no vgg16-\\*.pth in"),
-        ("resnet34", "must have 73 layers, but .* has 41"),
-        ("resnet50", "must be a model's state"),
+    state = keep(cached, "resnet18").state_dict()
+    save_file(state, cached / "resnet18.safetensors")
+    (cached / "resnet50-11ad3fa6.pth").write_bytes(b"nothing")
+    (cached / "resnet152-0.pth").write_bytes(b"nothing")
+    (cached / "nothing.safetensors").write_bytes(b"nothing")
+    for name, weights, reason in (
+        ("vgg16", "torchvision", r"there is no vgg16-\*.pth in"),
+        ("resnet50", "torchvision", "must be the state of resnet50: torchvision: "),
+        ("resnet152", "torchvision", "must have weights of resnet152 that torchvision knows"),
+        ("resnet34", f"{cached}/resnet18.safetensors", "have no layer1.2.conv1.weight"),
+        ("resnet18", f"{cached}/nothing.safetensors", "must be the state of resnet18: /"),
+        ("resnet18", f"{cached}/none.safetensors", "must be a file, but /"),
     ):
         network = build_network(named(name, side=32), channels=3, classes=10)
         with pytest.raises(SpaceError, match=reason):
-            load_pretrained(network, f"torchvision/{name}")
+            load_pretrained(network, f"{name}:{weights}")
     resnet = build_network(named("resnet18", side=32), channels=2, classes=10)
-    with pytest.raises(SpaceError, match="must have a layer of"):
-        load_pretrained(resnet, "torchvision/resnet18")
+    with pytest.raises(SpaceError, match="need a layer of"):
+        load_pretrained(resnet, "resnet18:torchvision")
     space = read_space({"kind": "scaled", "base": "vgg16", "weights": "torchvision"})
     with pytest.raises(SpaceError, match="must be in torch's cache"):
         space.check()
@@ -137,6 +144,7 @@ def test_what_is_missing_or_another_networks_is_refused(cached: Path) -> None:
     ("keys", "said"),
     [
         ({"base": "nin", "weights": "torchvision"}, "pretrained weights are for alexnet"),
+        ({"base": "resnet18", "weights": "mine.pth"}, "'torchvision' or a .safetensors file, but"),
         ({"base": "resnet18", "frozen": [1]}, "frozen parts need weights"),
         (
             {"base": "resnet18", "weights": "torchvision", "widths": [0.5]},

@@ -30,7 +30,6 @@ RAY_FILE = "workers/ray_pool.py"
 TRAINING_FILE = "workers/training.py"
 
 PICKLES = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"})
-OTHERS_WEIGHTS = ("workers/pretrained.py",)  # torchvision has them in no other form
 UNSAFE_CALLS = frozenset({"torch.load", "pandas.read_pickle"})
 SAFE_YAML_LOADS = frozenset({"yaml.safe_load", "yaml.safe_load_all"})
 
@@ -111,29 +110,7 @@ def unsafe_uses(source: str, path: str) -> set[str]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     if any(full_name(call.func, aliases) == "numpy.load" and may_unpickle(call) for call in calls):
         found.add("numpy.load(allow_pickle=True)")
-    if path in OTHERS_WEIGHTS and reads_weights_only(tree, aliases):
-        found.discard("torch.load")
     return found
-
-
-def reads_weights_only(tree: ast.Module, aliases: dict[str, str]) -> bool:
-    """Say whether every mention of `torch.load` is a call with `weights_only=True`."""
-    nodes = list(ast.walk(tree))
-    mentions = [n for n in nodes if isinstance(n, ast.Attribute) and names_torch_load(n, aliases)]
-    calls = [n for n in nodes if isinstance(n, ast.Call) and names_torch_load(n.func, aliases)]
-    return len(calls) == len(mentions) and all(
-        any(
-            keyword.arg == "weights_only"
-            and isinstance(keyword.value, ast.Constant)
-            and keyword.value.value is True
-            for keyword in call.keywords
-        )
-        for call in calls
-    )
-
-
-def names_torch_load(node: ast.expr, aliases: dict[str, str]) -> bool:
-    return full_name(node, aliases) == "torch.load"
 
 
 def is_unsafe_yaml_load(name: str) -> bool:
@@ -311,20 +288,6 @@ def test_the_library_checker(path: str, source: str, found: set[str]) -> None:
 )
 def test_the_loader_checker(source: str, found: set[str]) -> None:
     assert unsafe_uses(source, "workers/a.py") == found
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("import torch\ntorch.load(p, weights_only=True)", set()),
-        ("import torch\ntorch.load(p)", {"torch.load"}),
-        ("import torch\ntorch.load(p, weights_only=False)", {"torch.load"}),
-        ("import torch\nloader = torch.load", {"torch.load"}),
-        ("import torch\ntorch.load(p, weights_only=True)\nf(torch.load)", {"torch.load"}),
-    ],
-)
-def test_where_others_weights_are_read_it_is_weights_alone(source: str, found: set[str]) -> None:
-    assert unsafe_uses(source, *OTHERS_WEIGHTS) == found
 
 
 def test_the_package_checker(tmp_path: Path) -> None:
