@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 
 from spaces.errors import SpaceError
 from spaces.network import Network
@@ -51,6 +50,8 @@ def freeze(network: Network, *, parts: int) -> list[nn.Module]:
 
 def _state(name: str, path: Path | None) -> Group:
     """Return the state of a torchvision model: from a file, or torchvision's own."""
+    from torchvision.models import get_model_weights
+
     try:
         if path is not None:
             return load_file(path)
@@ -70,6 +71,8 @@ def _state(name: str, path: Path | None) -> Group:
 
 def _layers(name: str, state: Group) -> list[Group]:
     """Return the tensors of each layer of a torchvision model, in order."""
+    from torchvision.models import get_model  # takes a second, which few trainings need
+
     with torch.device("meta"):
         model = get_model(name, weights=None)
     layers: list[Group] = []
@@ -109,6 +112,4 @@ def _fits(module: nn.Module, tensors: Group, reference: str) -> bool:
         return True
     if isinstance(module, nn.Linear) and shapes.keys() == given.keys():
         return False
-    raise SpaceError(
-        f"pretrained weights must have a layer of {shapes}, but {reference} has {given}"
-    )
+    raise SpaceError(f"pretrained weights need a layer of {shapes}, but {reference} has {given}")
