@@ -12,6 +12,7 @@ from search.attributes import Cost
 from search.baselines import Baseline
 from search.folds import JUDGING_FOLD
 from search.job import Job
+from search.pairing import Difference, difference
 from search.store import FoldTask, StudyStore, TrialRecord
 from search.store.records import pareto_front
 
@@ -53,6 +54,22 @@ class Leaderboard:
         cost = self.job.spec.minimize
         return [] if cost is None else pareto_front(self.trials, cost)
 
+    def behind(self, record: TrialRecord) -> Difference | None:
+        """Compare a finished trial with the first one, on the same images; None for that itself."""
+        first = self.trials[0]
+        if record is first or record.right is None or first.right is None:
+            return None
+        return difference(record.right, first.right)
+
+    @property
+    def tied(self) -> list[TrialRecord]:
+        """The trials that cannot be told from the first one, and that one, the smallest first."""
+        if not self.trials:
+            return []
+        others = [(record, self.behind(record)) for record in self.trials[1:]]
+        equal = [record for record, apart in others if apart is not None and apart.tied]
+        return sorted([self.trials[0], *equal], key=lambda r: (r.parameters or 0, r.number))
+
     def json(self) -> dict[str, Any]:
         """Return everything."""
         front = [record.number for record in self.front]
@@ -62,21 +79,26 @@ class Leaderboard:
             "best_trial": self.trials[0].number if self.trials else None,
             **({} if self.job.spec.minimize is None else {"front": front}),
             "trials": [self._trial_json(record) for record in self.trials],
+            "tied": [record.number for record in self.tied],
             "baselines": [asdict(baseline) for baseline in self.baselines],
         }
 
     def print(self, console: Console) -> None:
         """Print the best trials, the baselines and the front."""
         console.print(self._table())
+        if len(self.tied) > 1:
+            console.print(self._tied_text(), highlight=False, soft_wrap=True)
         if self.front:
             console.print(self._front_table())
 
     def _trial_json(self, record: TrialRecord) -> dict[str, Any]:
         mine = [task for task in self.folds if task.trial == record.number]
+        apart = self.behind(record)
         return {
             "trial": record.number,
             "state": record.state,
             "score": record.score,
+            "behind": None if apart is None else asdict(apart),
             "curve": {str(epoch): value for epoch, value in record.curve.items()},
             "parameters": record.parameters,
             "macs": record.macs,
@@ -90,7 +112,7 @@ class Leaderboard:
     def _table(self) -> Table:
         """Draw the best trials; the score is that on a sample of the judging fold."""
         table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
-        for name in ("", "trial", "state", "score", "folds", "params", "MMACs"):
+        for name in ("", "trial", "state", "score", "behind", "folds", "params", "MMACs"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
         table.add_column("network", no_wrap=True, overflow="ellipsis")
         for place, record in enumerate(self.trials[:SHOWN], start=1):
@@ -99,6 +121,7 @@ class Leaderboard:
                 str(record.number),
                 record.state,
                 "" if record.score is None else f"{record.score:.4f}",
+                self._behind_text(record),
                 self._folds_text(record),
                 f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
                 f"{record.macs / 1e6:.2f}" if record.macs is not None else "",
@@ -107,8 +130,24 @@ class Leaderboard:
         for baseline in self.baselines:
             score = "" if baseline.score is None else f"{baseline.score:.4f}"
             about = baseline.note or f"{baseline.name}, {baseline.rows:,} rows"
-            table.add_row("", "", "baseline", score, "", "", "", about)
+            table.add_row("", "", "baseline", score, "", "", "", "", about)
         return table
+
+    def _behind_text(self, record: TrialRecord) -> str:
+        apart = self.behind(record)
+        if apart is None:
+            return ""
+        return "tied" if apart.tied else f"{-100.0 * apart.share:.2f}"
+
+    def _tied_text(self) -> str:
+        """Say which trials luck may have put in their order."""
+        numbers = sorted(record.number for record in self.tied)
+        smallest = self.tied[0]
+        size = f" ({(smallest.parameters or 0) / 1e3:.0f} k parameters)"
+        return (
+            f"trials {', '.join(map(str, numbers))} are tied with the best: on the same images, the "
+            f"95 % interval of the difference holds zero; the smallest is {smallest.number}{size}"
+        )
 
     def _folds_text(self, record: TrialRecord) -> str:
         mine = [task for task in self.folds if task.trial == record.number]

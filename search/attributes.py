@@ -14,6 +14,7 @@ ENDED = "athanor:ended"
 FILES = "athanor:files"
 NOTE = "athanor:note"
 PACE = "athanor:pace"
+RIGHT = "athanor:right"  # which validation images, as `search.pairing` packs them
 SECONDS = "athanor:seconds"
 VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
 

@@ -1,15 +1,10 @@
 """The race of finalists on the judging fold, and how two of them are compared."""
 
-import base64
-import math
-
-import numpy as np
-from numpy.typing import NDArray
-
 from search.folds import JUDGING_FOLD
+from search.pairing import difference
 from search.store.results import FoldTask
 
-RIGHT = "right"  # key of a heat's report: which images it has right, a bit each
+RIGHT = "right"  # key of a heat's report: which images it has right, packed
 LEAD = 1.0  # standard errors of the difference
 
 
@@ -21,9 +16,8 @@ class Race:
     are trained on the same rows for the same part of the landing, and judged on the same rows.
     No network of the ensemble is judged on these, so the choice flatters no score.
 
-    Being judged on the same images, two of them are compared on those alone that one has right and
-    the other has not (Q. McNemar, Psychometrika 12, 1947): the rest says nothing about which is
-    better. The one that was planned later must lead by a standard error of that difference.
+    Being judged on the same images, two of them are compared in pairs (`search/pairing.py`). The
+    one that was planned later must lead by a standard error of the difference.
     """
 
     def __init__(self, tasks: list[FoldTask], *, survivors: int) -> None:
@@ -75,17 +69,5 @@ def leads(later: FoldTask, earlier: FoldTask) -> bool:
     """Whether a heat is better than one that was planned before it, by more than its error."""
     if not later.done or not earlier.done:
         return later.done
-    mine, theirs = (_unpacked(heat) for heat in (later, earlier))
-    won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-    return won - lost > LEAD * math.sqrt(won + lost)
-
-
-def packed(right: NDArray[np.bool_]) -> str:
-    """Return (rows,) as text of a quarter of a character an image or so."""
-    return base64.b64encode(np.packbits(right).tobytes()).decode("ascii")
-
-
-def _unpacked(heat: FoldTask) -> NDArray[np.bool_]:
-    assert heat.report is not None
-    bits = np.frombuffer(base64.b64decode(heat.report[RIGHT]), dtype=np.uint8)
-    return np.unpackbits(bits).astype(bool)
+    assert later.report is not None and earlier.report is not None
+    return difference(later.report[RIGHT], earlier.report[RIGHT]).leads(errors=LEAD)

@@ -19,6 +19,7 @@ def record(
         seconds=1.0,
         train_pace=None,
         predict_pace=None,
+        right=None,
         note="",
         files=None,
     )

@@ -114,6 +114,12 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     board = result_of(athanor("leaderboard", found["job"], "--json", cwd=folder))
     best = board["trials"][0]
     assert best["trial"] == board["best_trial"]
+    ties = {t["trial"] for t in board["trials"] if t["behind"] is not None and t["behind"]["tied"]}
+    assert set(board["tied"]) == ties | {best["trial"]}
+    for other in board["trials"][1:]:
+        if other["behind"] is not None:
+            lead = best["score"] - other["score"]
+            assert other["behind"]["share"] == pytest.approx(-lead, abs=1e-6)
     assert [baseline["name"] for baseline in board["baselines"]] == list(BASELINES)
     assert all(0.5 < baseline["score"] < 1.0 for baseline in board["baselines"])
     assert best["score"] == max(t["score"] for t in board["trials"] if t["state"] == "complete")

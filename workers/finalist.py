@@ -11,8 +11,9 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from search.folds import JUDGING_FOLD
+from search.pairing import packed
 from search.plan import Plan
-from search.race import RIGHT, packed
+from search.race import RIGHT
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from optuna.trial import Trial
 
+from search.pairing import packed
 from search.store import Lease
 from search.store.trials import Ending
 from spaces.complexity import measure_complexity
@@ -52,6 +53,8 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     equal = bench.trials.equal(candidate)
     if equal is not None:
         note = f"an equal candidate was trained as trial {equal.number}"
+        if equal.right is not None:
+            bench.trials.describe_right(trial, equal.right)
         bench.trials.tell(trial, "copied", score=equal.score, files=equal.files, note=note)
         return "copied"
     return _TrialRun(bench, trial, lease).run(candidate)
@@ -208,6 +211,8 @@ class _TrialRun:
         self._bench.write(lambda: write_array(self._folder / PREDICTIONS, probabilities))
         last = training.curve[-1]
         assert last.validation_accuracy is not None and last.validation_seconds is not None
+        right = probabilities.argmax(1) == training.rows.validation_labels
+        self._bench.trials.describe_right(self._trial, packed(right))
         self._bench.trials.describe_pace(
             self._trial,
             train=training.pace,

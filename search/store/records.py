@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.attributes import CANDIDATE, COSTS, ENDED, FILES, NOTE, PACE, SECONDS, Cost, curve_of
+from search.attributes import (
+    CANDIDATE,
+    COSTS,
+    ENDED,
+    FILES,
+    NOTE,
+    PACE,
+    RIGHT,
+    SECONDS,
+    Cost,
+    curve_of,
+)
 from search.pareto import layers
 from spaces.recipe import Candidate
 
@@ -19,6 +30,7 @@ class TrialRecord:
         curve: validation accuracy by epoch, from 1.
         latency: measured seconds to predict a batch, where that is limited or to be small.
         train_pace, predict_pace: measured seconds for one image.
+        right: which validation images it has right, packed by `search.pairing`.
     """
 
     number: int
@@ -32,6 +44,7 @@ class TrialRecord:
     seconds: float
     train_pace: float | None
     predict_pace: float | None
+    right: str | None
     note: str
     files: str | None
 
@@ -58,6 +71,7 @@ class TrialRecord:
             seconds=float(attributes.get(SECONDS, 0.0)),
             train_pace=attributes.get(PACE, {}).get("train"),
             predict_pace=attributes.get(PACE, {}).get("predict"),
+            right=attributes.get(RIGHT),
             note=attributes.get(NOTE, ""),
             files=attributes.get(FILES),
         )

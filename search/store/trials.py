@@ -16,6 +16,7 @@ from search.attributes import (
     FILES,
     NOTE,
     PACE,
+    RIGHT,
     SECONDS,
     VERDICT,
     cost_of,
@@ -138,6 +139,11 @@ class Trials:
     def describe_pace(self, trial: Trial, *, train: float, predict: float) -> None:
         """Write how long training on and predicting one image took, in seconds."""
         trial.set_user_attr(PACE, {"train": train, "predict": predict})
+
+    @patient
+    def describe_right(self, trial: Trial, right: str) -> None:
+        """Write which validation images a trial has right at its end, packed."""
+        trial.set_user_attr(RIGHT, right)
 
     @patient
     def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
