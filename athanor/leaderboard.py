@@ -98,7 +98,7 @@ class Leaderboard:
             "trial": record.number,
             "state": record.state,
             "score": record.score,
-            "behind": None if apart is None else asdict(apart),
+            "behind": None if apart is None else {**asdict(apart), "tied": apart.tied},
             "curve": {str(epoch): value for epoch, value in record.curve.items()},
             "parameters": record.parameters,
             "macs": record.macs,
@@ -145,8 +145,8 @@ class Leaderboard:
         smallest = self.tied[0]
         size = f" ({(smallest.parameters or 0) / 1e3:.0f} k parameters)"
         return (
-            f"trials {', '.join(map(str, numbers))} are tied with the best: on the same images, the "
-            f"95 % interval of the difference holds zero; the smallest is {smallest.number}{size}"
+            f"trials {', '.join(map(str, numbers))} are tied: on the same images, the 95 % interval "
+            f"of their difference to the best holds zero; the smallest is {smallest.number}{size}"
         )
 
     def _folds_text(self, record: TrialRecord) -> str:
