@@ -141,12 +141,12 @@ class Leaderboard:
 
     def _tied_text(self) -> str:
         """Say which trials luck may have put in their order."""
-        numbers = sorted(record.number for record in self.tied)
+        numbers = ", ".join(str(number) for number in sorted(r.number for r in self.tied))
         smallest = self.tied[0]
         size = f" ({(smallest.parameters or 0) / 1e3:.0f} k parameters)"
         return (
-            f"trials {', '.join(map(str, numbers))} are tied: on the same images, the 95 % interval "
-            f"of their difference to the best holds zero; the smallest is {smallest.number}{size}"
+            f"trials {numbers} are tied: on the same images, the 95 % interval of their difference "
+            f"to the best holds zero; the smallest is {smallest.number}{size}"
         )
 
     def _folds_text(self, record: TrialRecord) -> str:
