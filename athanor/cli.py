@@ -85,6 +85,9 @@ def search(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Networks of each finalist. [by workers: 4 to 8]")
     ] = None,
+    final: Annotated[
+        str | None, typer.Option("--final", help="What the folds give: bag, best or refit.")
+    ] = None,
     finalists: Annotated[
         int | None, typer.Option("--finalists", help="Trials trained for the ensemble. [by budget]")
     ] = None,
@@ -131,6 +134,7 @@ def search(
         "seed": seed,
         "workers": workers,
         "folds": folds,
+        "final": final,
         "finalists": finalists,
         "space": space,
         "strategy": strategy,

@@ -151,7 +151,7 @@ class Leaderboard:
 
     def _folds_text(self, record: TrialRecord) -> str:
         mine = [task for task in self.folds if task.trial == record.number]
-        scores = [t.accuracy for t in mine if t.fold != JUDGING_FOLD and t.accuracy is not None]
+        scores = [t.accuracy for t in mine if t.fold > JUDGING_FOLD and t.accuracy is not None]
         return f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else ""
 
     def _front_table(self) -> Table:

@@ -105,11 +105,17 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"\n{progress.states()}")
     console.print(f"time: {phases_line(job)}")
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
+    kept = {
+        "bag": f"ensemble: {members}; {result['folds']} networks of each",
+        "best": f"best network of the folds: {members}",
+        "refit": f"trained again on all rows: {members}",
+    }
+    accuracy, images = result["out_of_fold_accuracy"], result["out_of_fold_rows"]
     console.print(
-        f"ensemble: {members}; {result['folds']} networks of each; "
-        f"out-of-fold accuracy {result['out_of_fold_accuracy']:.4f} "
-        f"({result['out_of_fold_rows']:,} images)"
+        f"{kept[result['final']]}; out-of-fold accuracy {accuracy:.4f} ({images:,} images)"
     )
+    if result["final"] != job.spec.final:
+        console.print(f"there was no time for '{job.spec.final}', so the folds' networks are kept")
     low, high = result["test_interval"]
     console.print(
         f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "

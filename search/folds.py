@@ -21,6 +21,7 @@ from search.durable import sync
 from spaces.errors import DataError, StoreError
 
 JUDGING_FOLD = 0  # trials and races are judged on it, networks of the ensemble on the others
+ALL_ROWS = -1  # in place of a fold's number: trained on every row, judged on none
 
 
 @dataclass(frozen=True, eq=False)

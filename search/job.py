@@ -34,6 +34,7 @@ from spaces.values import Value, validated
 JobState = Literal[
     "queued", "preparing", "searching", "landing", "assembling", "done", "failed", "cancelled"
 ]
+Final = Literal["bag", "best", "refit"]
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
@@ -93,6 +94,9 @@ class JobSpec(Value):
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
             from nine tenths. None: four to eight, so that no worker idles.
+        final: what is made of the folds' networks: "bag" averages all, "best" keeps the most accurate
+            one, "refit" trains each finalist once more, on all rows; the folds' networks say how
+            accurate that is.
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
@@ -127,6 +131,7 @@ class JobSpec(Value):
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
     folds: Annotated[int, pydantic.Field(ge=1, le=MAX_FOLDS)] | None = None
+    final: Final = "bag"
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
@@ -262,7 +267,9 @@ class JobSpec(Value):
         Args:
             rarest: rows of the class that has the fewest, of which each part needs one.
         """
-        usual = folds_for(survivors=self.survivor_count, workers=self.worker_count)
+        usual = folds_for(
+            survivors=self.survivor_count, workers=self.worker_count, refit=self.final == "refit"
+        )
         return self.folds or min(usual, max(1, rarest - 1))
 
     def split_count(self, *, rows: int, rarest: int) -> int:

@@ -83,6 +83,7 @@ class Plan(Value):
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
         folds: on how many, from the first after the judging fold.
+        refit: the survivors are trained on all rows, too.
         finalist_epochs: of a finalist on a fold, without a time budget.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """
@@ -101,6 +102,7 @@ class Plan(Value):
     finalists: int
     survivors: int
     folds: int
+    refit: bool
     finalist_epochs: int
     classes: int
     image_shape: tuple[int, int, int]
@@ -137,7 +139,7 @@ class Plan(Value):
     @property
     def times_race(self) -> float:
         """How many times longer a finalist trains on a fold than in the race before."""
-        rounds = math.ceil(self.survivors * self.folds / self.workers)
+        rounds = math.ceil(self.survivors * (self.folds + self.refit) / self.workers)
         return (1.0 - RACE_SHARE) / rounds / self.heat_share(finalists=self.finalists)
 
 
@@ -149,6 +151,7 @@ class Shape(Value):
         splits: into how many parts they are split.
         folds: of these that a finalist is trained on.
         survivors: finalists that are.
+        refit: they are trained on all rows as well.
     """
 
     rows: int
@@ -156,11 +159,12 @@ class Shape(Value):
     folds: int
     workers: int
     survivors: int = 1
+    refit: bool = False
 
     @property
     def rounds(self) -> int:
         """Trainings of finalists that one worker does after the other."""
-        return math.ceil(self.survivors * self.folds / self.workers)
+        return math.ceil(self.survivors * (self.folds + self.refit) / self.workers)
 
     @property
     def fold_rows(self) -> int:
@@ -225,8 +229,10 @@ def finalists_for(budget: float | None, *, workers: int) -> int:
     return min(full_rounds, max(survivors + 1, MAX_RACERS))
 
 
-def folds_for(*, survivors: int, workers: int) -> int:
+def folds_for(*, survivors: int, workers: int, refit: bool) -> int:
     """Return on how many folds finalists are trained, so that few workers idle.
+
+    A refit on all rows is one more training.
 
     Two workers train five folds in three rounds, the last one with one of them idle; in the
     same time they train six, or four in two longer rounds. Fewer and longer trainings are better
@@ -234,7 +240,7 @@ def folds_for(*, survivors: int, workers: int) -> int:
     """
 
     def idle(folds: int) -> float:
-        trainings = survivors * folds
+        trainings = survivors * (folds + refit)
         return math.ceil(trainings / workers) * workers / trainings
 
     return min(FOLDS, key=idle)

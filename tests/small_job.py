@@ -9,6 +9,7 @@ from typing import Any
 from athanor.places import Places
 from search.job import Job, JobSpec, JobState
 from search.store import FoldTask, StudyStore
+from workers.finalist import run_fold
 from workers.heartbeat import Heartbeat
 from workers.steps import next_step
 from workers.workbench import Workbench
@@ -78,3 +79,14 @@ def take_steps(bench: Workbench, *states: JobState) -> None:
     """Bring the job forward while it is in one of these states."""
     while (state := bench.store.jobs.get(bench.job.id).state) in states:
         next_step(bench, state)
+
+
+def failing(fold: int, failure: Exception) -> Any:
+    """Return a `run_fold` that fails on one fold."""
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold == fold:
+            raise failure
+        run_fold(bench, task, *more, **options)
+
+    return run

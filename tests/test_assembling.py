@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import JobSpec
 from search.store import StudyStore
-from tests.small_job import CACHE, SPEC, prepared
+from tests.small_job import CACHE, SPEC, failing, prepared, worked
+from workers.model_folder import read_manifest
 from workers.steps import MAX_ATTEMPTS
 from workers.worker import Worker
 
@@ -65,3 +67,38 @@ def test_a_verification_that_always_dies_fails_the_job_in_the_end(
     error = store.jobs.get(job.id).error
     assert error is not None and "2 attempts; the last one: RuntimeError: the verif" in error
     store.close()
+
+
+@pytest.mark.parametrize("final", ["bag", "best", "refit"])
+def test_what_is_made_of_the_folds(final: str, tmp_path: Path) -> None:
+    job, folds = worked(tmp_path, final=final)
+    assert job.state == "done", job.error
+    assert job.result is not None and job.result["final"] == final
+    manifest = read_manifest(next(tmp_path.glob("**/models/*")))
+    kept = sorted(network.fold for network in manifest.networks)
+    done = {task.fold: task for task in folds if task.done}
+    best = max((task for task in folds if task.fold > JUDGING_FOLD), key=lambda t: t.accuracy or 0)
+    expected = {"bag": [1, 2, 3], "best": [best.fold], "refit": [ALL_ROWS]}
+    assert kept == expected[final]
+    assert set(done) == {1, 2, 3} | ({ALL_ROWS} if final == "refit" else set())
+    assert sum(network.weight for network in manifest.networks) == pytest.approx(1.0)
+    judged = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds[1:]
+    assert job.result["out_of_fold_rows"] == sum(len(fold.validation_rows) for fold in judged)
+
+
+def test_a_refit_sees_every_row_and_its_folds_speak_for_it(tmp_path: Path) -> None:
+    _, folds = worked(tmp_path, final="refit")
+    (refit,) = (task for task in folds if task.fold == ALL_ROWS)
+    one = next(task for task in folds if task.fold == 1)
+    assert refit.report is not None and one.report is not None
+    ratio = refit.report["images"] / one.report["images"]
+    assert ratio == pytest.approx(4 / 3, rel=0.1)  # of four parts a fold leaves one out
+
+
+def test_where_there_is_no_time_for_a_refit_the_folds_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.run_fold", failing(ALL_ROWS, MemoryError("out of memory")))
+    job, _ = worked(tmp_path, final="refit")
+    assert job.result is not None
+    assert (job.result["final"], job.result["networks"]) == ("bag", 3)

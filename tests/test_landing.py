@@ -9,22 +9,11 @@ import pytest
 from search.folds import JUDGING_FOLD, Folds
 from search.race import Race
 from search.store import FoldTask
-from tests.small_job import bench_of, prepared, take_steps, worked
+from tests.small_job import bench_of, failing, prepared, take_steps, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.steps import next_step
 from workers.training import EpochReport, Training
-
-
-def failing(fold: int, failure: Exception) -> Any:
-    """Return a `run_fold` that fails on one fold."""
-
-    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
-        if task.fold == fold:
-            raise failure
-        run_fold(bench, task, *more, **options)
-
-    return run
 
 
 @pytest.mark.parametrize(

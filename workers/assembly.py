@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble, greedy_selection
-from search.folds import JUDGING_FOLD
+from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.job import Final
 from search.predictions import OutOfFoldPredictions, accuracy_interval
 from search.race import Race
 from search.store import FoldTask, Lease
@@ -35,9 +36,8 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     tasks = _counting_folds(bench)
     predictions = _out_of_fold(bench, tasks)
     ensemble = greedy_selection(predictions=predictions, rounds=ROUNDS, seed=bench.seed("ensemble"))
-    shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
-    members = [task for task in tasks if _name(task.trial) in shares]
-    scores = _validation_scores(predictions, ensemble)
+    final, members, shares = _kept(bench, tasks, ensemble)
+    scores = {"final": final, **_validation_scores(predictions, ensemble)}
     folder = bench.files.model(lease.fence)
     with new_folder(folder) as staging:
         entries = _write_networks(bench, members, shares, staging)
@@ -61,6 +61,27 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     }
 
 
+def _kept(
+    bench: Workbench, tasks: list[FoldTask], ensemble: Ensemble
+) -> tuple[Final, list[FoldTask], dict[str, float]]:
+    """Return what is made of the folds' networks, which are kept, and each member's share.
+
+    Where a refit was asked for and there was no time for one, the folds' networks are kept.
+    """
+    shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
+    bag = [task for task in tasks if _name(task.trial) in shares]
+    if bench.job.spec.final == "best":
+        best = max(tasks, key=lambda task: (task.accuracy or 0.0, -task.place, -task.fold))
+        return "best", [best], {_name(best.trial): 1.0}
+    if bench.job.spec.final == "refit":
+        done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
+        refits = [task for task in done if _name(task.trial) in shares]
+        if refits:
+            total = sum(shares[_name(task.trial)] for task in refits)
+            return "refit", refits, {_name(t.trial): shares[_name(t.trial)] / total for t in refits}
+    return "bag", bag, shares
+
+
 def _name(trial: int) -> str:
     return f"trial-{trial}"
 
@@ -73,7 +94,7 @@ def _counting_folds(bench: Workbench) -> list[FoldTask]:
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     tasks = bench.store.folds.all(bench.job.id)
     for task in Race(tasks, survivors=bench.plan.survivors).ranked(tasks):
-        if task.done and task.fold != JUDGING_FOLD:
+        if task.done and task.fold not in (JUDGING_FOLD, ALL_ROWS):
             done[task.trial].append(task)
     if not done:
         raise JobFailed("the landing must finish at least one fold, but none was finished")
@@ -126,7 +147,8 @@ def _write_networks(
     for task in members:
         source = _fold_files(bench, task)
         meta = json.loads(source.meta.read_text())
-        target = staging / f"{_name(task.trial)}-fold-{task.fold}.safetensors"
+        part = "all-rows" if task.fold == ALL_ROWS else f"fold-{task.fold}"
+        target = staging / f"{_name(task.trial)}-{part}.safetensors"
         shutil.copyfile(source.weights, target)
         folds = sum(other.trial == task.trial for other in members)
         entries.append(
@@ -147,11 +169,11 @@ def _write_networks(
 
 
 def _sample(bench: Workbench, members: list[FoldTask]) -> Sample:
-    """Take a few rows that each network has not seen, with what it gave for them."""
-    count = min(SAMPLE_ROWS, *(len(bench.folds.folds[t.fold].validation_rows) for t in members))
+    """Take a few rows that each network has predicted, with what it gave for them."""
+    count = min(SAMPLE_ROWS, *(len(bench.predicted_rows(task.fold)) for task in members))
     images, expected = [], []
     for task in members:
-        rows = bench.folds.folds[task.fold].validation_rows[:count]
+        rows = bench.predicted_rows(task.fold)[:count]
         images.append(bench.data.train_images[rows])
         expected.append(_saved_predictions(bench, task)[:count])
     return Sample(images=np.stack(images), expected=np.stack(expected))

@@ -128,8 +128,8 @@ def processor_pace(training: Training) -> float:
 
 def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> float:
     """Return the seconds that a fold takes besides training: mostly to predict in float32."""
-    left_out = len(bench.folds.folds[task.fold].validation_rows)
-    return OVERHEAD + EXACT_COST * left_out * (record.predict_pace or 0.0)
+    predicted = len(bench.predicted_rows(task.fold))
+    return OVERHEAD + EXACT_COST * predicted * (record.predict_pace or 0.0)
 
 
 def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) -> Candidate:

@@ -73,7 +73,9 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
     speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
-    networks = min(len(wanted), bench.plan.survivors * bench.plan.folds)
+    plan = bench.plan
+    most = {"bag": plan.survivors * plan.folds, "refit": plan.survivors, "best": 1}
+    networks = min(len(wanted), most[bench.job.spec.final])
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
     predictions = rows * networks * _exact_pace(bench, shown or tasks) / speedup

@@ -72,6 +72,7 @@ def prepare(
         folds=spec.fold_count(rarest=rarest_class(data.train_labels)),
         workers=spec.worker_count,
         survivors=spec.survivor_count,
+        refit=spec.final == "refit",
     )
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
@@ -121,6 +122,7 @@ def prepare(
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,
+        refit=shape.refit,
         finalist_epochs=FINALIST_EPOCHS,
         classes=data.classes,
         image_shape=data.image_shape,

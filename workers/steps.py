@@ -10,7 +10,7 @@ from collections.abc import Callable
 from search.baselines import BASELINES, Baseline, BaselineName
 from search.finalists import prior_stands
 from search.first_trials import common_parameters, leader
-from search.folds import JUDGING_FOLD
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import JobState
 from search.race import Race
 from search.store import FoldTask, Lease, TrialRecord
@@ -204,7 +204,8 @@ def _plan_landing(bench: Workbench) -> None:
     finalists = [record.number for record in choose_finalists(bench)]
     races = plan.races and len(finalists) > plan.survivors
     folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
-    bench.store.folds.plan(bench.job.id, trials=finalists, folds=folds)
+    refit = [ALL_ROWS] if plan.refit else []
+    bench.store.folds.plan(bench.job.id, trials=finalists, folds=[*refit, *folds])
     bench.store.jobs.move(bench.job.id, before="searching", after="landing")
 
 

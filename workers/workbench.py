@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import JUDGING_FOLD, Folds, stratified_subset
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, stratified_subset
 from search.job import Job
 from search.plan import Plan
 from search.sampling import derived_seed
@@ -20,6 +20,8 @@ from workers.device import DevicePlan
 from workers.files import JobFiles
 from workers.heartbeat import Heartbeat
 from workers.training import Rows
+
+CHECKED_ROWS = 1000  # of its own that a network trained on all rows predicts, to be verified by
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,15 @@ class Workbench:
             raise
 
     def fold_rows(self, fold: int) -> Rows:
-        """All rows of one fold."""
-        rows = self.folds.folds[fold]
-        return self._rows(rows.train_rows, rows.validation_rows)
+        """All rows of one fold; of no fold, all rows, of which some are predicted as a check."""
+        if fold == ALL_ROWS:
+            return self._rows(np.arange(len(self.data.train_labels)), self.predicted_rows(fold))
+        return self._rows(self.folds.folds[fold].train_rows, self.predicted_rows(fold))
+
+    def predicted_rows(self, fold: int) -> NDArray[np.int64]:
+        """Rows that a network of a fold predicts: those left out, or a few where none are."""
+        rows = self.folds.folds[max(fold, JUDGING_FOLD)].validation_rows
+        return rows[:CHECKED_ROWS] if fold == ALL_ROWS else rows
 
     def seed(self, *parts: object) -> int:
         """Return a seed that depends on the job's seed and the parts alone."""

@@ -110,18 +110,18 @@ class FoldResults(Table):
     def spare(self, task: FoldTask, *, reason: str) -> bool:
         """Give a fold up unless it is the last hope; return whether it is given up now.
 
-        That is a fold besides which no other one, the judging fold apart, has a network for
-        the ensemble or may still have one.
+        That is a fold besides which no other one has a network, or may still have one, that was
+        not trained on the rows that it predicts; the judging fold's do not count.
         """
         others = (
             sa.select(sa.func.count())
-            .where(fold_results.c.job_id == task.job_id, fold_results.c.fold != JUDGING_FOLD)
+            .where(fold_results.c.job_id == task.job_id, fold_results.c.fold > JUDGING_FOLD)
             .where(fold_results.c.state.in_(("planned", "done")))
             .where(sa.or_(fold_results.c.trial != task.trial, fold_results.c.fold != task.fold))
         )
         with self._engine.begin() as connection:
             lock_table(connection, fold_results)
-            if task.fold != JUDGING_FOLD and not connection.scalar(others):
+            if task.fold > JUDGING_FOLD and not connection.scalar(others):
                 return False
             end = {"state": "given up", "report": {"reason": reason}}
             connection.execute(_planned(task).values(end))
