@@ -94,9 +94,9 @@ class JobSpec(Value):
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
             from nine tenths. None: four to eight, so that no worker idles.
-        final: what is made of the folds' networks: "bag" averages all, "best" keeps the most accurate
-            one, "refit" trains each finalist once more, on all rows; the folds' networks say how
-            accurate that is.
+        final: what is made of the folds' networks: "bag" averages all, "best" keeps the most
+            accurate one, "refit" trains each finalist once more, on all rows; the folds' networks
+            say how accurate that is.
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
