@@ -24,6 +24,8 @@ def job_json(job: Job) -> dict[str, Any]:
         "budget": job.spec.budget,
         "seconds_used": job.seconds_used,
         "phases": job.phases,
+        "processor_seconds": job.processor_seconds,
+        "processor_phases": job.processor_phases,
         "error": job.error,
         "result": job.result,
     }
@@ -104,6 +106,7 @@ def print_statement(console: Console, progress: Progress) -> None:
     job, result = progress.job, progress.job.result or {}
     console.print(f"\n{progress.states()}")
     console.print(f"time: {phases_line(job)}")
+    console.print(f"processors: {processor_line(job)}")
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
     kept = {
         "bag": f"ensemble: {members}; {result['folds']} networks of each",
@@ -124,13 +127,21 @@ def print_statement(console: Console, progress: Progress) -> None:
 
 
 def phases_line(job: Job) -> str:
-    """Say what each phase took of the budget."""
-    order = [name for name in PHASES if name in job.phases]
-    starts = [job.phases[name] for name in order]
-    spans = [after - before for before, after in itertools.pairwise(starts)]
-    parts = [
-        f"{name} {clock_text(span)}" for name, span in zip(order, spans, strict=False) if span >= 1
-    ]
+    """Say what each phase took of the budget, and of the processors."""
+    parts = [f"{name} {clock_text(span)}" for name, span in _spans(job.phases).items() if span >= 1]
     total = clock_text(job.seconds_used)
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
     return f"{', '.join(parts)}; {total}{budget}"
+
+
+def processor_line(job: Job) -> str:
+    """Say what each phase took of all processors together."""
+    spans = _spans(job.processor_phases)
+    parts = [f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1]
+    return f"{', '.join(parts)}; {clock_text(job.processor_seconds)}"
+
+
+def _spans(begun: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of each phase that has ended, by what had been used at its beginning."""
+    order = [name for name in PHASES if name in begun]
+    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}

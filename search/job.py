@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -317,6 +317,7 @@ class Job:
     Attributes:
         seconds_used: wall-clock seconds in which at least one process worked on the job.
         phases: for each state that the job entered, `seconds_used` at that moment.
+        processor_seconds, processor_phases: the same in seconds of all workers' processors.
         result: test score and where the model folder is, once the job is done.
         paused: nobody works on it until it is let go on.
     """
@@ -332,6 +333,8 @@ class Job:
     phases: dict[str, float]
     result: dict[str, Any] | None
     paused: bool = False
+    processor_seconds: float = 0.0
+    processor_phases: dict[str, float] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -358,4 +361,6 @@ class Job:
             phases=dict(row.phases),
             result=row.result,
             paused=row.paused,
+            processor_seconds=row.processor_seconds,
+            processor_phases=dict(row.processor_phases),
         )

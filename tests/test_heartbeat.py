@@ -29,10 +29,10 @@ class Database:
         self.back = threading.Event()
         vars(store.beats).update(beat=self.beat)
 
-    def beat(self, *arguments: Any) -> Any:
+    def beat(self, *arguments: Any, **options: Any) -> Any:
         if self.failures_left == 0:
             self.back.set()
-            return self._beat(*arguments)
+            return self._beat(*arguments, **options)
         self.failures_left -= 1
         cause = Exception("the server is down")
         raise sa.exc.OperationalError("beat", {}, cause, connection_invalidated=True)

@@ -50,6 +50,7 @@ def test_a_search_lands_with_an_ensemble_of_every_fold(
     assert found["result"]["test_accuracy"] > 0.9
     low, high = found["result"]["test_interval"]
     assert low < found["result"]["test_accuracy"] < high
+    assert 0.0 < found["processor_phases"]["searching"] < found["processor_seconds"] < 600.0
     trained = [trial for trial in found["leaderboard"] if trial["curve"]]
     assert sum(trial["state"] == "pruned" for trial in trained) >= 1
     manifest = json.loads((folder / "best" / "model.json").read_text())

@@ -70,6 +70,7 @@ class Heartbeat:
         self._overdue_at = float("inf")
         self._by_steps = False
         self._parent = parent
+        self._told = _processor_seconds()
         self._closed = threading.Event()
         self._renewing = threading.Lock()
         store.patience.call(self._beat)
@@ -224,7 +225,11 @@ class Heartbeat:
     def _beat(self) -> None:
         with self._renewing:
             lease = self._lease
-            beat = self._store.beats.beat(self.worker, self._job.id, lease)
+            processor = _processor_seconds()
+            beat = self._store.beats.beat(
+                self.worker, self._job.id, lease, processor_seconds=processor - self._told
+            )
+            self._told = processor
             if not beat.lease_held:
                 self._lost = lease
             self._clock = beat.seconds_used, time.monotonic()
@@ -240,3 +245,8 @@ class Heartbeat:
             self._store.beats.bury(self.worker.id, reason=reason)
         finally:
             os._exit(HUNG)
+
+
+def _processor_seconds() -> float:
+    """Return what this process has taken of processors, with its children that have ended."""
+    return sum(os.times()[:4])

@@ -63,12 +63,23 @@ class WorkerRecord:
 class Beats(Table):
     """Beats of all workers; one that fails is followed by the next, so it is not repeated."""
 
-    def beat(self, worker: WorkerIdentity, job_id: str, lease: Lease | None) -> Beat:
-        """Renew the lease, count the job's time, tell what the worker does."""
+    def beat(
+        self,
+        worker: WorkerIdentity,
+        job_id: str,
+        lease: Lease | None,
+        *,
+        processor_seconds: float = 0.0,
+    ) -> Beat:
+        """Renew the lease, count the job's time, tell what the worker does.
+
+        Args:
+            processor_seconds: that the worker's process has taken since its last beat.
+        """
         with self._engine.begin() as connection:  # in the order in which others lock the rows
             seconds = self._database.lease_seconds
             held = lease is None or prolong(connection, lease, seconds=seconds)
-            used = count_time(connection, job_id)
+            used = count_time(connection, job_id, processor_seconds=processor_seconds)
             _see(connection, worker, job_id=job_id, doing=None if lease is None else lease.key)
             row = connection.execute(
                 sa.select(jobs.c.state, jobs.c.paused).where(jobs.c.id == job_id)

@@ -129,8 +129,10 @@ class Jobs(Table):
             if row is None:
                 return False
             phases = {**row.phases, after: row.seconds_used}
+            processor = {**row.processor_phases, after: row.processor_seconds}
             change = sa.update(jobs).where(jobs.c.id == job_id)
-            connection.execute(change.values(state=after, phases=phases, **values))
+            change = change.values(state=after, phases=phases, processor_phases=processor)
+            connection.execute(change.values(**values))
             return True
 
     @patient
@@ -144,15 +146,23 @@ class Jobs(Table):
             return count_time(connection, job_id)
 
 
-def count_time(connection: sa.Connection, job_id: str) -> float:
-    """Count a job's time within a transaction; see `Jobs.tick`."""
+def count_time(connection: sa.Connection, job_id: str, *, processor_seconds: float = 0.0) -> float:
+    """Count a job's time within a transaction; see `Jobs.tick`.
+
+    Args:
+        processor_seconds: that a process has worked on the job since it last said so.
+    """
     elapsed = clock() - jobs.c.ticked_at
     idle = sa.or_(jobs.c.paused, elapsed > MAX_TICK, elapsed < 0.0)
     counted = sa.case((idle, 0.0), else_=elapsed)
     change = (
         sa.update(jobs)
         .where(jobs.c.id == job_id)
-        .values(seconds_used=jobs.c.seconds_used + counted, ticked_at=clock())
+        .values(
+            seconds_used=jobs.c.seconds_used + counted,
+            processor_seconds=jobs.c.processor_seconds + processor_seconds,
+            ticked_at=clock(),
+        )
     )
     connection.execute(change)
     used = connection.scalar(sa.select(jobs.c.seconds_used).where(jobs.c.id == job_id))

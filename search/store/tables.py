@@ -18,6 +18,8 @@ jobs = sa.Table(
     sa.Column("ticked_at", sa.Float, nullable=False),
     sa.Column("phases", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON),
+    sa.Column("processor_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("processor_phases", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("paused", sa.Boolean, nullable=False, default=False),
 )
 

@@ -21,6 +21,17 @@ def test_a_beat_renews_the_lease_and_counts_the_time(store: StudyStore, job: Job
     assert store.leases.held(job.id) == {lease.key}
 
 
+def test_beats_add_up_what_workers_take_of_processors(store: StudyStore, job: Job) -> None:
+    store.beats.beat(ME, job.id, None, processor_seconds=2.0)
+    store.jobs.move(job.id, before="queued", after="preparing")
+    store.beats.beat(YOU, job.id, None, processor_seconds=1.5)
+    store.beats.beat(ME, job.id, None)
+    store.jobs.tick(job.id)
+    found = store.jobs.get(job.id)
+    assert found.processor_seconds == 3.5
+    assert found.processor_phases == {"preparing": 2.0}
+
+
 def test_a_beat_tells_that_the_lease_was_lost(store: StudyStore, job: Job) -> None:
     slow = expired(store, f"{job.id}/trial/7")
     claimed(store, slow.key, owner="next")

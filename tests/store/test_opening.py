@@ -76,7 +76,8 @@ def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(store_url: str
     lease = store.leases.claim("a/1", owner="me")
     store.close()
     execute(store_url, "DROP TABLE workers")
-    execute(store_url, "ALTER TABLE jobs DROP COLUMN paused")
+    for column in ("paused", "processor_seconds", "processor_phases"):
+        execute(store_url, f"ALTER TABLE jobs DROP COLUMN {column}")
     execute(store_url, "ALTER TABLE jobs ADD COLUMN trials_asked INTEGER NOT NULL DEFAULT 7")
     execute(store_url, "ALTER TABLE leases DROP COLUMN reason")
     execute(store_url, "UPDATE athanor_version SET version_num = '0001'")
