@@ -35,6 +35,7 @@ from athanor.searching import (
 from athanor.searching import submit as submit_job
 from athanor.tables import job_json
 from search.job import JobSpec
+from search.metrics import METRIC_NAMES
 from search.pruning import PRUNINGS
 from search.sampling import STRATEGIES
 from search.store.schema import HEAD
@@ -85,6 +86,9 @@ def search(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Networks of each finalist. [by workers: 4 to 8]")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help=f"{', '.join(METRIC_NAMES)}.")
+    ] = None,
     final: Annotated[
         str | None, typer.Option("--final", help="What the folds give: bag, best or refit.")
     ] = None,
@@ -134,6 +138,7 @@ def search(
         "seed": seed,
         "workers": workers,
         "folds": folds,
+        "metric": metric,
         "final": final,
         "finalists": finalists,
         "space": space,

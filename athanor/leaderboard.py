@@ -12,6 +12,7 @@ from search.attributes import Cost
 from search.baselines import Baseline
 from search.folds import JUDGING_FOLD
 from search.job import Job
+from search.metrics import METRICS
 from search.pairing import Difference, difference
 from search.store import FoldTask, StudyStore, TrialRecord
 from search.store.records import pareto_front
@@ -55,9 +56,13 @@ class Leaderboard:
         return [] if cost is None else pareto_front(self.trials, cost)
 
     def behind(self, record: TrialRecord) -> Difference | None:
-        """Compare a finished trial with the first one, on the same images; None for that itself."""
+        """Compare a finished trial with the first one, on the same images; None for that itself.
+
+        None also where another metric than accuracy counts.
+        """
         first = self.trials[0]
-        if record is first or record.right is None or first.right is None:
+        by_accuracy = self.job.spec.metric == "accuracy"
+        if record is first or not by_accuracy or record.right is None or first.right is None:
             return None
         return difference(record.right, first.right)
 
@@ -105,13 +110,16 @@ class Leaderboard:
             "latency": record.latency,
             "seconds": record.seconds,
             "note": record.note,
-            "folds": {str(task.fold): task.accuracy for task in mine if task.done},
+            "folds": {str(task.fold): task.score for task in mine if task.done},
             "candidate": None if record.candidate is None else record.candidate.to_json(),
         }
 
     def _table(self) -> Table:
         """Draw the best trials; the score is that on a sample of the judging fold."""
-        table = Table(title="leaderboard", title_justify="left", box=SIMPLE, pad_edge=False)
+        metric = METRICS[self.job.spec.metric].label
+        table = Table(
+            title=f"leaderboard ({metric})", title_justify="left", box=SIMPLE, pad_edge=False
+        )
         for name in ("", "trial", "state", "score", "behind", "folds", "params", "MMACs"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
         table.add_column("network", no_wrap=True, overflow="ellipsis")
@@ -151,7 +159,7 @@ class Leaderboard:
 
     def _folds_text(self, record: TrialRecord) -> str:
         mine = [task for task in self.folds if task.trial == record.number]
-        scores = [t.accuracy for t in mine if t.fold > JUDGING_FOLD and t.accuracy is not None]
+        scores = [t.score for t in mine if t.fold > JUDGING_FOLD and t.score is not None]
         return f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else ""
 
     def _front_table(self) -> Table:

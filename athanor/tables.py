@@ -10,6 +10,7 @@ from rich.table import Table
 
 from athanor.progress import PHASES, Progress, clock_text
 from search.job import Job
+from search.metrics import METRICS
 from search.store import WorkerRecord
 
 
@@ -113,12 +114,17 @@ def print_statement(console: Console, progress: Progress) -> None:
         "best": f"best network of the folds: {members}",
         "refit": f"trained again on all rows: {members}",
     }
-    accuracy, images = result["out_of_fold_accuracy"], result["out_of_fold_rows"]
-    console.print(
-        f"{kept[result['final']]}; out-of-fold accuracy {accuracy:.4f} ({images:,} images)"
-    )
+    label = METRICS[result["metric"]].label
+    score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
+    console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
     if result["final"] != job.spec.final:
         console.print(f"there was no time for '{job.spec.final}', so the folds' networks are kept")
+    if "test_score" in result:
+        low, high = result["test_score_interval"]
+        console.print(
+            f"[bold]test {label} {result['test_score']:.4f}[/bold] "
+            f"(95 % interval {low:.4f} to {high:.4f})"
+        )
     low, high = result["test_interval"]
     console.print(
         f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "

@@ -9,6 +9,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from search.metrics import METRICS, Metric
 from search.predictions import OutOfFoldPredictions, mean_log_loss
 from spaces.errors import InputError
 from spaces.values import Value, validated
@@ -23,7 +24,7 @@ class Ensemble(Value):
     Attributes:
         members: names of the models, ascending; each once.
         weights: theirs, positive, with a sum of 1.
-        score: accuracy on the rows that the members were chosen on, hence optimistic.
+        score: by the metric, on the rows that the members were chosen on, hence optimistic.
         rounds: the score after each round of the selection, those beyond the best included.
     """
 
@@ -72,13 +73,17 @@ class Ensemble(Value):
 
 
 def greedy_selection(
-    *, predictions: Mapping[str, OutOfFoldPredictions], rounds: int = ROUNDS, seed: int
+    *,
+    predictions: Mapping[str, OutOfFoldPredictions],
+    metric: Metric = METRICS["accuracy"],
+    rounds: int = ROUNDS,
+    seed: int,
 ) -> Ensemble:
-    """Choose an ensemble by greedy selection with replacement, for accuracy.
+    """Choose an ensemble by greedy selection with replacement.
 
     Caruana et al., "Ensemble selection from libraries of models" (ICML 2004), as AutoGluon does
     it (Erickson et al., arXiv 2003.06505). From nothing, each round adds the model that gives the
-    mean the best accuracy; among equals a model already in, then the lowest log-loss of the
+    mean the best score; among equals a model already in, then the lowest log-loss of the
     mean, then chance. After the last round everything beyond the first best is taken back.
     Weights are how often a model was added, by the number of additions.
 
@@ -98,19 +103,20 @@ def greedy_selection(
     scores: list[float] = []
     for _ in range(rounds):
         # One model at a time: as fast as all in one array, and 60,000 rows stay within 5 MB.
-        accuracies = np.array([_accuracy(total + model, targets) for model in models])
-        compared = accuracies.round(SCORE_DECIMALS) if chosen else accuracies
+        size = len(chosen) + 1
+        tries = np.array([_score(total + model, size, targets, metric) for model in models])
+        compared = tries.round(SCORE_DECIMALS) if chosen else tries
         tied = np.flatnonzero(compared == compared.max())
         best = _break_tie(tied, chosen=chosen, total=total, models=models, targets=targets, rng=rng)
         total += models[best]
         chosen.append(best)
-        scores.append(float(accuracies[best]))
-    size = int(np.argmax(np.round(scores, SCORE_DECIMALS))) + 1
-    counts = sorted(Counter(chosen[:size]).items())
+        scores.append(float(tries[best]))
+    best_size = int(np.argmax(np.round(scores, SCORE_DECIMALS))) + 1
+    counts = sorted(Counter(chosen[:best_size]).items())
     return Ensemble(
         members=tuple(names[model] for model, _ in counts),
-        weights=tuple(count / size for _, count in counts),
-        score=scores[size - 1],
+        weights=tuple(count / best_size for _, count in counts),
+        score=scores[best_size - 1],
         rounds=tuple(scores),
     )
 
@@ -136,8 +142,11 @@ def _on_common_rows(
     return first.targets[common], [one.probabilities[common] for one in predictions]
 
 
-def _accuracy(sums: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    return float(np.mean(sums.argmax(axis=1) == targets))
+def _score(
+    sums: NDArray[np.float64], size: int, targets: NDArray[np.int64], metric: Metric
+) -> float:
+    """Score the mean of `size` models; where classes alone count, their sum says the same."""
+    return metric.score(targets, sums if metric.by_class else sums / size)
 
 
 def _break_tie(

@@ -3,7 +3,7 @@
 import math
 
 from search.attributes import Cost
-from search.first_trials import PRIOR, standard_error
+from search.first_trials import PRIOR, error_of
 from search.store.records import TrialRecord, pareto_front
 
 CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
@@ -57,9 +57,9 @@ def smallest_within(
     front = pareto_front(board, cost)
     if not front:
         return board[:count]
-    best = front[-1].score
-    assert best is not None
-    least = best - errors * standard_error(best, rows=validation_rows)
+    best = front[-1]
+    assert best.score is not None
+    least = best.score - errors * error_of(best, rows=validation_rows)
     return [each for each in front if each.score is not None and each.score >= least][:count]
 
 
@@ -86,5 +86,5 @@ def _is_luck(best: TrialRecord, known: TrialRecord, *, of: int, rows: int) -> bo
     """
     if best.score is None or known.score is None:
         return False
-    luck = standard_error(best.score, rows=rows) * math.sqrt(2.0 * math.log(max(of, 2)))
+    luck = error_of(best, rows=rows) * math.sqrt(2.0 * math.log(max(of, 2)))
     return best.score - known.score <= luck

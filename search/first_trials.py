@@ -8,10 +8,10 @@ the network and its regularisation are searched; how to train is taken from the 
 mirroring or without.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from search.metrics import binomial_error
 from search.store.records import TrialRecord
 from spaces.space import SearchSpace
 
@@ -61,7 +61,7 @@ def leader(
         return PRIOR
     if not prior.finished or prior.score is None:
         return PLAIN
-    margin = CLEARLY * standard_error(plain.score, rows=validation_rows)
+    margin = CLEARLY * error_of(plain, rows=validation_rows)
     return PLAIN if plain.score - prior.score > margin else PRIOR
 
 
@@ -79,6 +79,8 @@ def without_loser(
     return [record for record in board if record.number not in losers] or board
 
 
-def standard_error(accuracy: float, *, rows: int) -> float:
-    """Return that of an accuracy measured on so many rows, as a share."""
-    return math.sqrt(accuracy * (1.0 - accuracy) / rows)
+def error_of(record: TrialRecord, *, rows: int) -> float:
+    """Return the standard error of a trial's score; of one that was cut short, an accuracy's."""
+    if record.error is not None or record.score is None:
+        return record.error or 0.0
+    return binomial_error(min(max(record.score, 0.0), 1.0), rows=rows)

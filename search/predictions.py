@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.folds import read_arrays, write_arrays
 from spaces.errors import StoreError
+
+if TYPE_CHECKING:
+    from search.metrics import Metric
 
 SUM_TOLERANCE = 1e-3  # of a row's probabilities: softmax in half precision strays this far
 SMALLEST = float(np.finfo(np.float32).eps)  # probability that log-loss counts with, at least
@@ -93,6 +96,12 @@ class OutOfFoldPredictions:
             return math.nan
         predicted = self.probabilities[self.covered].argmax(axis=1)
         return float(np.mean(predicted == self.targets[self.covered]))
+
+    def score(self, metric: "Metric") -> float:
+        """Return the covered rows' score, pooled over all folds; NaN if there are none."""
+        if not self.covered.any():
+            return math.nan
+        return metric.score(self.targets[self.covered], self.probabilities[self.covered])
 
     def log_loss(self) -> float:
         """Return the mean of -ln p(target) in nats over all covered rows; NaN if there are none."""

@@ -1,5 +1,7 @@
 """The race of finalists on the judging fold, and how two of them are compared."""
 
+import math
+
 from search.folds import JUDGING_FOLD
 from search.pairing import difference
 from search.store.results import FoldTask
@@ -70,4 +72,6 @@ def leads(later: FoldTask, earlier: FoldTask) -> bool:
     if not later.done or not earlier.done:
         return later.done
     assert later.report is not None and earlier.report is not None
+    if RIGHT not in later.report:  # whatever the metric is, it is not a share of the images
+        return (later.score or -math.inf) > (earlier.score or -math.inf)
     return difference(later.report[RIGHT], earlier.report[RIGHT]).leads(errors=LEAD)

@@ -11,6 +11,7 @@ def record(
         number=number,
         state=state,
         score=score,
+        error=None,
         curve={1: score},
         candidate=None,
         parameters=None,

@@ -77,7 +77,7 @@ def test_what_is_made_of_the_folds(final: str, tmp_path: Path) -> None:
     manifest = read_manifest(next(tmp_path.glob("**/models/*")))
     kept = sorted(network.fold for network in manifest.networks)
     done = {task.fold: task for task in folds if task.done}
-    best = max((task for task in folds if task.fold > JUDGING_FOLD), key=lambda t: t.accuracy or 0)
+    best = max((task for task in folds if task.fold > JUDGING_FOLD), key=lambda t: t.score or 0)
     expected = {"bag": [1, 2, 3], "best": [best.fold], "refit": [ALL_ROWS]}
     assert kept == expected[final]
     assert set(done) == {1, 2, 3} | ({ALL_ROWS} if final == "refit" else set())
@@ -102,3 +102,20 @@ def test_where_there_is_no_time_for_a_refit_the_folds_are_kept(
     job, _ = worked(tmp_path, final="refit")
     assert job.result is not None
     assert (job.result["final"], job.result["networks"]) == ("bag", 3)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
+def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
+    job, folds = worked(tmp_path, metric=metric, search_epochs=2)
+    assert job.state == "done" and job.result is not None
+    assert job.result["metric"] == metric
+    low, high = job.result["test_score_interval"]
+    assert low <= job.result["test_score"] <= high
+    assert (job.result["test_score"] < 0.0) is (metric == "log_loss")
+    scores = [task.score for task in folds if task.done and task.score is not None]
+    assert min(scores) - 0.2 < job.result["out_of_fold_score"] < max(scores) + 0.2
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    (record,) = (each for each in store.trials(job).records() if each.finished)
+    assert record.error is not None and 0.0 < record.error < 0.2
+    assert record.score is not None and (record.score < 0.0) is (metric == "log_loss")
+    store.close()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from search.baselines import BASELINES, MOST_ROWS, BaselineName
+from search.metrics import METRICS
 from tests.small_job import bench_of, prepared
 from workers.baselines import measure_baseline
 from workers.data import load_data
@@ -38,6 +39,14 @@ def test_large_colour_images_and_many_rows_are_cut_down(name: BaselineName) -> N
     rows = Rows(images, labels, images[:60], labels[:60], 2)
     found = measure_baseline(name, rows, seed=0)
     assert (found.score, found.rows) == (1.0, MOST_ROWS)
+
+
+def test_by_another_metric_a_baseline_has_its_score_if_it_has_probabilities(digits: Rows) -> None:
+    for metric, least in (("macro_f1", 0.88), ("log_loss", -0.6), ("roc_auc", 0.98)):
+        found = measure_baseline("MLP", digits, seed=3, metric=METRICS[metric])  # type: ignore[index]
+        assert found.score is not None and least < found.score < 1.0
+    svm = measure_baseline("SVM", digits, seed=3, metric=METRICS["log_loss"])
+    assert (svm.score, svm.note) == (None, "an SVM gives no probabilities")
 
 
 def test_what_cannot_be_trained_has_no_score(digits: Rows) -> None:

@@ -130,7 +130,7 @@ def test_a_prior_that_stands_need_not_race(
     race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.finalists.CHALLENGERS", 2)
-    monkeypatch.setattr("search.finalists.standard_error", lambda *_, **__: 1.0)
+    monkeypatch.setattr("search.finalists.error_of", lambda *_, **__: 1.0)
     store, job, worker = prepared(tmp_path, **race)
     with bench_of(store, job, worker) as bench:
         take_steps(bench, "searching")

@@ -23,7 +23,7 @@ def runner(
         place={7: 0, 0: 1, 3: 2}[trial],
         state="given up" if lost else "planned" if accuracy is None else "done",
         files=None,
-        accuracy=accuracy,
+        score=accuracy,
         report=None if accuracy is None else {RIGHT: packed(right)},
     )
 

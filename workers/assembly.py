@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from search.ensemble import Ensemble, greedy_selection
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import Final
+from search.metrics import accuracy, bootstrap_interval
 from search.predictions import OutOfFoldPredictions, accuracy_interval
 from search.race import Race
 from search.store import FoldTask, Lease
@@ -35,9 +37,14 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     """
     tasks = _counting_folds(bench)
     predictions = _out_of_fold(bench, tasks)
-    ensemble = greedy_selection(predictions=predictions, rounds=ROUNDS, seed=bench.seed("ensemble"))
+    ensemble = greedy_selection(
+        predictions=predictions,
+        metric=bench.metric,
+        rounds=ROUNDS,
+        seed=bench.seed("ensemble"),
+    )
     final, members, shares = _kept(bench, tasks, ensemble)
-    scores = {"final": final, **_validation_scores(predictions, ensemble)}
+    scores = {"final": final, **_validation_scores(bench, predictions, ensemble)}
     folder = bench.files.model(lease.fence)
     with new_folder(folder) as staging:
         entries = _write_networks(bench, members, shares, staging)
@@ -71,7 +78,7 @@ def _kept(
     shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
     bag = [task for task in tasks if _name(task.trial) in shares]
     if bench.job.spec.final == "best":
-        best = max(tasks, key=lambda task: (task.accuracy or 0.0, -task.place, -task.fold))
+        best = max(tasks, key=lambda task: (task.score or -math.inf, -task.place, -task.fold))
         return "best", [best], {_name(best.trial): 1.0}
     if bench.job.spec.final == "refit":
         done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
@@ -126,17 +133,18 @@ def _saved_predictions(bench: Workbench, task: FoldTask) -> NDArray[np.float32]:
 
 
 def _validation_scores(
-    predictions: dict[str, OutOfFoldPredictions], ensemble: Ensemble
+    bench: Workbench, predictions: dict[str, OutOfFoldPredictions], ensemble: Ensemble
 ) -> dict[str, Any]:
+    covered = next(iter(predictions.values())).covered
+    together = ensemble.combine({name: predictions[name].probabilities for name in predictions})
+    members = sorted(predictions.items())
     return {
-        "out_of_fold_accuracy": ensemble.score,
-        "out_of_fold_rows": int(next(iter(predictions.values())).covered.sum()),
-        "out_of_fold_of_members": {
-            name: each.accuracy() for name, each in sorted(predictions.items())
-        },
-        "out_of_fold_log_loss_of_members": {
-            name: each.log_loss() for name, each in sorted(predictions.items())
-        },
+        "metric": bench.metric.name,
+        "out_of_fold_score": ensemble.score,
+        "out_of_fold_accuracy": accuracy(bench.data.train_labels[covered], together[covered]),
+        "out_of_fold_rows": int(covered.sum()),
+        "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
+        "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
     }
 
 
@@ -229,12 +237,19 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
         by=bench.heartbeat.worker.id,
         reason="landing of the search",
     )
-    labels = bench.data.test_labels
+    labels, metric = bench.data.test_labels, bench.metric
     correct = int((probabilities.argmax(1) == labels).sum())
-    accuracy = correct / len(labels)
-    bench.store.test.score(opening, accuracy=accuracy)
-    return {
-        "test_accuracy": accuracy,
+    share = correct / len(labels)
+    bench.store.test.score(opening, accuracy=share)
+    found = {
+        "test_accuracy": share,
         "test_interval": accuracy_interval(correct, len(labels)),
         "test_rows": len(labels),
+    }
+    if metric.name == "accuracy":
+        return found
+    seed = bench.seed("test interval")
+    return found | {
+        "test_score": metric.score(labels, probabilities),
+        "test_score_interval": bootstrap_interval(metric, labels, probabilities, seed=seed),
     }

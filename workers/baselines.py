@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from search.baselines import MOST_ROWS, Baseline, BaselineName
 from search.folds import stratified_subset
+from search.metrics import METRICS, Metric
 from workers.training import Rows
 
 MAX_SIDE = 32
@@ -23,10 +24,13 @@ HIDDEN = 128
 JUDGED_AT_ONCE = 500  # rows
 
 
-def measure_baseline(name: BaselineName, rows: Rows, *, seed: int) -> Baseline:
+def measure_baseline(
+    name: BaselineName, rows: Rows, *, seed: int, metric: Metric = METRICS["accuracy"]
+) -> Baseline:
     """Train a simple model and judge it on the validation rows.
 
-    A model that cannot be trained on these rows is a baseline without a score.
+    A model that cannot be trained on these rows, or judged by the metric, is a baseline without a
+    score.
     """
     begin = time.perf_counter()
     chosen = stratified_subset(
@@ -42,16 +46,30 @@ def measure_baseline(name: BaselineName, rows: Rows, *, seed: int) -> Baseline:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that were stopped on purpose
             model = _model(name, seed=seed).fit((train - mean) / spread, rows.train_labels[chosen])
-            right = 0
+            parts = []
             for start in range(0, len(rows.validation_labels), JUDGED_AT_ONCE):
-                part = slice(start, start + JUDGED_AT_ONCE)
-                judged = (_pixels(rows.validation_images[part]) - mean) / spread
-                right += int((model.predict(judged) == rows.validation_labels[part]).sum())
-        score = right / len(rows.validation_labels)
+                part = rows.validation_images[start : start + JUDGED_AT_ONCE]
+                judged = (_pixels(part) - mean) / spread
+                parts.append(_probabilities(model, judged, rows.classes, by_class=metric.by_class))
+        score = metric.score(rows.validation_labels, np.concatenate(parts))
     except ValueError as failure:  # of scikit-learn: one class alone, no number
         note = str(failure).splitlines()[0]
     seconds = round(time.perf_counter() - begin, 3)
     return Baseline(name=name, score=score, rows=len(chosen), seconds=seconds, note=note)
+
+
+def _probabilities(
+    model: Any, pixels: NDArray[np.float32], classes: int, *, by_class: bool
+) -> NDArray[np.float32]:
+    """Return (rows, classes): all on the predicted class where that is all that counts."""
+    found = np.zeros((len(pixels), classes), dtype=np.float32)
+    if by_class:
+        found[np.arange(len(pixels)), model.predict(pixels)] = 1.0
+    elif hasattr(model, "predict_proba"):
+        found[:, model.classes_] = model.predict_proba(pixels)
+    else:
+        raise ValueError("an SVM gives no probabilities")
+    return found
 
 
 def _model(name: BaselineName, *, seed: int) -> Any:

@@ -83,6 +83,7 @@ def run_fold(
         candidate,
         rows,
         plan=bench.device,
+        metric=bench.metric,
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
         validate_every=None,
@@ -160,7 +161,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     """Write the files, then the row that makes them count."""
     last = training.curve[-1]
     assert training.validation_probabilities is not None
-    assert last.validation_accuracy is not None
+    assert last.validation_score is not None
     tensors = training.weights()
     report: dict[str, Any] = {
         "epochs": round(training.step / training.batches.per_epoch, 2),
@@ -168,10 +169,11 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         "train_loss": last.train_loss,
         "train_accuracy": last.train_accuracy,
         "validation_accuracy": last.validation_accuracy,
+        "validation_score": last.validation_score,
         "train_seconds": training.seconds,
         "predict_pace": processor_pace(training),
     }
-    if task.fold == JUDGING_FOLD:
+    if task.fold == JUDGING_FOLD and bench.metric.name == "accuracy":
         right = training.validation_probabilities.argmax(1) == training.rows.validation_labels
         report[RIGHT] = packed(right)
     meta = {
@@ -193,6 +195,6 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     bench.store.folds.record(
         task,
         files=bench.files.relative(files.folder),
-        accuracy=last.validation_accuracy,
+        score=last.validation_score,
         report=report,
     )

@@ -78,7 +78,8 @@ def _measure_baseline(bench: Workbench) -> bool:
                 note = _quarantine_note(bench, lease)
                 found = Baseline(name=name, score=None, rows=0, seconds=0.0, note=note)
             else:
-                found = measure_baseline(name, bench.search_rows, seed=bench.seed("baseline", name))
+                seed = bench.seed("baseline", name)
+                found = measure_baseline(name, bench.search_rows, seed=seed, metric=bench.metric)
             bench.trials.record_baseline(found)
             return True
     return False

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search.metrics import METRICS, Metric
 from search.plan import COOLDOWN
 from spaces.network import build_network
 from spaces.recipe import Candidate
@@ -58,6 +59,8 @@ class Rows:
 class EpochReport:
     """What one epoch gave. Accuracies are shares; the training's is over augmented images.
 
+    The validation's score is that of the training's metric.
+
     An epoch is a pass over the rows that the recipe does not leave out. In the training's figures
     images weigh as in the loss.
 
@@ -71,6 +74,7 @@ class EpochReport:
     train_seconds: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    validation_score: float | None = None
     validation_seconds: float | None = None
 
 
@@ -85,6 +89,7 @@ class Training:
 
     Args:
         plan: how to compute the training.
+        metric: by which the validations' scores are measured.
         rung: the epoch after which weak trainings are discarded. Its validation is that of a
             branch in which the rate falls to zero, so that trainings are not judged by how well
             they bear a high rate; then the training goes on from before the branch.
@@ -101,12 +106,14 @@ class Training:
         *,
         plan: DevicePlan,
         seed: int,
+        metric: Metric = METRICS["accuracy"],
         evaluation: DevicePlan | None = None,
         validate_every: int | None = 1,
         rung: int | None = None,
         pieces: int = 1,
     ) -> None:
         self.candidate, self.rows, self.plan = candidate, rows, plan
+        self.metric = metric
         self.evaluation = evaluation or plan
         self.validate_every = validate_every
         self.rung = rung
@@ -320,6 +327,7 @@ class Training:
             report,
             validation_loss=float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean()),
             validation_accuracy=float((probabilities.argmax(1) == labels).mean()),
+            validation_score=self.metric.score(labels, probabilities),
             validation_seconds=time.perf_counter() - begin,
         )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from optuna.trial import Trial
 
+from search.metrics import standard_error
 from search.pairing import packed
 from search.store import Lease
 from search.store.trials import Ending
@@ -53,8 +54,7 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     equal = bench.trials.equal(candidate)
     if equal is not None:
         note = f"an equal candidate was trained as trial {equal.number}"
-        if equal.right is not None:
-            bench.trials.describe_right(trial, equal.right)
+        bench.trials.describe_score(trial, error=equal.error, right=equal.right)
         bench.trials.tell(trial, "copied", score=equal.score, files=equal.files, note=note)
         return "copied"
     return _TrialRun(bench, trial, lease).run(candidate)
@@ -163,6 +163,7 @@ class _TrialRun:
             candidate,
             bench.search_rows,
             plan=bench.device,
+            metric=bench.metric,
             seed=seed,
             rung=bench.job.spec.rung,
             validate_every=bench.job.spec.validation_interval,
@@ -191,8 +192,8 @@ class _TrialRun:
         )
 
     def _report(self, report: EpochReport) -> None:
-        if report.validation_accuracy is not None and self._bench.trials.report(
-            self._trial, epoch=report.epoch, score=report.validation_accuracy
+        if report.validation_score is not None and self._bench.trials.report(
+            self._trial, epoch=report.epoch, score=report.validation_score
         ):
             raise TrialStopped("pruned")
 
@@ -210,9 +211,14 @@ class _TrialRun:
             probabilities = training.predict(training.rows.validation_images, training.plan)
         self._bench.write(lambda: write_array(self._folder / PREDICTIONS, probabilities))
         last = training.curve[-1]
-        assert last.validation_accuracy is not None and last.validation_seconds is not None
-        right = probabilities.argmax(1) == training.rows.validation_labels
-        self._bench.trials.describe_right(self._trial, packed(right))
+        assert last.validation_score is not None and last.validation_seconds is not None
+        labels = training.rows.validation_labels
+        seed = self._bench.seed("error", self._trial.number)
+        self._bench.trials.describe_score(
+            self._trial,
+            error=standard_error(training.metric, labels, probabilities, seed=seed),
+            right=packed(probabilities.argmax(1) == labels),
+        )
         self._bench.trials.describe_pace(
             self._trial,
             train=training.pace,
@@ -221,7 +227,7 @@ class _TrialRun:
         self._bench.trials.tell(
             self._trial,
             "complete",
-            score=last.validation_accuracy,
+            score=last.validation_score,
             seconds=time.monotonic() - self._begin,
             files=self._bench.files.relative(self._folder),
             note="" if self._candidate is None else _attempt_note(self._candidate),

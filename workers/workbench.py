@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, stratified_subset
 from search.job import Job
+from search.metrics import METRICS, Metric
 from search.plan import Plan
 from search.sampling import derived_seed
 from search.store import Lease, StudyStore, Trials
@@ -56,6 +57,11 @@ class Workbench:
         """The job's plan."""
         assert self.job.plan is not None, "a workbench is made for planned jobs"
         return self.job.plan
+
+    @property
+    def metric(self) -> Metric:
+        """By which everything is chosen."""
+        return METRICS[self.job.spec.metric]
 
     @cached_property
     def device(self) -> DevicePlan:

@@ -76,7 +76,7 @@ def _run(place: Place, *, seed: int, kills: int) -> tuple[list[Any], int, int]:
         (record.number, record.state, record.curve, record.candidate)
         for record in store.trials(job).records()
     ]
-    folds = [(task.trial, task.fold, task.state, task.accuracy) for task in store.folds.all(job.id)]
+    folds = [(task.trial, task.fold, task.state, task.score) for task in store.folds.all(job.id)]
     store.close()
     return [trials, folds], faults, hits
 

@@ -9,6 +9,7 @@ from search.attributes import (
     CANDIDATE,
     COSTS,
     ENDED,
+    ERROR,
     FILES,
     NOTE,
     PACE,
@@ -26,8 +27,9 @@ class TrialRecord:
     """A trial as people see it.
 
     Attributes:
-        score: the validation accuracy at the trial's end, or the best before, as a share.
-        curve: validation accuracy by epoch, from 1.
+        score: by the job's metric on the validation rows, at the trial's end, or the best before.
+        error: the score's standard error, once the trial has trained to its end.
+        curve: scores by epoch, from 1.
         latency: measured seconds to predict a batch, where that is limited or to be small.
         train_pace, predict_pace: measured seconds for one image.
         right: which validation images it has right, packed by `search.pairing`.
@@ -36,6 +38,7 @@ class TrialRecord:
     number: int
     state: str
     score: float | None
+    error: float | None
     curve: dict[int, float]
     candidate: Candidate | None
     parameters: int | None
@@ -63,6 +66,7 @@ class TrialRecord:
             # a worker that died while it told the end has left its words but not ended the trial
             state=open_states.get(trial.state) or attributes.get(ENDED, "failed"),
             score=trial.values[0] if trial.state == TrialState.COMPLETE else best,
+            error=attributes.get(ERROR),
             curve=curve,
             candidate=None if candidate is None else Candidate.from_json(candidate),
             parameters=costs.get("parameters"),

@@ -18,6 +18,7 @@ class FoldTask:
 
     Attributes:
         place: the finalist's rank in the search, from 0.
+        score: by the job's metric on the rows that the fold leaves out.
         report: how long it trained and how it was measured, once it is done.
     """
 
@@ -27,7 +28,7 @@ class FoldTask:
     place: int
     state: Literal["planned", "done", "given up"]
     files: str | None
-    accuracy: float | None
+    score: float | None
     report: dict[str, Any] | None
 
     @property
@@ -50,7 +51,7 @@ class FoldTask:
             place=row.place,
             state=row.state,
             files=row.files,
-            accuracy=row.accuracy,
+            score=row.score,
             report=row.report,
         )
 
@@ -100,11 +101,9 @@ class FoldResults(Table):
         with self._engine.connect() as connection:
             return [FoldTask.from_row(row) for row in connection.execute(query)]
 
-    def record(
-        self, task: FoldTask, *, files: str, accuracy: float, report: dict[str, Any]
-    ) -> None:
+    def record(self, task: FoldTask, *, files: str, score: float, report: dict[str, Any]) -> None:
         """Record a trained fold whose files are written."""
-        self._end(task, state="done", files=files, accuracy=accuracy, report=report)
+        self._end(task, state="done", files=files, score=score, report=report)
 
     @patient
     def spare(self, task: FoldTask, *, reason: str) -> bool:

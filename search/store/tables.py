@@ -55,7 +55,7 @@ fold_results = sa.Table(
     sa.Column("place", sa.Integer, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("files", sa.Text),
-    sa.Column("accuracy", sa.Float),
+    sa.Column("score", sa.Float),
     sa.Column("report", sa.JSON),
 )
 

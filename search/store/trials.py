@@ -13,6 +13,7 @@ from search.attributes import (
     COSTS,
     CURVE,
     ENDED,
+    ERROR,
     FILES,
     NOTE,
     PACE,
@@ -141,8 +142,9 @@ class Trials:
         trial.set_user_attr(PACE, {"train": train, "predict": predict})
 
     @patient
-    def describe_right(self, trial: Trial, right: str) -> None:
-        """Write which validation images a trial has right at its end, packed."""
+    def describe_score(self, trial: Trial, *, error: float | None, right: str | None) -> None:
+        """Write how sure a trial's score is, and which validation images it has right, packed."""
+        trial.set_user_attr(ERROR, error)
         trial.set_user_attr(RIGHT, right)
 
     @patient

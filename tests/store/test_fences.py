@@ -34,7 +34,7 @@ def suggest(store: StudyStore, job: Job) -> object:
 
 def record_fold(store: StudyStore, job: Job) -> None:
     (task,) = store.folds.all(job.id)
-    store.folds.record(task, files="f", accuracy=0.5, report={})
+    store.folds.record(task, files="f", score=0.5, report={})
 
 
 WRITES: list[Write] = [

@@ -12,7 +12,7 @@ def test_folds_are_planned_best_finalist_first_and_only_once(store: StudyStore, 
     tasks = store.folds.all(job.id)
     order = [(task.place, task.trial, task.fold) for task in tasks]
     assert order == [(0, 7, 0), (0, 7, 2), (1, 3, 0), (1, 3, 2)]
-    assert all(task.pending and not task.done and task.accuracy is None for task in tasks)
+    assert all(task.pending and not task.done and task.score is None for task in tasks)
 
 
 def test_many_that_plan_at_once_plan_once(store: StudyStore, job: Job) -> None:
@@ -26,26 +26,26 @@ def test_jobs_have_folds_of_their_own(store: StudyStore, job: Job) -> None:
     store.folds.plan(job.id, trials=[0], folds=range(2))
     assert store.folds.all(other.id) == []
     store.folds.plan(other.id, trials=[0], folds=range(3))
-    store.folds.record(store.folds.all(other.id)[0], files="f", accuracy=0.5, report={})
+    store.folds.record(store.folds.all(other.id)[0], files="f", score=0.5, report={})
     assert [task.pending for task in store.folds.all(job.id)] == [True, True]
 
 
 def test_the_first_result_of_a_fold_counts(store: StudyStore, job: Job) -> None:
     store.folds.plan(job.id, trials=[7], folds=range(2))
     task = store.folds.all(job.id)[1]
-    store.folds.record(task, files="7-1/1", accuracy=0.9, report={"epochs": 3})
-    store.folds.record(task, files="7-1/2", accuracy=0.1, report={})
+    store.folds.record(task, files="7-1/1", score=0.9, report={"epochs": 3})
+    store.folds.record(task, files="7-1/2", score=0.1, report={})
     store.folds.give_up(task, reason="no time left")
     first, second = store.folds.all(job.id)
     assert first.pending and second.done
-    assert (second.files, second.accuracy, second.report) == ("7-1/1", 0.9, {"epochs": 3})
+    assert (second.files, second.score, second.report) == ("7-1/1", 0.9, {"epochs": 3})
 
 
 def test_a_fold_that_was_given_up_stays_so_and_says_why(store: StudyStore, job: Job) -> None:
     store.folds.plan(job.id, trials=[7], folds=range(1))
     (task,) = store.folds.all(job.id)
     store.folds.give_up(task, reason="no time left")
-    store.folds.record(task, files="7-0/1", accuracy=0.9, report={})
+    store.folds.record(task, files="7-0/1", score=0.9, report={})
     (task,) = store.folds.all(job.id)
     assert not task.done and not task.pending and task.files is None
     assert (task.state, task.report) == ("given up", {"reason": "no time left"})
@@ -60,7 +60,7 @@ def test_of_folds_that_are_given_up_at_once_one_is_spared(store: StudyStore, job
     assert given_up.count(False) == len(left) == 1
     heat = store.folds.all(job.id)[0]
     assert heat.fold == JUDGING_FOLD and store.folds.spare(heat, reason="no time left")
-    store.folds.record(left[0], files="f", accuracy=0.5, report={})
+    store.folds.record(left[0], files="f", score=0.5, report={})
     assert not any(t.pending for t in store.folds.all(job.id) if t.trial == heat.trial)
 
 

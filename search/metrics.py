@@ -1,0 +1,142 @@
+"""What is better: metrics over classes' probabilities, as scores of which more is better."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.predictions import mean_log_loss
+
+MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
+Score = Callable[[NDArray[np.int64], NDArray[np.floating]], float]
+
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+RESAMPLES = 100  # of a bootstrap's rows: its error of an error is a fourteenth
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One way to score probabilities (rows, classes) against targets (rows,).
+
+    Attributes:
+        label: what a table calls the score.
+        score: more is better; log-loss is negated.
+        by_class: depends on the most probable class of each row alone.
+    """
+
+    name: MetricName
+    label: str
+    score: Score
+    by_class: bool
+
+
+def accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the share of rows whose most probable class is right."""
+    return float(np.mean(probabilities.argmax(1) == targets))
+
+
+def balanced_accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean over the classes that occur of the share of their rows that is right."""
+    counts = confusion(targets, probabilities)
+    rows = counts.sum(1)
+    return float((counts.diagonal()[rows > 0] / rows[rows > 0]).mean())
+
+
+def macro_f1(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean of F1 over the classes that occur or are predicted."""
+    counts = confusion(targets, probabilities)
+    either = counts.sum(0) + counts.sum(1)
+    return float((2.0 * counts.diagonal()[either > 0] / either[either > 0]).mean())
+
+
+def negative_log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean of ln p(target) in nats."""
+    return -mean_log_loss(probabilities, targets)
+
+
+def roc_auc(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    """Return the mean area under the ROC curve, each class that occurs against the others.
+
+    With two classes that is the area of either. NaN if there is but one class.
+    """
+    areas = []
+    for column in np.unique(targets):
+        positive = targets == column
+        count = int(positive.sum())
+        if 0 < count < len(targets):
+            ranks = _mean_ranks(probabilities[:, column])
+            wins = ranks[positive].sum() - count * (count + 1) / 2.0
+            areas.append(wins / (count * (len(targets) - count)))
+    return float(np.mean(areas)) if areas else math.nan
+
+
+METRICS: dict[MetricName, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "accuracy", accuracy, by_class=True),
+        Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy, by_class=True),
+        Metric("macro_f1", "macro F1", macro_f1, by_class=True),
+        Metric("log_loss", "negative log-loss", negative_log_loss, by_class=False),
+        Metric("roc_auc", "ROC AUC", roc_auc, by_class=False),
+    )
+}
+
+
+def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return how many rows of each class (first axis) are predicted as each (second)."""
+    classes = probabilities.shape[1]
+    pairs = targets * classes + probabilities.argmax(1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def standard_error(
+    metric: Metric, targets: NDArray[np.int64], probabilities: NDArray[np.floating], *, seed: int
+) -> float:
+    """Return the standard error of a score over other rows of the same kind.
+
+    That of an accuracy is the binomial one; of others the bootstrap's (B. Efron, Annals of
+    Statistics 7, 1979).
+    """
+    if metric.name == "accuracy":
+        return binomial_error(accuracy(targets, probabilities), rows=len(targets))
+    spread = float(np.std(resampled(metric, targets, probabilities, seed=seed), ddof=1))
+    return spread if math.isfinite(spread) else 0.0
+
+
+def binomial_error(accuracy: float, *, rows: int) -> float:
+    """Return the standard error of an accuracy measured on so many rows, as a share."""
+    return math.sqrt(accuracy * (1.0 - accuracy) / rows)
+
+
+def bootstrap_interval(
+    metric: Metric, targets: NDArray[np.int64], probabilities: NDArray[np.floating], *, seed: int
+) -> tuple[float, float]:
+    """Return the 95 % interval of a score over other rows of the same kind."""
+    scores = resampled(metric, targets, probabilities, seed=seed, count=10 * RESAMPLES)
+    low, high = np.nanquantile(scores, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def resampled(
+    metric: Metric,
+    targets: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    *,
+    seed: int,
+    count: int = RESAMPLES,
+) -> NDArray[np.float64]:
+    """Return the scores of so many draws of as many rows, with replacement."""
+    generator = np.random.default_rng(seed)
+    draws = (generator.integers(0, len(targets), len(targets)) for _ in range(count))
+    return np.array([metric.score(targets[rows], probabilities[rows]) for rows in draws])
+
+
+def _mean_ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return ranks from 1, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts).astype(np.float64)
+    means: NDArray[np.float64] = (ends - (counts - 1) / 2.0)[place]
+    return means

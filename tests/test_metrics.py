@@ -1,0 +1,84 @@
+"""Metrics are those of scikit-learn, and their errors those of other rows of the same kind."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as theirs
+
+from search.metrics import (
+    METRIC_NAMES,
+    METRICS,
+    bootstrap_interval,
+    confusion,
+    roc_auc,
+    standard_error,
+)
+
+Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def some_rows(seed: int, *, rows: int = 200, classes: int = 4, sharpness: float = 1.0) -> Rows:
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(0, classes, rows)
+    logits = generator.normal(size=(rows, classes)) + sharpness * np.eye(classes)[targets]
+    powers = np.exp(logits.round(1))  # with ties
+    return targets, (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), classes=st.integers(2, 5), rows=st.integers(30, 200))
+def test_scores_are_those_of_scikit_learn(seed: int, classes: int, rows: int) -> None:
+    targets, probabilities = some_rows(seed, rows=rows, classes=classes)
+    predicted = probabilities.argmax(1)
+    labels = list(range(classes))
+    one = probabilities[:, 1] if classes == 2 else probabilities.astype(np.float64)
+    more = {} if classes == 2 else {"multi_class": "ovr", "labels": labels}
+    if len(np.unique(targets)) < classes:
+        return
+    if classes > 2:
+        one = one / one.sum(1, keepdims=True)
+    expected = {
+        "accuracy": theirs.accuracy_score(targets, predicted),
+        "balanced_accuracy": theirs.balanced_accuracy_score(targets, predicted),
+        "macro_f1": theirs.f1_score(targets, predicted, average="macro", labels=labels),
+        "log_loss": -theirs.log_loss(targets, probabilities, labels=labels),
+        "roc_auc": theirs.roc_auc_score(targets, one, **more),
+    }
+    for name in METRIC_NAMES:
+        assert METRICS[name].score(targets, probabilities) == pytest.approx(
+            expected[name], abs=1e-5
+        )
+
+
+def test_a_class_that_does_not_occur_changes_no_score() -> None:
+    targets, probabilities = some_rows(0)
+    wider = np.concatenate([probabilities, np.zeros((len(targets), 1), np.float32)], axis=1)
+    for metric in METRICS.values():
+        assert metric.score(targets, wider) == pytest.approx(metric.score(targets, probabilities))
+    assert confusion(targets, wider).shape == (5, 5)
+
+
+def test_one_class_alone_has_no_area() -> None:
+    assert math.isnan(roc_auc(np.zeros(3, np.int64), np.eye(3, 2)))
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_errors_and_intervals_are_those_of_other_rows(name: str) -> None:
+    metric = METRICS[name]  # type: ignore[index]
+    scores = [metric.score(*some_rows(seed)) for seed in range(300)]
+    targets, probabilities = some_rows(1000)
+    found = standard_error(metric, targets, probabilities, seed=0)
+    assert found == pytest.approx(np.std(scores), rel=0.35)
+    spans = [bootstrap_interval(metric, *some_rows(seed), seed=seed) for seed in range(60)]
+    mean = float(np.mean(scores))
+    assert sum(low <= mean <= high for low, high in spans) >= 50  # of 57 expected
+
+
+def test_equal_seeds_give_equal_errors() -> None:
+    rows = some_rows(0)
+    one, again = (standard_error(METRICS["macro_f1"], *rows, seed=3) for _ in range(2))
+    assert one == again
