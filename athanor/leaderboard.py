@@ -12,7 +12,7 @@ from search.attributes import Cost
 from search.baselines import Baseline
 from search.folds import JUDGING_FOLD
 from search.job import Job
-from search.metrics import METRICS
+from search.metrics import METRICS, Metric
 from search.pairing import Difference, difference
 from search.store import FoldTask, StudyStore, TrialRecord
 from search.store.records import pareto_front
@@ -50,6 +50,12 @@ class Leaderboard:
         )
 
     @property
+    def metric(self) -> Metric:
+        """By which the trials are ranked."""
+        plan, stated = self.job.plan, self.job.spec.metric
+        return METRICS[stated or "accuracy" if plan is None else plan.metric]
+
+    @property
     def front(self) -> list[TrialRecord]:
         """The trials that no other one beats in accuracy and cost, where a cost counts at all."""
         cost = self.job.spec.minimize
@@ -61,7 +67,7 @@ class Leaderboard:
         None also where another metric than accuracy counts.
         """
         first = self.trials[0]
-        by_accuracy = self.job.spec.metric == "accuracy"
+        by_accuracy = self.metric.name == "accuracy"
         if record is first or not by_accuracy or record.right is None or first.right is None:
             return None
         return difference(record.right, first.right)
@@ -116,7 +122,7 @@ class Leaderboard:
 
     def _table(self) -> Table:
         """Draw the best trials; the score is that on a sample of the judging fold."""
-        metric = METRICS[self.job.spec.metric].label
+        metric = self.metric.label
         table = Table(
             title=f"leaderboard ({metric})", title_justify="left", box=SIMPLE, pad_edge=False
         )
@@ -168,8 +174,8 @@ class Leaderboard:
         assert cost is not None
         errors = f"{spec.tolerance:g} standard error{'' if spec.tolerance == 1.0 else 's'}"
         table = Table(
-            title=f"front of accuracy and {COST_NAMES[cost]}; within {errors} of the best score "
-            "the cheapest is chosen",
+            title=f"front of {self.metric.label} and {COST_NAMES[cost]}; "
+            f"within {errors} of the best score the cheapest is chosen",
             title_justify="left",
             box=SIMPLE,
             pad_edge=False,

@@ -108,6 +108,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"\n{progress.states()}")
     console.print(f"time: {phases_line(job)}")
     console.print(f"processors: {processor_line(job)}")
+    for note in job.plan.notes if job.plan is not None else ():
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
     kept = {
         "bag": f"ensemble: {members}; {result['folds']} networks of each",

@@ -89,7 +89,8 @@ class JobSpec(Value):
         budget: wall-clock seconds for everything, training of the finalists included.
         trials: how many trials to run; without a budget, the only limit.
         space: what may be built and how it may be trained.
-        metric: by which trials, finalists and ensembles are chosen; more of it is better.
+        metric: by which trials, finalists and ensembles are chosen; more of it is better. None: the
+            accuracy, or where classes are unbalanced that of all classes alike.
         strategy: how the next trial is chosen (docs/spaces.md); "auto" changes the best so far.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
@@ -129,7 +130,7 @@ class JobSpec(Value):
     budget: Duration = None
     trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None
     space: Space = CnnSpace()
-    metric: MetricName = "accuracy"
+    metric: MetricName | None = None
     strategy: Strategy = "auto"
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None

@@ -9,6 +9,7 @@ reserved from the start.
 import math
 from typing import Any
 
+from search.metrics import MetricName
 from spaces.limits import Limits
 from spaces.reading import Space
 from spaces.values import Value
@@ -70,6 +71,8 @@ class Plan(Value):
         device: where and how to compute, as `workers.device.DevicePlan` in JSON.
         speed, threads: what the limits were calibrated with: the probe's result on one worker.
         workers: that share the work, as far as its times depend on it.
+        metric: by which everything is chosen.
+        notes: what was decided because of the data, for people.
         search_rows, validation_rows: sampled from fold 0 for each trial.
         search_epochs: of a trial that is not discarded, if it costs as much as the prior.
         prior_macs: of the first trial; None where trials have equal epochs whatever they cost, as
@@ -112,6 +115,8 @@ class Plan(Value):
     search_recipe: bool = True
     warm_trials: tuple[dict[str, Any], ...] = ()
     most_trials: int | None = None
+    metric: MetricName = "accuracy"
+    notes: tuple[str, ...] = ()
 
     @property
     def deciding_trials(self) -> tuple[dict[str, Any], ...]:

@@ -53,6 +53,8 @@ def _stage(stage: Stage) -> Stage:
 def _recipe(recipe: Recipe, architecture: Architecture) -> Recipe:
     default = Recipe()
     changes: dict[str, Any] = {}
+    if recipe.sampling == "balanced":
+        changes["skip"] = default.skip
     if recipe.mixup > 0.0:
         changes["skip"] = default.skip
     elif recipe.augmentation in UNALTERED:

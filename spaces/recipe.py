@@ -12,6 +12,8 @@ from spaces.values import Value
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "triangular"]
 Averaging = Literal["none", "ema", "lookahead"]
+ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["plain", "balanced"]
 Augmentation = Literal[
     "none",
     "flip",
@@ -51,11 +53,19 @@ class Recipe(Value):
         mixup: alpha of the Beta distribution (arXiv 1710.09412); 0 turns it off.
         skip: share of the easy rows, those whose last loss was below the mean, that each epoch but
             the last ones leaves out; the easy ones that stay weigh more in their place
-            (arXiv 2303.04947). Mixed rows have no loss of their own: with mixup none is left out.
+            (arXiv 2303.04947). Mixed rows have no loss of their own: with mixup none is left out,
+            nor with balanced sampling, which repeats rows.
         averaging: of the weights over the last steps: "ema" keeps a moving average that
             predicts in their place, "lookahead" (arXiv 1907.08610) also trains on from it.
         epochs: how often as many images are seen as there are rows; where rows are left out, that
             takes more and shorter passes over them.
+        class_weights: on the loss of each image: all the same, or in inverse proportion to how many
+            training rows its class has.
+        sampling: how often an epoch sees each row: once, or so that all classes come equally often.
+        focal: exponent of 1 - p(target) on the loss, so that what is known counts less (arXiv
+            1708.02002); 0 turns it off.
+        max_norm: the largest norm of a unit's or a filter's incoming weights, to which they are
+            shortened after each step (arXiv 1207.0580), or None for no limit.
         clip_norm: the gradient's largest global norm, or None for no limit.
         weights: that the network begins with, as `spaces.pretrained` calls them.
         frozen: parts, the stem and then the stages, that keep these weights.
@@ -77,6 +87,10 @@ class Recipe(Value):
     averaging: Averaging = "none"
     batch_size: Annotated[int, pydantic.Field(ge=2, le=65536)] = 256
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
+    class_weights: ClassWeights = "none"
+    sampling: Sampling = "plain"
+    focal: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
+    max_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
     weights: str | None = None
     frozen: Annotated[int, pydantic.Field(ge=0)] = 0

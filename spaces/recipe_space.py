@@ -5,7 +5,16 @@ from typing import Annotated, Any, Self
 import pydantic
 
 from spaces.errors import SpaceError
-from spaces.recipe import Augmentation, Averaging, Fraction, Optimizer, Recipe, Schedule
+from spaces.recipe import (
+    Augmentation,
+    Averaging,
+    ClassWeights,
+    Fraction,
+    Optimizer,
+    Recipe,
+    Sampling,
+    Schedule,
+)
 from spaces.space import Choices, Suggester, check_span, pick
 from spaces.values import Value
 
@@ -20,8 +29,9 @@ ShareSpan = Annotated[
 class RecipeSpace(Value):
     """Choices and ranges (low, high) of each part of a recipe; rates are sampled in logarithm.
 
-    Each optimizer has a learning-rate parameter of its own, since their scales differ by
-    two orders of magnitude; those of all choices are sampled always and one is used.
+    Of `max_norms` 0 stands for none. Each optimizer has a learning-rate parameter of its own, since
+    their scales differ by two orders of magnitude; those of all choices are sampled always and one
+    is used.
     """
 
     optimizers: Choices[Optimizer] = ("sgd", "adamw")
@@ -45,6 +55,10 @@ class RecipeSpace(Value):
         "flip_shift_erase",
     )
     augment_until: Choices[Annotated[float, pydantic.Field(ge=0.0, le=1.0)]] = (0.75,)
+    class_weights: Choices[ClassWeights] = ("none",)
+    samplings: Choices[Sampling] = ("plain",)
+    focals: Choices[Annotated[float, pydantic.Field(ge=0.0, le=10.0)]] = (0.0,)
+    max_norms: Choices[Annotated[float, pydantic.Field(ge=0.0)]] = (0.0,)
     batch_sizes: Choices[int] = (64, 128, 256, 512)
 
     @pydantic.model_validator(mode="after")
@@ -92,6 +106,10 @@ class RecipeSpace(Value):
             mixup=pick(trial, "mixup", self.mixup),
             augmentation=pick(trial, "augmentation", self.augmentations),
             augment_until=pick(trial, "augment_until", self.augment_until),
+            class_weights=pick(trial, "class_weights", self.class_weights),
+            sampling=pick(trial, "sampling", self.samplings),
+            focal=pick(trial, "focal", self.focals),
+            max_norm=pick(trial, "max_norm", self.max_norms) or None,
             batch_size=pick(trial, "batch_size", self.batch_sizes),
             epochs=epochs,
         )
@@ -114,6 +132,10 @@ class RecipeSpace(Value):
             "mixup": preferred(0.0, self.mixup),
             "augmentation": preferred("flip", self.augmentations),
             "augment_until": preferred(0.75, self.augment_until),
+            "class_weights": preferred("balanced", self.class_weights),
+            "sampling": preferred("plain", self.samplings),
+            "focal": preferred(0.0, self.focals),
+            "max_norm": preferred(0.0, self.max_norms),
             "batch_size": max(
                 (size for size in self.batch_sizes if size <= 256), default=min(self.batch_sizes)
             ),

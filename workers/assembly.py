@@ -223,6 +223,8 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
             "ensemble weights on the out-of-fold rows",
             "predictions": "float32, loaded from this folder in a new process",
             "training": bench.plan.device,
+            "metric": bench.metric.name,
+            "notes": list(bench.plan.notes),
             "seed": spec.seed,
         },
         versions=library_versions(),

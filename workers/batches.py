@@ -101,6 +101,10 @@ def windows(images: Tensor, height: int, width: int) -> Tensor:
     )
 
 
+def _rows_by_class(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
 def always() -> bool:
     """Return true."""
     return True
@@ -136,7 +140,8 @@ class Batches:
         padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
         self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
-        skips = recipe.skip > 0.0 and recipe.mixup == 0.0
+        self.class_rows = _rows_by_class(labels) if recipe.sampling == "balanced" else []
+        skips = recipe.skip > 0.0 and recipe.mixup == 0.0 and recipe.sampling == "plain"
         self.row_losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
 
     @property
@@ -155,13 +160,14 @@ class Batches:
     def epoch(
         self, number: int, *, whole: bool = False, augment: Callable[[], bool] = always
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once.
+        """Yield the batches of one epoch, each row at most once but for balanced sampling.
 
         Args:
             whole: also the rows that the recipe leaves out.
             augment: asked before each batch; if not, its images are mirrored at most.
         """
-        order = self.random.permutation(self.rows)
+        balanced = self.recipe.sampling == "balanced"
+        order = self._balanced_order() if balanced else self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
         if self.row_losses is not None and not whole:
             kept, weights = self.row_losses.draw(self.random)
@@ -172,6 +178,19 @@ class Batches:
         for first in range(0, len(order) - self.size + 1, self.size):
             rows = order[first : first + self.size]
             yield self._batch(rows, number, weights, augment=augment())
+
+    def _balanced_order(self) -> NDArray[np.int64]:
+        """Return as many rows as there are, equally many of each class, in random order.
+
+        Rows of a class come equally often, up to once.
+        """
+        share = -(-self.rows // len(self.class_rows))
+        drawn = []
+        for rows in self.class_rows:
+            times = -(-share // len(rows))
+            drawn.append(np.concatenate([self.random.permutation(rows) for _ in range(times)]))
+        order = np.concatenate([rows[:share] for rows in drawn])
+        return self.random.permutation(order)[: self.rows]
 
     def _batch(
         self,

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
+from search.balance import usual_metric, with_class_weights
 from search.changes import LEVELS
 from search.durable import make_folder
 from search.first_trials import HOW_TO_TRAIN, first_trials
 from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
 from search.job import Job, JobSpec
+from search.metrics import MetricName
 from search.plan import (
     MAX_SEARCH_VALIDATION,
     MIN_SEARCH_VALIDATION,
@@ -84,7 +86,12 @@ def prepare(
         latency_batch=spec.latency_batch,
         memory=memory,
     )
-    space, size = space_within(spec.space, limits, data=data)
+    metric, judged = _metric(spec, data)
+    space, weighed = with_balance(spec.space, metric, data=data)
+    notes = tuple(note for note in (judged, weighed) if note)
+    for note in notes:
+        progress(note)
+    space, size = space_within(space, limits, data=data)
     prior_macs = prior_complexity(space, size=size, data=data).macs
     rows = spec.search_rows or rows_for_trials(
         spec.budget,
@@ -118,6 +125,8 @@ def prepare(
         first_trials=tuple(first_ones),
         search_recipe=spec.searches_recipe,
         warm_trials=warm,
+        metric=metric,
+        notes=notes,
         most_trials=_most_trials(spec, space, begun=len(first_ones) + len(warm)),
         finalists=spec.finalist_count,
         survivors=shape.survivors,
@@ -130,6 +139,21 @@ def prepare(
         folds_hash=folds.hash,
     )
     store.jobs.set_plan(job.id, plan)
+
+
+def _metric(spec: JobSpec, data: ImageData) -> tuple[MetricName, str]:
+    """Return the metric, and why it is another one than usual if nobody has asked for it."""
+    if spec.metric is not None:
+        return spec.metric, ""
+    return usual_metric(data.train_labels)
+
+
+def with_balance(space: Space, metric: MetricName, *, data: ImageData) -> tuple[Space, str]:
+    """Let unbalanced classes count alike in the losses, unless the plain accuracy is wanted."""
+    if metric == "accuracy":
+        return space, ""
+    recipe, note = with_class_weights(space.recipe, data.train_labels)
+    return space.model_copy(update={"recipe": recipe}), note
 
 
 def _warm_trials(

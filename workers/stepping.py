@@ -46,6 +46,7 @@ class Stepper:
         pieces: into how many a batch is cut; their gradients add up to the whole batch's, only
             the batch norms see fewer images at once. Doubled whenever memory runs out.
         losses: where the loss of each row is noted, if anybody wants to know.
+        class_weights: (classes,) on the loss of each image, by its label.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Stepper:
         recipe: Recipe,
         plan: DevicePlan,
         losses: RowLosses | None = None,
+        class_weights: Tensor | None = None,
         pieces: int = 1,
     ) -> None:
         self.network, self.optimizer = network, optimizer
         self.recipe, self.plan = recipe, plan
         self.losses = losses
+        self.class_weights = class_weights
         self.pieces = pieces
 
     def step(self, batch: Batch, sums: StepSums) -> None:
@@ -84,6 +87,8 @@ class Stepper:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+        if self.recipe.max_norm is not None:
+            self._shorten(self.recipe.max_norm)
 
     def _gradients(self, batch: Batch, sums: StepSums) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -110,10 +115,21 @@ class Stepper:
         return batch.share * losses + (1.0 - batch.share) * others
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        return nn.functional.cross_entropy(
-            logits.float(), labels, label_smoothing=smoothing, reduction="none"
+        logits, recipe = logits.float(), self.recipe
+        losses = nn.functional.cross_entropy(
+            logits, labels, label_smoothing=recipe.label_smoothing, reduction="none"
         )
+        if recipe.focal > 0.0:
+            likelihood = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+            losses = losses * (1.0 - likelihood) ** recipe.focal
+        return losses if self.class_weights is None else losses * self.class_weights[labels]
+
+    @torch.no_grad()
+    def _shorten(self, most: float) -> None:
+        """Shorten the incoming weights of units and filters that are longer than `most`."""
+        for parameter in self.network.parameters():
+            if parameter.requires_grad and parameter.ndim > 1:
+                parameter.copy_(torch.renorm(parameter, 2, 0, most))
 
 
 def is_out_of_memory(failure: BaseException) -> bool:

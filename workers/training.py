@@ -146,6 +146,7 @@ class Training:
             recipe=recipe,
             plan=plan,
             losses=self.batches.row_losses,
+            class_weights=self._class_weights(),
             pieces=pieces,
         )
         averages = recipe.averaging != "none"
@@ -155,6 +156,15 @@ class Training:
         self.curve: list[EpochReport] = []
         self.validation_probabilities: NDArray[np.float32] | None = None
         torch.manual_seed(seed)
+
+    def _class_weights(self) -> Tensor | None:
+        """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
+        if self.candidate.recipe.class_weights == "none":
+            return None
+        counts = np.bincount(self.rows.train_labels, minlength=self.rows.classes)
+        occurring = int((counts > 0).sum())
+        weights = counts.sum() / (occurring * np.maximum(counts, 1))
+        return torch.tensor(weights, dtype=torch.float32, device=self.plan.torch_device)
 
     @property
     def epoch(self) -> int:

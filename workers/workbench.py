@@ -61,7 +61,7 @@ class Workbench:
     @property
     def metric(self) -> Metric:
         """By which everything is chosen."""
-        return METRICS[self.job.spec.metric]
+        return METRICS[self.plan.metric]
 
     @cached_property
     def device(self) -> DevicePlan:

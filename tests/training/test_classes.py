@@ -1,0 +1,83 @@
+"""What lets classes, rows and weights count more or less than others."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spaces.architecture import Architecture, Stage, Stem
+from spaces.recipe import Candidate, Recipe
+from workers.batches import Batch, Batches
+from workers.device import DevicePlan
+from workers.optimization import make_optimizer
+from workers.stepping import Stepper, StepSums
+from workers.training import Rows, Training
+
+CPU = DevicePlan()
+NETWORK = Architecture(stem=Stem(width=4), stages=(Stage(width=8, depth=1),))
+
+
+def linear(recipe: Recipe, *, class_weights: torch.Tensor | None = None) -> Stepper:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    return Stepper(
+        network,
+        make_optimizer(network, recipe),
+        recipe=recipe,
+        plan=CPU,
+        class_weights=class_weights,
+    )
+
+
+def unbalanced(counts: tuple[int, ...]) -> Rows:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.random.default_rng(0).integers(0, 255, (len(labels), 8, 8, 1), dtype=np.uint8)
+    return Rows(images, labels, images[:3], labels[:3], len(counts))
+
+
+def test_class_weights_let_all_classes_count_the_same() -> None:
+    rows = unbalanced((60, 30, 10))
+    candidate = Candidate(architecture=NETWORK, recipe=Recipe(class_weights="balanced"))
+    weights = Training(candidate, rows, plan=CPU, seed=0).stepper.class_weights
+    assert weights is not None
+    totals = weights.numpy() * np.array([60, 30, 10])
+    assert totals == pytest.approx([100 / 3] * 3)
+    plain = candidate.model_copy(update={"recipe": Recipe()})
+    assert Training(plain, rows, plan=CPU, seed=0).stepper.class_weights is None
+
+
+def test_a_weighted_and_a_focal_loss_are_those_of_their_formulas() -> None:
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    stepper = linear(Recipe(focal=2.0, label_smoothing=0.0), class_weights=weights)
+    found = stepper._losses(logits, Batch(images=logits, labels=labels))
+    likelihood = logits.softmax(1)[range(6), labels]
+    expected = -((1.0 - likelihood) ** 2.0) * likelihood.log() * weights[labels]
+    torch.testing.assert_close(found, expected)
+
+
+def test_incoming_weights_are_kept_short() -> None:
+    batch = Batch(images=torch.randn(6, 1, 4, 4), labels=torch.tensor([0, 1, 2, 2, 1, 0]))
+    norms = {}
+    for most in (None, 0.2):
+        stepper = linear(Recipe(max_norm=most, learning_rate=0.5))
+        stepper.step(batch, StepSums(CPU.torch_device))
+        norms[most] = stepper.network[1].weight.norm(dim=1)  # type: ignore[index]
+    assert norms[None].max() > 0.21
+    assert norms[0.2].max() <= 0.2 + 1e-6
+
+
+def test_balanced_sampling_shows_all_classes_equally_often() -> None:
+    rows = unbalanced((70, 20, 6))
+    recipe = Recipe(sampling="balanced", batch_size=8, skip=0.75)
+    batches = Batches(
+        rows.train_images, rows.train_labels, recipe=recipe, seed=0, device=CPU.torch_device
+    )
+    assert batches.row_losses is None
+    seen = [np.concatenate([b.labels.numpy() for b in batches.epoch(n)]) for n in range(3)]
+    for labels in seen:
+        assert len(labels) == 96
+        assert np.bincount(labels).tolist() == [32, 32, 32]
+    order = batches._balanced_order()
+    times = np.bincount(order, minlength=96)
+    assert times[:70].max() == 1 and set(times[70:90]) == {1, 2} and set(times[90:]) == {5, 6}
