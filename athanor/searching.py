@@ -20,13 +20,13 @@ from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
-from search.folds import check_classes, rarest_class
 from search.job import Job, JobSpec
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
+from workers.splitting import split
 
 POLL_SECONDS = 0.5
 
@@ -51,8 +51,7 @@ class SearchOptions:
 def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
-    labels = data.train_labels
-    check_classes(labels, k=spec.split_count(rows=len(labels), rarest=rarest_class(labels)))
+    split(spec, data)
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:

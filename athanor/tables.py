@@ -119,8 +119,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
-    if result["final"] != job.spec.final:
-        console.print(f"there was no time for '{job.spec.final}', so the folds' networks are kept")
+    if job.plan is not None and result["final"] != job.plan.final:
+        console.print(f"there was no time for '{job.plan.final}', so the folds' networks are kept")
     if "test_score" in result:
         low, high = result["test_score_interval"]
         console.print(

@@ -17,6 +17,7 @@ from search.metrics import MetricName
 from search.plan import (
     RUNG_SHARE,
     SEARCH_EPOCHS,
+    Final,
     Plan,
     finalists_for,
     folds_for,
@@ -35,7 +36,6 @@ from spaces.values import Value, validated
 JobState = Literal[
     "queued", "preparing", "searching", "landing", "assembling", "done", "failed", "cancelled"
 ]
-Final = Literal["bag", "best", "refit"]
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
@@ -99,7 +99,7 @@ class JobSpec(Value):
             from nine tenths. None: four to eight, so that no worker idles.
         final: what is made of the folds' networks: "bag" averages all, "best" keeps the most
             accurate one, "refit" trains each finalist once more, on all rows; the folds' networks
-            say how accurate that is.
+            say how accurate that is. None: "refit" where rows have times, else "bag".
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
@@ -135,7 +135,7 @@ class JobSpec(Value):
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
     folds: Annotated[int, pydantic.Field(ge=1, le=MAX_FOLDS)] | None = None
-    final: Final = "bag"
+    final: Final | None = None
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
     search_epochs: Count | None = None
@@ -265,21 +265,23 @@ class JobSpec(Value):
         """How many of them are trained for the ensemble: all, where so many were asked for."""
         return min(self.finalists or survivors_for(self.budget), self.finalist_count)
 
-    def fold_count(self, *, rarest: int) -> int:
+    def fold_count(self, *, rarest: int, refit: bool) -> int:
         """Return on how many folds each finalist is trained.
 
         Args:
             rarest: rows of the class that has the fewest, of which each part needs one.
+            refit: each is trained on all rows as well.
         """
-        usual = folds_for(
-            survivors=self.survivor_count, workers=self.worker_count, refit=self.final == "refit"
-        )
+        usual = folds_for(survivors=self.survivor_count, workers=self.worker_count, refit=refit)
         return self.folds or min(usual, max(1, rarest - 1))
 
-    def split_count(self, *, rows: int, rarest: int) -> int:
-        """Return into how many parts so many training rows are split."""
-        folds = self.fold_count(rarest=rarest)
-        return max(folds + 1, min(splits_for(rows=rows, folds=folds), rarest))
+    def split_count(self, *, rows: int, rarest: int, count: int) -> int:
+        """Return into how many parts so many training rows are split.
+
+        Args:
+            count: folds on which finalists are trained; one more judges the trials.
+        """
+        return max(count + 1, min(splits_for(rows=rows, folds=count), rarest))
 
     @classmethod
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":

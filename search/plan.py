@@ -7,7 +7,7 @@ reserved from the start.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from search.metrics import MetricName
 from spaces.limits import Limits
@@ -40,6 +40,8 @@ FOLDS = range(4, 9)  # on which a finalist is trained, the first of these where 
 SPLITS = 10  # into which many rows are parted: each network learns from nine tenths
 SPLIT_ROWS = 4000  # each part has, where there are not so many
 MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
+
+Final = Literal["bag", "best", "refit"]
 
 
 class HostSpeed(Value):
@@ -86,7 +88,7 @@ class Plan(Value):
         finalists, survivors: how many trials race on the judging fold, and how many of them are
             then trained on the others; equal without a race.
         folds: on how many, from the first after the judging fold.
-        refit: the survivors are trained on all rows, too.
+        final: what is made of these; for "refit" the survivors are trained on all rows, too.
         finalist_epochs: of a finalist on a fold, without a time budget.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """
@@ -105,7 +107,7 @@ class Plan(Value):
     finalists: int
     survivors: int
     folds: int
-    refit: bool
+    final: Final
     finalist_epochs: int
     classes: int
     image_shape: tuple[int, int, int]
@@ -117,6 +119,11 @@ class Plan(Value):
     most_trials: int | None = None
     metric: MetricName = "accuracy"
     notes: tuple[str, ...] = ()
+
+    @property
+    def refit(self) -> bool:
+        """Whether the survivors are trained on all rows, too."""
+        return self.final == "refit"
 
     @property
     def deciding_trials(self) -> tuple[dict[str, Any], ...]:

@@ -135,11 +135,12 @@ def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None
     spec = JobSpec.parse({"data": "digits", "budget": "10m", "workers": 16})
     counts = {100: (8, 10), 9: (8, 9), 5: (4, 5), 2: (1, 2)}
     for rarest, (folds, splits) in counts.items():
-        assert spec.fold_count(rarest=rarest) == folds
-        assert spec.split_count(rows=60_000, rarest=rarest) == splits
-    assert spec.split_count(rows=60_000, rarest=1) == 2  # which is then refused, in words
+        assert spec.fold_count(rarest=rarest, refit=False) == folds
+        assert spec.split_count(rows=60_000, rarest=rarest, count=folds) == splits
+    assert spec.split_count(rows=60_000, rarest=1, count=1) == 2  # which is then refused, in words
     asked = JobSpec.parse({"data": "digits", "budget": "10m", "folds": 8})
-    assert asked.fold_count(rarest=5) == 8 and asked.split_count(rows=1_797, rarest=5) == 9
+    assert asked.fold_count(rarest=5, refit=False) == 8
+    assert asked.split_count(rows=1_797, rarest=5, count=8) == 9
 
 
 def test_longer_budgets_have_more_finalists() -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from search.ensemble import Ensemble, greedy_selection
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.job import Final
 from search.metrics import accuracy, bootstrap_interval
+from search.plan import Final
 from search.predictions import OutOfFoldPredictions, accuracy_interval
 from search.race import Race
 from search.store import FoldTask, Lease
@@ -77,10 +77,10 @@ def _kept(
     """
     shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
     bag = [task for task in tasks if _name(task.trial) in shares]
-    if bench.job.spec.final == "best":
+    if bench.plan.final == "best":
         best = max(tasks, key=lambda task: (task.score or -math.inf, -task.place, -task.fold))
         return "best", [best], {_name(best.trial): 1.0}
-    if bench.job.spec.final == "refit":
+    if bench.plan.final == "refit":
         done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
         refits = [task for task in done if _name(task.trial) in shares]
         if refits:

@@ -11,13 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.job import FILE_SUFFIX, NAMED_SOURCES
+from search.splits import Columns, by_group, last_by_time, with_duplicates
 from spaces.errors import DataError
 from spaces.values import nearest
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
-from workers.npz import checked_images, checked_labels, read_arrays
+from workers.npz import (
+    Arrays,
+    checked_folds,
+    checked_groups,
+    checked_images,
+    checked_labels,
+    checked_times,
+    read_arrays,
+)
 
 TEST_SHARE = 0.3  # of the rows, where the data bring no test split
 DERIVED = "derived: 30 % of the rows, stratified, seed 0"
+GROUPED = "derived: 30 % of the rows, no group or equal images parted, stratified, seed 0"
+LATEST = "derived: the latest 30 % of the rows"
+NO_COLUMNS = Columns()
 GIVEN = "given with the data"
 DIGITS_MAX = 16  # scikit-learn's digits are whole numbers from 0 to 16
 
@@ -30,6 +42,7 @@ class ImageData:
         train_images, test_images: uint8 of (rows, height, width, channels).
         train_labels, test_labels: int64 of (rows,), indices into `class_names`.
         test_split: where the test rows come from.
+        columns: what is known of the training rows besides.
     """
 
     name: str
@@ -39,6 +52,7 @@ class ImageData:
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     test_split: str
+    columns: Columns = NO_COLUMNS
 
     @property
     def classes(self) -> int:
@@ -128,8 +142,9 @@ def _npz(path: Path) -> ImageData:
     labels = checked_labels(arrays["train_labels"], rows=len(images), name="training labels")
     given = arrays.get("class_names")
     names = _class_names(labels, given)
+    columns = _columns(arrays, rows=len(images))
     if "test_images" not in arrays:
-        return _with_derived_test(path.stem, images, labels, names)
+        return _with_derived_test(path.stem, images, labels, names, columns)
     if "test_labels" not in arrays:
         raise DataError(f"{path} must have test labels if it has test images, but has none")
     test_images = checked_images(arrays["test_images"], name="test images")
@@ -148,6 +163,17 @@ def _npz(path: Path) -> ImageData:
         test_labels=test_labels,
         class_names=names,
         test_split=GIVEN,
+        columns=columns,
+    )
+
+
+def _columns(arrays: Arrays, *, rows: int) -> Columns:
+    """Return what a file knows of its training rows besides images and labels."""
+    groups, times, folds = (arrays.get(f"train_{name}") for name in ("groups", "times", "folds"))
+    return Columns(
+        groups=None if groups is None else checked_groups(groups, rows=rows),
+        times=None if times is None else checked_times(times, rows=rows),
+        folds=None if folds is None else checked_folds(folds, rows=rows),
     )
 
 
@@ -181,12 +207,46 @@ def _check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
 
 
 def _with_derived_test(
-    name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], class_names: tuple[str, ...]
+    name: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    columns: Columns = NO_COLUMNS,
 ) -> ImageData:
-    """Part rows that bring no test split: 30 % for the test, classes in equal shares."""
+    """Part rows that bring no test split: 30 % for the test.
+
+    The last ones where there are times; else classes in equal shares, as far as groups, which are
+    not parted, nor are equal images, let them be.
+    """
+    groups, _ = with_duplicates(columns.groups, images)
+    if columns.times is not None:
+        late = last_by_time(columns.times, share=TEST_SHARE)
+        train, test = np.flatnonzero(~late), np.flatnonzero(late)
+        how = LATEST
+    elif groups is not None:
+        tenths = by_group(labels, groups, k=10, seed=0)
+        train, test = np.flatnonzero(tenths >= 3), np.flatnonzero(tenths < 3)
+        how = GROUPED
+    else:
+        (train, test), how = _stratified_test(labels, len(class_names)), DERIVED
+    return ImageData(
+        name=name,
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+        class_names=class_names,
+        test_split=how,
+        columns=columns.of(train),
+    )
+
+
+def _stratified_test(
+    labels: NDArray[np.int64], classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     from sklearn.model_selection import train_test_split
 
-    counts = np.bincount(labels, minlength=len(class_names))
+    counts = np.bincount(labels, minlength=classes)
     occurring = counts[counts > 0]
     if occurring.min() < 2:
         rare = int(np.flatnonzero(counts == occurring.min())[0])
@@ -198,13 +258,4 @@ def _with_derived_test(
         raise DataError(
             f"{len(rows)} rows cannot be split into training and test: {failure}"
         ) from None
-    train, test = np.sort(train), np.sort(test)
-    return ImageData(
-        name=name,
-        train_images=images[train],
-        train_labels=labels[train],
-        test_images=images[test],
-        test_labels=labels[test],
-        class_names=class_names,
-        test_split=DERIVED,
-    )
+    return np.sort(train), np.sort(test)

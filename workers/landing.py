@@ -75,7 +75,7 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
     plan = bench.plan
     most = {"bag": plan.survivors * plan.folds, "refit": plan.survivors, "best": 1}
-    networks = min(len(wanted), most[bench.job.spec.final])
+    networks = min(len(wanted), most[plan.final])
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
     predictions = rows * networks * _exact_pace(bench, shown or tasks) / speedup

@@ -18,6 +18,9 @@ NAMES = {  # ours, and the names that Keras' data sets use
     "test_images": ("test_images", "x_test"),
     "test_labels": ("test_labels", "y_test"),
     "class_names": ("class_names",),
+    "train_groups": ("train_groups", "groups"),
+    "train_times": ("train_times", "times"),
+    "train_folds": ("train_folds", "folds"),
 }
 Arrays = dict[str, NDArray[Any]]
 
@@ -131,3 +134,40 @@ def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.
         row = int(whole.argmin())
         raise DataError(f"{name} must be at least 0, but row {row} has {whole[row]}")
     return whole
+
+
+def checked_groups(groups: NDArray[Any], *, rows: int) -> NDArray[np.int64]:
+    """Return a number for each row's group; groups may be numbers or names."""
+    _check_column(groups, rows=rows, name="groups")
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def checked_times(times: NDArray[Any], *, rows: int) -> NDArray[np.float64]:
+    """Return times as numbers; they may be numbers or numpy's dates."""
+    _check_column(times, rows=rows, name="times")
+    if np.issubdtype(times.dtype, np.datetime64):
+        missing = np.isnat(times)
+        times = times.astype("datetime64[us]").astype(np.int64)
+    elif np.issubdtype(times.dtype, np.number) and not np.iscomplexobj(times):
+        missing = ~np.isfinite(times)
+    else:
+        raise DataError(f"times must be numbers or dates, but are {times.dtype}")
+    if missing.any():
+        raise DataError(f"times must all be there, but row {int(missing.argmax())} has none")
+    return times.astype(np.float64)
+
+
+def checked_folds(folds: NDArray[Any], *, rows: int) -> NDArray[np.int64]:
+    """Return fold numbers as int64."""
+    _check_column(folds, rows=rows, name="folds")
+    if not np.issubdtype(folds.dtype, np.integer):
+        raise DataError(f"folds must be whole numbers, but are {folds.dtype}")
+    return folds.astype(np.int64)
+
+
+def _check_column(column: NDArray[Any], *, rows: int, name: str) -> None:
+    if column.shape != (rows,) or column.dtype.kind == "O":
+        raise DataError(
+            f"{name} must be one for each of {rows} images, "
+            f"but have shape {column.shape} of {column.dtype}"
+        )

@@ -11,7 +11,7 @@ from search.balance import usual_metric, with_class_weights
 from search.changes import LEVELS
 from search.durable import make_folder
 from search.first_trials import HOW_TO_TRAIN, first_trials
-from search.folds import JUDGING_FOLD, Folds, rarest_class, stratified_folds
+from search.folds import JUDGING_FOLD
 from search.job import Job, JobSpec
 from search.metrics import MetricName
 from search.plan import (
@@ -34,25 +34,12 @@ from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles
 from workers.memory import memory_for_steps
+from workers.splitting import split
 
 FINALIST_EPOCHS = 12  # of a search without a time budget
 MIN_STEPS = 200  # of a trial, where the space has a batch size so small
 PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
-
-
-def _make_folds(files: JobFiles, data: ImageData, job: Job) -> Folds:
-    """Split the data and write the folds; a machine with other cores may split them otherwise."""
-    labels = data.train_labels
-    folds = stratified_folds(
-        labels,
-        k=job.spec.split_count(rows=len(labels), rarest=rarest_class(labels)),
-        seed=job.spec.seed,
-        data_fingerprint=data.train_fingerprint,
-    )
-    make_folder(files.folder)
-    folds.save(files.folds(folds.hash))
-    return folds
 
 
 def prepare(
@@ -65,16 +52,19 @@ def prepare(
     progress: Callable[[str], None],
 ) -> None:
     """Write the plan, so that the search can begin."""
-    folds = _make_folds(files, data, job)
+    parts = split(job.spec, data)
+    folds = parts.folds
+    make_folder(files.folder)
+    folds.save(files.folds(folds.hash))
     speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
     shape = Shape(
         rows=len(data.train_labels),
         splits=len(folds.folds),
-        folds=spec.fold_count(rarest=rarest_class(data.train_labels)),
+        folds=parts.count,
         workers=spec.worker_count,
         survivors=spec.survivor_count,
-        refit=spec.final == "refit",
+        refit=parts.final == "refit",
     )
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
@@ -88,7 +78,7 @@ def prepare(
     )
     metric, judged = _metric(spec, data)
     space, weighed = with_balance(spec.space, metric, data=data)
-    notes = tuple(note for note in (judged, weighed) if note)
+    notes = tuple(note for note in (*parts.notes, judged, weighed) if note)
     for note in notes:
         progress(note)
     space, size = space_within(space, limits, data=data)
@@ -131,7 +121,7 @@ def prepare(
         finalists=spec.finalist_count,
         survivors=shape.survivors,
         folds=shape.folds,
-        refit=shape.refit,
+        final=parts.final,
         finalist_epochs=FINALIST_EPOCHS,
         classes=data.classes,
         image_shape=data.image_shape,

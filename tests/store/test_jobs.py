@@ -82,7 +82,7 @@ def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Jo
         finalists=2,
         survivors=2,
         folds=4,
-        refit=False,
+        final="bag",
         finalist_epochs=8,
         classes=10,
         image_shape=(8, 8, 1),
