@@ -119,6 +119,12 @@ def print_statement(console: Console, progress: Progress) -> None:
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
+    if result["temperature"] != 1.0:
+        before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
+        console.print(
+            f"probabilities at temperature {result['temperature']:.2f}: "
+            f"out-of-fold log-loss {before:.4f} → {after:.4f}"
+        )
     if job.plan is not None and result["final"] != job.plan.final:
         console.print(f"there was no time for '{job.plan.final}', so the folds' networks are kept")
     if "test_score" in result:

@@ -5,17 +5,19 @@ import json
 import math
 import shutil
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.calibration import at_temperature, helpful_temperature
 from search.ensemble import Ensemble, greedy_selection
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import accuracy, bootstrap_interval
 from search.plan import Final
-from search.predictions import OutOfFoldPredictions, accuracy_interval
+from search.predictions import OutOfFoldPredictions, accuracy_interval, mean_log_loss
 from search.race import Race
 from search.store import FoldTask, Lease
 from spaces.errors import JobFailed
@@ -44,7 +46,18 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         seed=bench.seed("ensemble"),
     )
     final, members, shares = _kept(bench, tasks, ensemble)
-    scores = {"final": final, **_validation_scores(bench, predictions, ensemble)}
+    together = _together(bench, predictions, ensemble)
+    temperature = helpful_temperature(
+        together.probabilities, together.targets, seed=bench.seed("temperature")
+    )
+    scores = {
+        "final": final,
+        **_validation_scores(bench, predictions, ensemble, together),
+        "temperature": temperature,
+        "out_of_fold_log_loss_at_temperature": mean_log_loss(
+            at_temperature(together.probabilities, temperature), together.targets
+        ),
+    }
     folder = bench.files.model(lease.fence)
     with new_folder(folder) as staging:
         entries = _write_networks(bench, members, shares, staging)
@@ -132,17 +145,35 @@ def _saved_predictions(bench: Workbench, task: FoldTask) -> NDArray[np.float32]:
     return array
 
 
-def _validation_scores(
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """The out-of-fold probabilities (rows, classes) of the ensemble, and the targets (rows,)."""
+
+    probabilities: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+
+def _together(
     bench: Workbench, predictions: dict[str, OutOfFoldPredictions], ensemble: Ensemble
-) -> dict[str, Any]:
+) -> _Together:
     covered = next(iter(predictions.values())).covered
-    together = ensemble.combine({name: predictions[name].probabilities for name in predictions})
+    combined = ensemble.combine({name: each.probabilities for name, each in predictions.items()})
+    return _Together(combined[covered], bench.data.train_labels[covered])
+
+
+def _validation_scores(
+    bench: Workbench,
+    predictions: dict[str, OutOfFoldPredictions],
+    ensemble: Ensemble,
+    together: _Together,
+) -> dict[str, Any]:
     members = sorted(predictions.items())
     return {
         "metric": bench.metric.name,
         "out_of_fold_score": ensemble.score,
-        "out_of_fold_accuracy": accuracy(bench.data.train_labels[covered], together[covered]),
-        "out_of_fold_rows": int(covered.sum()),
+        "out_of_fold_accuracy": accuracy(together.targets, together.probabilities),
+        "out_of_fold_log_loss": mean_log_loss(together.probabilities, together.targets),
+        "out_of_fold_rows": len(together.targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
         "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
     }
@@ -210,6 +241,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
         class_names=data.class_names,
         image_shape=data.image_shape,
         networks=tuple(entries),
+        temperature=scores["temperature"],
         scores=scores,
         protocol={
             "splits": len(bench.folds.folds),

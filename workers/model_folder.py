@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
+from search.calibration import at_temperature
 from spaces.architecture import Architecture
 from spaces.errors import ModelFolderError
 from spaces.network import Network, build_network
@@ -56,7 +57,11 @@ class NetworkEntry(Value):
 
 
 class Manifest(Value):
-    """What `model.json` holds."""
+    """What `model.json` holds.
+
+    Attributes:
+        temperature: of the ensemble's probabilities (`search.calibration`).
+    """
 
     format: int = FORMAT
     job: str
@@ -64,6 +69,7 @@ class Manifest(Value):
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     networks: tuple[NetworkEntry, ...]
+    temperature: Annotated[float, pydantic.Field(gt=0.0)] = 1.0
     scores: dict[str, Any]
     protocol: dict[str, Any]
     versions: dict[str, str]
@@ -132,7 +138,7 @@ class Model:
         total = np.zeros((len(images), len(self.manifest.class_names)), dtype=np.float64)
         for index, entry in enumerate(self.manifest.networks):
             total += entry.weight * self.predict_one(index, images).astype(np.float64)
-        return total.astype(np.float32)
+        return at_temperature(total, self.manifest.temperature)
 
 
 def load_model(folder: Path) -> Model:
