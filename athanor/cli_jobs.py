@@ -108,7 +108,7 @@ def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption =
     console = make_console()
     console.print(influence_table(named))
     for line in interactions_lines(named.interactions):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(signals_text(correlations), highlight=False)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from athanor.progress import Progress
@@ -116,7 +117,7 @@ class Leaderboard:
             "latency": record.latency,
             "seconds": record.seconds,
             "note": record.note,
-            "folds": {str(task.fold): task.score for task in mine if task.done},
+            "folds": {str(task.fold): task.score for task in mine if task.score is not None},
             "candidate": None if record.candidate is None else record.candidate.to_json(),
         }
 
@@ -143,7 +144,9 @@ class Leaderboard:
             )
         for baseline in self.baselines:
             score = "" if baseline.score is None else f"{baseline.score:.4f}"
-            about = baseline.note or f"{baseline.name}, {baseline.rows:,} rows"
+            about = f"{baseline.name}, {baseline.rows:,} rows"
+            if baseline.note:
+                about = escape(f"{baseline.name}: {baseline.note}")
             table.add_row("", "", "baseline", score, "", "", "", "", about)
         return table
 

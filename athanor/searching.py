@@ -26,7 +26,7 @@ from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
-from workers.splitting import split
+from workers.splitting import check_metric, split
 
 POLL_SECONDS = 0.5
 
@@ -51,7 +51,8 @@ class SearchOptions:
 def check_data(spec: JobSpec, places: Places, console: Console) -> None:
     """Load the data once, so that whatever is wrong with them is said before a job exists."""
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
-    split(spec, data)
+    parts = split(spec, data)
+    check_metric(spec.metric or "accuracy", data, parts)
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from athanor.progress import PHASES, Progress, clock_text
+from search.folds import ALL_ROWS
 from search.job import Job
 from search.metrics import METRICS
 from search.store import WorkerRecord
@@ -126,7 +127,12 @@ def print_statement(console: Console, progress: Progress) -> None:
             f"out-of-fold log-loss {before:.4f} → {after:.4f}"
         )
     if job.plan is not None and result["final"] != job.plan.final:
-        console.print(f"there was no time for '{job.plan.final}', so the folds' networks are kept")
+        why = {t.report["reason"] for t in progress.folds if t.fold == ALL_ROWS and t.report}
+        console.print(
+            f"no '{job.plan.final}' ({', '.join(sorted(why))}): the folds' networks are kept",
+            highlight=False,
+            markup=False,
+        )
     if "test_score" in result:
         low, high = result["test_score_interval"]
         console.print(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from search.metrics import MetricName
 from spaces.recipe_space import RecipeSpace
 
+ALIKE: tuple[MetricName, ...] = ("balanced_accuracy", "macro_f1")  # to these all classes are
 UNBALANCED = 5.0  # times the rows of the rarest class that the most frequent one has
 
 

@@ -8,6 +8,7 @@ the network and its regularisation are searched; how to train is taken from the 
 mirroring or without.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,7 +81,12 @@ def without_loser(
 
 
 def error_of(record: TrialRecord, *, rows: int) -> float:
-    """Return the standard error of a trial's score; of one that was cut short, an accuracy's."""
-    if record.error is not None or record.score is None:
-        return record.error or 0.0
-    return binomial_error(min(max(record.score, 0.0), 1.0), rows=rows)
+    """Return the standard error of a trial's score.
+
+    Of a trial that was cut short it is that of an accuracy; infinite where the score is none.
+    """
+    if record.error is not None:
+        return record.error
+    if record.score is None or not 0.0 <= record.score <= 1.0:
+        return math.inf
+    return binomial_error(record.score, rows=rows)

@@ -29,6 +29,7 @@ from search.sampling import STRATEGIES_WITH_A_COST, Strategy
 from search.warm_start import StatedWarmStart
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
+from spaces.pretrained import SUFFIX as WEIGHTS
 from spaces.reading import SUFFIXES, Space
 from spaces.recipe_space import RecipeSpace
 from spaces.values import Value, validated
@@ -313,6 +314,10 @@ class JobSpec(Value):
         space = data.get("space")
         if isinstance(space, str) and space.endswith(SUFFIXES):
             data["space"] = str(path.parent / expanded(space, where=f"{path}: "))
+        if isinstance(space, dict):
+            weights = space.get("weights")
+            if isinstance(weights, str) and weights.endswith(WEIGHTS):
+                data["space"] = {**space, "weights": str(path.parent / expanded(weights))}
         return cls.parse({**data, **(overrides or {})}, where=str(path))
 
 

@@ -102,7 +102,7 @@ def standard_error(
     """
     if metric.name == "accuracy":
         return binomial_error(accuracy(targets, probabilities), rows=len(targets))
-    spread = float(np.std(resampled(metric, targets, probabilities, seed=seed), ddof=1))
+    spread = float(np.nanstd(resampled(metric, targets, probabilities, seed=seed), ddof=1))
     return spread if math.isfinite(spread) else 0.0
 
 
@@ -115,7 +115,8 @@ def bootstrap_interval(
     metric: Metric, targets: NDArray[np.int64], probabilities: NDArray[np.floating], *, seed: int
 ) -> tuple[float, float]:
     """Return the 95 % interval of a score over other rows of the same kind."""
-    scores = resampled(metric, targets, probabilities, seed=seed, count=10 * RESAMPLES)
+    count = (10 if metric.by_class else 2) * RESAMPLES
+    scores = resampled(metric, targets, probabilities, seed=seed, count=count)
     low, high = np.nanquantile(scores, (0.025, 0.975))
     return float(low), float(high)
 

@@ -6,6 +6,7 @@ from search.folds import JUDGING_FOLD
 from search.pairing import difference
 from search.store.results import FoldTask
 
+ERROR = "error"  # key of a heat's report: its score's standard error, where that is no accuracy
 RIGHT = "right"  # key of a heat's report: which images it has right, packed
 LEAD = 1.0  # standard errors of the difference
 
@@ -72,6 +73,8 @@ def leads(later: FoldTask, earlier: FoldTask) -> bool:
     if not later.done or not earlier.done:
         return later.done
     assert later.report is not None and earlier.report is not None
-    if RIGHT not in later.report:  # whatever the metric is, it is not a share of the images
-        return (later.score or -math.inf) > (earlier.score or -math.inf)
-    return difference(later.report[RIGHT], earlier.report[RIGHT]).leads(errors=LEAD)
+    if RIGHT in later.report:
+        return difference(later.report[RIGHT], earlier.report[RIGHT]).leads(errors=LEAD)
+    assert later.score is not None and earlier.score is not None
+    error = math.hypot(later.report[ERROR], earlier.report[ERROR])
+    return later.score - earlier.score > LEAD * error

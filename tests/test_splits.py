@@ -1,5 +1,6 @@
 """Rows are parted by group, by time or as stated, and nothing leaks from one part into another."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from search.folds import ALL_ROWS, Folds
+from search.grouping import deal_groups, merged, with_duplicates
 from search.job import JobSpec
-from search.splits import Columns, by_group, make_folds, merged, with_duplicates
+from search.splits import Columns, make_folds
 from spaces.errors import DataError
 from tests.small_job import worked
 from workers.data import load_data
@@ -25,18 +27,20 @@ def parted(labels: Ints, columns: Columns, *, k: int = 4) -> tuple[Folds, str]:
     return make_folds(labels, columns, k=k, seed=0, data_fingerprint="x")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(40, 200),
     groups=st.integers(8, 60),
     k=st.integers(2, 5),
+    pure=st.booleans(),
 )
 def test_no_group_is_parted_and_parts_are_about_equal(
-    seed: int, rows: int, groups: int, k: int
+    seed: int, rows: int, groups: int, k: int, pure: bool
 ) -> None:
     random = np.random.default_rng(seed)
-    labels, group = random.integers(0, 3, rows), random.integers(0, groups, rows)
+    group = random.integers(0, groups, rows)
+    labels = group % 3 if pure else random.integers(0, 3, rows)  # one class a group, or several
     folds, note = parted(labels, Columns(groups=group), k=k)
     assert "group" in note
     judged = np.concatenate([fold.validation_rows for fold in folds.folds])
@@ -44,15 +48,50 @@ def test_no_group_is_parted_and_parts_are_about_equal(
     largest = np.bincount(group).max()
     for fold in folds.folds:
         assert not set(group[fold.train_rows]) & set(group[fold.validation_rows])
-        assert abs(len(fold.validation_rows) - rows / k) <= largest + 3
+        assert abs(len(fold.validation_rows) - rows / k) <= 2 * largest + 1
 
 
-def test_single_rows_are_dealt_out_by_class_as_evenly_as_without_groups() -> None:
-    labels = np.repeat(np.arange(3), (50, 30, 21))
-    numbers = by_group(labels, np.arange(101), k=5, seed=1)
-    for kind, count in enumerate((50, 30, 21)):
+@pytest.mark.parametrize(
+    ("classes", "groups", "k"), [(2, 10, 10), (2, 10, 5), (3, 9, 3), (50, 250, 5)]
+)
+def test_groups_of_one_class_each_fill_all_parts_alike(classes: int, groups: int, k: int) -> None:
+    group = np.repeat(np.arange(groups), 8)
+    folds, _ = parted(group % classes, Columns(groups=group), k=k)
+    assert {len(fold.validation_rows) for fold in folds.folds} == {8 * groups // k}
+
+
+@pytest.mark.parametrize("each", [5, 12, 40])
+def test_one_copy_among_single_rows_changes_no_size(each: int) -> None:
+    labels = np.repeat(np.arange(50), each)
+    groups = np.arange(50 * each)
+    groups[1] = groups[0]
+    numbers = deal_groups(labels, groups, shares=[0.2] * 5, seed=1)
+    assert numbers[0] == numbers[1]
+    sizes = np.bincount(numbers)
+    assert sizes.max() - sizes.min() <= 2
+    for kind in range(50):
         held = np.bincount(numbers[labels == kind], minlength=5)
-        assert held.max() - held.min() <= 1 and held.sum() == count
+        assert held.max() - held.min() <= 2
+    test = deal_groups(labels, groups, shares=(0.7, 0.3), seed=0) == 1
+    assert test.mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_fewer_groups_than_parts_are_refused() -> None:
+    with pytest.raises(DataError, match="2 groups must fill 4 parts, but 2 would be empty"):
+        deal_groups(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), shares=[0.25] * 4, seed=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(counts=st.lists(st.integers(1, 30), min_size=3, max_size=40), k=st.integers(1, 8))
+def test_blocks_of_time_are_in_order_and_never_empty(counts: list[int], k: int) -> None:
+    times = np.repeat(np.arange(len(counts), dtype=np.float64), counts)
+    if k + 1 > len(counts):
+        return
+    folds, _ = parted(np.zeros(len(times), np.int64), Columns(times=times), k=k)
+    judged = [times[fold.validation_rows] for fold in folds.folds]
+    assert all(len(each) for each in judged)
+    assert all(later.min() > earlier.max() for later, earlier in itertools.pairwise(judged))
+    assert judged[0].max() == times.max()
 
 
 def test_by_time_each_fold_learns_from_earlier_rows_alone() -> None:
@@ -85,13 +124,13 @@ def test_stated_folds_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (Columns(folds=np.array([0, 0, 2, 2])), "lack 1"),
+        (Columns(folds=np.array([0, 0, 2, 2])), "but 2 go from 0 to 2"),
+        (Columns(folds=np.array([0, 20240101, 20240102, 0])), "but 3 go from 0 to 20240102"),
         (Columns(folds=np.array([0, 0, 0, -1])), "at least two of them"),
-        (Columns(folds=np.array([0, 1, -2, 1])), "go from -2 to 1"),
-        (Columns(groups=np.array([0, 0, 1, 1])), "4 folds need at least 4 groups, but there are 2"),
-        (Columns(times=np.array([0.0, 0.0, 1.0, 1.0])), "5 different times"),
+        (Columns(folds=np.array([0, 1, -2, 1])), "but 2 go from -2 to 1"),
+        (Columns(times=np.array([0.0, 0.0, 1.0, 1.0])), "4 folds by time need 5 different times"),
     ],
-    ids=["gap", "one", "negative", "groups", "times"],
+    ids=["gap", "dates", "one", "negative", "times"],
 )
 def test_what_cannot_be_parted_is_refused(columns: Columns, said: str) -> None:
     with pytest.raises(DataError, match=said):
@@ -137,6 +176,50 @@ def test_the_test_rows_of_groups_and_times_are_parted_likewise(tmp_path: Path) -
         timed.train_images,
         load_data("digits", cache=tmp_path).train_images[: len(timed.train_labels)],
     )
+
+
+@pytest.mark.parametrize("patients", [3, 4, 8])
+def test_few_groups_or_times_have_fewer_folds(patients: int, tmp_path: Path) -> None:
+    data = load_data("digits", cache=tmp_path)
+    count, spec = len(data.train_labels), JobSpec.parse({"data": "digits", "workers": 8})
+    for columns in (
+        {"groups": np.arange(count) % patients},
+        {"times": np.arange(count) % patients},
+    ):
+        source = digits_with(tmp_path, **columns, x_test=data.test_images, y_test=data.test_labels)
+        parts = split(spec, load_data(source, cache=tmp_path))
+        assert 1 <= parts.count < patients
+        assert all(len(fold.validation_rows) for fold in parts.folds.folds)
+
+
+def test_patients_are_not_in_the_test_set_even_where_it_is_the_latest(tmp_path: Path) -> None:
+    count = len(load_data("digits", cache=tmp_path).train_labels)
+    patients, times = np.arange(count) % 50, np.arange(count, dtype=np.float64)
+    patients[: count // 2] += 50
+    source = digits_with(tmp_path, groups=patients, times=times)
+    found = load_data(source, cache=tmp_path)
+    assert found.columns.groups is not None and found.columns.groups.min() >= 50
+    assert 0 < len(found.train_labels) < 0.7 * count
+
+
+def test_what_crosses_stated_folds_or_the_test_set_is_told(tmp_path: Path) -> None:
+    data = load_data("digits", cache=tmp_path)
+    images, labels = data.train_images.copy(), data.train_labels
+    images[1], images[3] = images[0], data.test_images[0]
+    np.savez(
+        tmp_path / "crossing.npz",
+        images=images,
+        labels=labels,
+        folds=np.arange(len(labels)) % 4,
+        x_test=data.test_images,
+        y_test=data.test_labels,
+    )
+    parts = split(
+        JobSpec.parse({"data": "digits"}), load_data(str(tmp_path / "crossing.npz"), cache=tmp_path)
+    )
+    told = " | ".join(parts.notes)
+    assert "1 groups or equal images are on both sides of a stated fold" in told
+    assert "1 images of the test set are in the training rows" in told
 
 
 def test_planted_copies_are_never_parted(tmp_path: Path) -> None:

@@ -46,10 +46,15 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         seed=bench.seed("ensemble"),
     )
     final, members, shares = _kept(bench, tasks, ensemble)
+    if final == "best":
+        ensemble, predictions = _alone(bench, members[0])
     together = _together(bench, predictions, ensemble)
     temperature = helpful_temperature(
         together.probabilities, together.targets, seed=bench.seed("temperature")
     )
+    if final == "bag" and len(members) > len(shares):
+        # a mean of networks is less sure than each of them, by which it was measured
+        temperature = min(temperature, 1.0)
     scores = {
         "final": final,
         **_validation_scores(bench, predictions, ensemble, together),
@@ -91,7 +96,7 @@ def _kept(
     shares = dict(zip(ensemble.members, ensemble.weights, strict=True))
     bag = [task for task in tasks if _name(task.trial) in shares]
     if bench.plan.final == "best":
-        best = max(tasks, key=lambda task: (task.score or -math.inf, -task.place, -task.fold))
+        best = max(tasks, key=lambda task: (_or_worst(task.score), -task.place, -task.fold))
         return "best", [best], {_name(best.trial): 1.0}
     if bench.plan.final == "refit":
         done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
@@ -100,6 +105,17 @@ def _kept(
             total = sum(shares[_name(task.trial)] for task in refits)
             return "refit", refits, {_name(t.trial): shares[_name(t.trial)] / total for t in refits}
     return "bag", bag, shares
+
+
+def _or_worst(score: float | None) -> float:
+    return -math.inf if score is None else score
+
+
+def _alone(bench: Workbench, task: FoldTask) -> tuple[Ensemble, dict[str, OutOfFoldPredictions]]:
+    """Return the ensemble of a single network, and what it says of the rows that it left out."""
+    predictions = _out_of_fold(bench, [task])
+    score = predictions[_name(task.trial)].score(bench.metric)
+    return Ensemble(members=(_name(task.trial),), weights=(1.0,), score=score), predictions
 
 
 def _name(trial: int) -> str:
@@ -282,8 +298,8 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
     }
     if metric.name == "accuracy":
         return found
-    seed = bench.seed("test interval")
-    return found | {
-        "test_score": metric.score(labels, probabilities),
-        "test_score_interval": bootstrap_interval(metric, labels, probabilities, seed=seed),
-    }
+    seed, score = bench.seed("test interval"), metric.score(labels, probabilities)
+    if not math.isfinite(score):  # of one class alone there is no area under a curve
+        return found
+    interval = bootstrap_interval(metric, labels, probabilities, seed=seed)
+    return found | {"test_score": score, "test_score_interval": interval}

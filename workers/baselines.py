@@ -4,6 +4,7 @@ They see pixels, standardised as one; images of more than 32 pixels a side are a
 that. Rows are those of the trials, or a sample of them.
 """
 
+import math
 import time
 import warnings
 from typing import Any
@@ -43,6 +44,8 @@ def measure_baseline(
     mean, spread = float(train.mean()), float(train.std()) or 1.0
     score, note = None, ""
     try:
+        if name == "SVM" and not metric.by_class:
+            raise ValueError("an SVM gives no probabilities")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that were stopped on purpose
             model = _model(name, seed=seed).fit((train - mean) / spread, rows.train_labels[chosen])
@@ -54,6 +57,8 @@ def measure_baseline(
         score = metric.score(rows.validation_labels, np.concatenate(parts))
     except ValueError as failure:  # of scikit-learn: one class alone, no number
         note = str(failure).splitlines()[0]
+    if score is not None and not math.isfinite(score):
+        score, note = None, f"its {metric.label} is no number on these rows"
     seconds = round(time.perf_counter() - begin, 3)
     return Baseline(name=name, score=score, rows=len(chosen), seconds=seconds, note=note)
 
@@ -65,10 +70,8 @@ def _probabilities(
     found = np.zeros((len(pixels), classes), dtype=np.float32)
     if by_class:
         found[np.arange(len(pixels)), model.predict(pixels)] = 1.0
-    elif hasattr(model, "predict_proba"):
-        found[:, model.classes_] = model.predict_proba(pixels)
     else:
-        raise ValueError("an SVM gives no probabilities")
+        found[:, model.classes_] = model.predict_proba(pixels)
     return found
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.grouping import deal_groups, with_duplicates
 from search.job import FILE_SUFFIX, NAMED_SOURCES
-from search.splits import Columns, by_group, last_by_time, with_duplicates
+from search.splits import Columns, last_by_time
 from spaces.errors import DataError
 from spaces.values import nearest
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
@@ -222,10 +223,14 @@ def _with_derived_test(
     if columns.times is not None:
         late = last_by_time(columns.times, share=TEST_SHARE)
         train, test = np.flatnonzero(~late), np.flatnonzero(late)
+        if groups is not None:
+            train = train[~np.isin(groups[train], groups[test])]
+        if not len(train):
+            raise DataError("no row is left to learn from before the latest 30 %")
         how = LATEST
     elif groups is not None:
-        tenths = by_group(labels, groups, k=10, seed=0)
-        train, test = np.flatnonzero(tenths >= 3), np.flatnonzero(tenths < 3)
+        parts = deal_groups(labels, groups, shares=(1.0 - TEST_SHARE, TEST_SHARE), seed=0)
+        train, test = np.flatnonzero(parts == 0), np.flatnonzero(parts == 1)
         how = GROUPED
     else:
         (train, test), how = _stratified_test(labels, len(class_names)), DERIVED

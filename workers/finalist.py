@@ -10,10 +10,11 @@ from typing import Any
 
 from safetensors.torch import save as save_tensors
 
-from search.folds import JUDGING_FOLD
+from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.metrics import standard_error
 from search.pairing import packed
 from search.plan import Plan
-from search.race import RIGHT
+from search.race import ERROR, RIGHT
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
@@ -157,6 +158,16 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
     return record.candidate.model_copy(update={"recipe": recipe})
 
 
+def _for_the_race(bench: Workbench, training: Training) -> dict[str, Any]:
+    """Return what a heat is compared by."""
+    probabilities, labels = training.validation_probabilities, training.rows.validation_labels
+    assert probabilities is not None
+    if bench.metric.name == "accuracy":
+        return {RIGHT: packed(probabilities.argmax(1) == labels)}
+    seed = bench.seed("error of a heat")
+    return {ERROR: standard_error(bench.metric, labels, probabilities, seed=seed)}
+
+
 def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFiles) -> None:
     """Write the files, then the row that makes them count."""
     last = training.curve[-1]
@@ -168,14 +179,14 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         "images": sum(epoch.images for epoch in training.curve),
         "train_loss": last.train_loss,
         "train_accuracy": last.train_accuracy,
-        "validation_accuracy": last.validation_accuracy,
-        "validation_score": last.validation_score,
         "train_seconds": training.seconds,
         "predict_pace": processor_pace(training),
     }
-    if task.fold == JUDGING_FOLD and bench.metric.name == "accuracy":
-        right = training.validation_probabilities.argmax(1) == training.rows.validation_labels
-        report[RIGHT] = packed(right)
+    if task.fold != ALL_ROWS:  # whose few predicted rows it has learnt
+        report["validation_accuracy"] = last.validation_accuracy
+        report["validation_score"] = last.validation_score
+    if task.fold == JUDGING_FOLD:
+        report |= _for_the_race(bench, training)
     meta = {
         "candidate": training.candidate.to_json(),
         "normalisation": {
@@ -195,6 +206,6 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     bench.store.folds.record(
         task,
         files=bench.files.relative(files.folder),
-        score=last.validation_score,
+        score=None if task.fold == ALL_ROWS else last.validation_score,
         report=report,
     )

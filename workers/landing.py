@@ -5,7 +5,7 @@ import os
 
 from search.finalists import best_trials, prior_stands, smallest_within
 from search.first_trials import leader, without_loser
-from search.folds import JUDGING_FOLD
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.plan import RACE_SHARE
 from search.store import FoldTask, TrialRecord
 from search.store.records import ranked
@@ -73,14 +73,22 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
     speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
-    plan = bench.plan
-    most = {"bag": plan.survivors * plan.folds, "refit": plan.survivors, "best": 1}
-    networks = min(len(wanted), most[plan.final])
+    networks = min(len(wanted), _exported(bench, wanted))
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
     predictions = rows * networks * _exact_pace(bench, shown or tasks) / speedup
     unforeseen = min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
     return budget - ASSEMBLY_SECONDS - unforeseen - predictions
+
+
+def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
+    """Return how many networks the model folder will have, if all goes well."""
+    plan = bench.plan
+    if plan.final == "best":
+        return 1
+    if plan.refit and any(task.fold == ALL_ROWS for task in wanted):
+        return plan.survivors
+    return plan.survivors * plan.folds
 
 
 def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
-from search.balance import usual_metric, with_class_weights
+from search.balance import ALIKE, usual_metric, with_class_weights
 from search.changes import LEVELS
 from search.durable import make_folder
 from search.first_trials import HOW_TO_TRAIN, first_trials
@@ -26,6 +26,7 @@ from search.plan import (
 from search.store import StudyStore
 from search.warm_start import fitted
 from spaces.complexity import measure_complexity
+from spaces.custom import CustomSpace
 from spaces.limits import Complexity, Limits
 from spaces.points import parameters_of, settings
 from spaces.reading import Space
@@ -34,7 +35,7 @@ from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles
 from workers.memory import memory_for_steps
-from workers.splitting import split
+from workers.splitting import check_metric, split
 
 FINALIST_EPOCHS = 12  # of a search without a time budget
 MIN_STEPS = 200  # of a trial, where the space has a batch size so small
@@ -77,6 +78,7 @@ def prepare(
         memory=memory,
     )
     metric, judged = _metric(spec, data)
+    check_metric(metric, data, parts)
     space, weighed = with_balance(spec.space, metric, data=data)
     notes = tuple(note for note in (*parts.notes, judged, weighed) if note)
     for note in notes:
@@ -139,8 +141,8 @@ def _metric(spec: JobSpec, data: ImageData) -> tuple[MetricName, str]:
 
 
 def with_balance(space: Space, metric: MetricName, *, data: ImageData) -> tuple[Space, str]:
-    """Let unbalanced classes count alike in the losses, unless the plain accuracy is wanted."""
-    if metric == "accuracy":
+    """Let unbalanced classes count alike in the losses if the metric does so, too."""
+    if metric not in ALIKE or isinstance(space, CustomSpace):  # which chooses recipes itself
         return space, ""
     recipe, note = with_class_weights(space.recipe, data.train_labels)
     return space.model_copy(update={"recipe": recipe}), note

@@ -59,7 +59,7 @@ def _state(name: str, path: Path | None) -> Group:
         known = [one for one in get_model_weights(name) if (files / Path(one.url).name).is_file()]
         if not known:
             raise SpaceError(f"{files} must have weights of {name} that torchvision knows")
-        return dict(known[-1].get_state_dict(progress=False))
+        return dict(known[-1].get_state_dict(progress=False, weights_only=True))
     except SpaceError:
         raise
     except Exception as failure:  # whatever a damaged file makes the libraries raise

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from search.folds import Folds, rarest_class
+from search.grouping import Rows, fewest_groups, image_hashes, with_duplicates
 from search.job import JobSpec
+from search.metrics import MetricName
 from search.plan import Final
-from search.splits import make_folds, with_duplicates
+from search.splits import Columns, crossing, make_folds, most_folds_by_time
 from spaces.errors import DataError
 from workers.data import ImageData
 
@@ -32,29 +36,59 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     Raises:
         DataError: they cannot be parted so.
     """
-    labels, columns = data.train_labels, data.columns
-    groups, copies = with_duplicates(columns.groups, data.train_images)
-    columns = replace(columns, groups=groups)
+    groups, copies = with_duplicates(data.columns.groups, data.train_images)
+    columns = replace(data.columns, groups=groups)
     by_time = columns.times is not None and columns.folds is None
     final = spec.final or ("refit" if by_time else "bag")
-    rarest = rarest_class(labels)
-    count = spec.fold_count(rarest=rarest, refit=final == "refit")
-    parts = spec.split_count(rows=len(labels), rarest=rarest, count=count)
-    if by_time:
-        parts = count + 1
+    most = _most_parts(data, columns)
+    count = spec.fold_count(rarest=most, refit=final == "refit")
+    parts = count + 1
+    if not by_time:
+        parts = spec.split_count(rows=len(data.train_labels), rarest=most, count=count)
     folds, how = make_folds(
-        labels, columns, k=parts, seed=spec.seed, data_fingerprint=data.train_fingerprint
+        data.train_labels, columns, k=parts, seed=spec.seed, data_fingerprint=data.train_fingerprint
     )
-    if columns.folds is not None:
-        if spec.folds is not None and spec.folds > len(folds.folds) - 1:
-            raise DataError(
-                f"the data must state {spec.folds} folds besides the judging one, "
-                f"but state {len(folds.folds)} in all"
-            )
-        count = min(count, len(folds.folds) - 1)
-    notes = [how]
-    if copies:
-        notes.append(f"{copies:,} training images are copies of others: copies are never parted")
+    if len(folds.folds) < count + 1:
+        raise DataError(
+            f"the data must state {count} folds besides the judging one, "
+            f"but state {len(folds.folds)} in all"
+        )
+    notes = [how, _copies_note(folds, groups, copies)]
+    shared = len(set(image_hashes(data.test_images)) & set(image_hashes(data.train_images)))
+    if shared:
+        notes.append(f"{shared:,} images of the test set are in the training rows as well")
     if by_time and spec.final is None:
         notes.append("the finalist is trained once more on all rows, the latest included")
     return Split(folds=folds, count=count, final=final, notes=tuple(note for note in notes if note))
+
+
+def _most_parts(data: ImageData, columns: Columns) -> int:
+    """Return into how many parts the rows can be parted, so that each has every class."""
+    if columns.folds is not None:
+        return len(np.unique(columns.folds[columns.folds >= 0]))
+    if columns.times is not None:
+        return max(2, most_folds_by_time(columns.times))
+    if columns.groups is not None:
+        return max(2, fewest_groups(data.train_labels, columns.groups))
+    return rarest_class(data.train_labels)
+
+
+def _copies_note(folds: Folds, groups: Rows | None, copies: int) -> str:
+    """Say what became of equal images, and of groups where the folds were stated."""
+    if groups is None:
+        return ""
+    crossed = crossing(groups, folds)
+    if crossed:
+        return f"{crossed:,} groups or equal images are on both sides of a stated fold"
+    return f"{copies:,} training images are copies of others, and stay with them" if copies else ""
+
+
+def check_metric(metric: MetricName, data: ImageData, parts: Split) -> None:
+    """Raise `DataError` if the rows of some fold cannot be judged by the metric."""
+    if metric != "roc_auc":
+        return
+    for fold in parts.folds.folds[: parts.count + 1]:
+        if len(np.unique(data.train_labels[fold.validation_rows])) < 2:
+            raise DataError(
+                f"roc_auc needs rows of two classes in each fold, but fold {fold.number} has one"
+            )

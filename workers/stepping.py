@@ -11,6 +11,7 @@ from workers.device import DevicePlan
 from workers.memory import SMALLEST_PIECE
 from workers.row_losses import RowLosses
 
+LEAST_DOUBT = 1e-6  # of a focal loss: the gradient of a root is infinite at zero
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -99,6 +100,7 @@ class Stepper:
                 losses = self._losses(logits, piece)
             if self.losses is not None and piece.rows is not None:
                 self.losses.note(piece.rows, losses)
+            losses = self._weighed(losses, piece)
             loss = (losses if piece.weights is None else losses * piece.weights).mean()
             share = len(piece.labels) / len(batch.labels)
             (loss * share if share < 1.0 else loss).backward()  # type: ignore[no-untyped-call]
@@ -114,6 +116,16 @@ class Stepper:
         others = self._cross_entropy(logits, batch.other_labels)
         return batch.share * losses + (1.0 - batch.share) * others
 
+    def _weighed(self, losses: Tensor, batch: Batch) -> Tensor:
+        """Return each image's loss (n,) times the weight of its class, or of its two."""
+        if self.class_weights is None:
+            return losses
+        weights = self.class_weights[batch.labels]
+        if batch.other_labels is not None:
+            others = self.class_weights[batch.other_labels]
+            weights = batch.share * weights + (1.0 - batch.share) * others
+        return losses * weights
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits, recipe = logits.float(), self.recipe
         losses = nn.functional.cross_entropy(
@@ -121,8 +133,8 @@ class Stepper:
         )
         if recipe.focal > 0.0:
             likelihood = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
-            losses = losses * (1.0 - likelihood) ** recipe.focal
-        return losses if self.class_weights is None else losses * self.class_weights[labels]
+            losses = losses * (1.0 - likelihood).clamp_min(LEAST_DOUBT) ** recipe.focal
+        return losses
 
     @torch.no_grad()
     def _shorten(self, most: float) -> None:

@@ -237,8 +237,13 @@ def _land(bench: Workbench) -> None:
 def _least_missed(bench: Workbench, free: list[FoldTask]) -> FoldTask:
     """Return the fold to give up first: the others share its time.
 
-    It is the last fold of the worst finalist, of those that nobody has trained in part.
+    It is the last fold of the worst finalist, of those that nobody has trained in part; a refit
+    before the only fold that may say how good it is.
     """
+    judged = [task for task in bench.store.folds.all(bench.job.id) if task.fold > JUDGING_FOLD]
+    refits = [task for task in free if task.fold == ALL_ROWS]
+    if refits and sum(task.done or task.pending for task in judged) == 1:
+        return refits[-1]
     fresh = [t for t in free if not has_checkpoint(bench.files.finalist(t.trial, t.fold))]
     return (fresh or free)[-1]
 

@@ -40,21 +40,22 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
         Stopped: the work must stop here; the trial stays open for whoever claims it next.
     """
     candidate, complexity = _sampled(bench, trial)
-    excess = bench.plan.limits.excess(complexity)
-    if bench.job.spec.measures_latency and all(value <= 0.0 for value in excess.values()):
-        complexity = replace(complexity, latency=_latency(bench, trial, candidate))
-        excess = bench.plan.limits.excess(complexity)
-    bench.trials.describe(trial, candidate, complexity)
-    if all(value <= 0.0 for value in excess.values()):
+    limits = bench.plan.limits
+    excess = limits.excess(complexity)
+    if _within(excess):
         excess["memory"] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
+    if bench.job.spec.measures_latency and _within(excess):
+        complexity = replace(complexity, latency=_latency(bench, trial, candidate))
+        excess |= limits.excess(complexity)
+    bench.trials.describe(trial, candidate, complexity)
     _constrain(bench, trial, excess)
-    if any(value > 0.0 for value in excess.values()):
+    if not _within(excess):
         bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
         return "infeasible"
     equal = bench.trials.equal(candidate)
     if equal is not None:
         note = f"an equal candidate was trained as trial {equal.number}"
-        bench.trials.describe_score(trial, error=equal.error, right=equal.right)
+        bench.trials.copy(equal, trial)
         bench.trials.tell(trial, "copied", score=equal.score, files=equal.files, note=note)
         return "copied"
     return _TrialRun(bench, trial, lease).run(candidate)
@@ -73,6 +74,10 @@ def _sampled(bench: Workbench, trial: Trial) -> tuple[Candidate, Complexity]:
     epochs = plan.trial_epochs(complexity.macs)
     recipe = candidate.recipe.model_copy(update={"epochs": epochs})
     return candidate.model_copy(update={"recipe": recipe}), complexity
+
+
+def _within(excess: dict[str, float]) -> bool:
+    return all(value <= 0.0 for value in excess.values())
 
 
 def _latency(bench: Workbench, trial: Trial, candidate: Candidate) -> float:

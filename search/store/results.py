@@ -18,7 +18,7 @@ class FoldTask:
 
     Attributes:
         place: the finalist's rank in the search, from 0.
-        score: by the job's metric on the rows that the fold leaves out.
+        score: by the job's metric on the rows that the fold leaves out; None after a refit.
         report: how long it trained and how it was measured, once it is done.
     """
 
@@ -101,7 +101,9 @@ class FoldResults(Table):
         with self._engine.connect() as connection:
             return [FoldTask.from_row(row) for row in connection.execute(query)]
 
-    def record(self, task: FoldTask, *, files: str, score: float, report: dict[str, Any]) -> None:
+    def record(
+        self, task: FoldTask, *, files: str, score: float | None, report: dict[str, Any]
+    ) -> None:
         """Record a trained fold whose files are written."""
         self._end(task, state="done", files=files, score=score, report=report)
 

@@ -25,6 +25,7 @@ from search.attributes import (
 )
 from search.baselines import BASELINES, Baseline
 from search.job import Job
+from search.metrics import METRICS
 from search.pruning import make_pruner
 from search.sampling import make_sampler
 from search.store.patience import Patience, patient
@@ -71,7 +72,9 @@ class Trials:
             load_if_exists=True,
         )
         if spec.minimize is not None and study.metric_names is None:
-            study.set_metric_names(["accuracy", spec.minimize])
+            plan = self._job.plan
+            metric = spec.metric or ("accuracy" if plan is None else plan.metric)
+            study.set_metric_names([METRICS[metric].label, spec.minimize])
         return study
 
     def enqueue(self, parameters: dict[str, Any], *, again: bool = False) -> None:
@@ -140,6 +143,19 @@ class Trials:
     def describe_pace(self, trial: Trial, *, train: float, predict: float) -> None:
         """Write how long training on and predicting one image took, in seconds."""
         trial.set_user_attr(PACE, {"train": train, "predict": predict})
+
+    def copy(self, original: TrialRecord, trial: Trial) -> None:
+        """Write of a trial what an equal one has shown: how sure it is, how fast, what is right."""
+        self.describe_score(trial, error=original.error, right=original.right)
+        if original.train_pace is not None and original.predict_pace is not None:
+            self.describe_pace(trial, train=original.train_pace, predict=original.predict_pace)
+        if original.latency is not None:
+            self._set_latency(trial, original.latency)
+
+    @patient
+    def _set_latency(self, trial: Trial, seconds: float) -> None:
+        costs = self._storage.get_trial(trial._trial_id).user_attrs[COSTS]
+        trial.set_user_attr(COSTS, {**costs, "latency": seconds})
 
     @patient
     def describe_score(self, trial: Trial, *, error: float | None, right: str | None) -> None:
