@@ -58,7 +58,7 @@ class Leaderboard:
 
     @property
     def front(self) -> list[TrialRecord]:
-        """The trials that no other one beats in accuracy and cost, where a cost counts at all."""
+        """The trials that no other one beats in score and cost, where a cost counts at all."""
         cost = self.job.spec.minimize
         return [] if cost is None else pareto_front(self.trials, cost)
 

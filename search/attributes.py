@@ -21,7 +21,7 @@ VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whe
 
 
 def curve_of(trial: FrozenTrial) -> dict[int, float]:
-    """Return a trial's validation accuracy by epoch, ascending."""
+    """Return a trial's scores by epoch, ascending."""
     kept = trial.user_attrs.get(CURVE)
     curve = trial.intermediate_values if kept is None else kept
     return {int(epoch): float(curve[epoch]) for epoch in sorted(curve, key=int)}

@@ -15,7 +15,7 @@ class Baseline:
     """What one simple model reached.
 
     Attributes:
-        score: its accuracy on the validation rows of the trials, as a share; None if it failed.
+        score: by the job's metric on the validation rows of the trials; None if it failed.
         rows: of the trials' training rows, on which it was trained.
         seconds: of training and predicting.
         note: how it failed.

@@ -1,4 +1,4 @@
-"""Who trains and who judges: one stratified split for all models of a job.
+"""Who trains and who judges: one split for all models of a job.
 
 The split is computed once and stored with a hash and the fingerprint of the data, so that every
 worker can make sure of both before it starts.
@@ -40,7 +40,7 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """All folds of a job. Every row of the data is a validation row of exactly one of them.
+    """All folds of a job. Every row of the data is a validation row of at most one of them.
 
     Attributes:
         seed: what the rows were shuffled with.

@@ -23,7 +23,7 @@ class History:
         trials: by number, running and discarded ones included.
         ended_well: those with a value, the best first; of equal ones the older. With two
             objectives front by front, and on each the best in the first objective first.
-        front: how many of them nothing is better than, in one objective or another.
+        front: how many of them are not beaten: those of the first front, or equal to the best.
     """
 
     def __init__(self, study: Study, trial: FrozenTrial, names: Collection[str]) -> None:

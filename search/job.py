@@ -93,7 +93,8 @@ class JobSpec(Value):
         metric: by which trials, finalists and ensembles are chosen; more of it is better. None: the
             accuracy, or where classes are unbalanced that of all classes alike.
         strategy: how the next trial is chosen (docs/spaces.md); "auto" changes the best so far.
-        seed: with equal seeds and one worker, a search limited by trials repeats exactly.
+        seed: with equal seeds and one worker, a search limited by trials repeats exactly, unless
+            latencies are measured.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
@@ -115,7 +116,7 @@ class JobSpec(Value):
             batches than the prior's. None: where trials alone limit the search, or the space states
             a recipe space of its own.
         warm_start: an earlier job, or parameters, to try after the first trials.
-        minimize: a cost that is to be small, besides an accuracy that is to be high: "parameters",
+        minimize: a cost that is to be small, besides a score that is to be high: "parameters",
             "macs" or "latency". The finalist is then the cheapest trial within `tolerance`.
         tolerance: standard errors of its score by which a cheaper trial may lie below the best.
         baselines: whether simple models are measured, too, for comparison; None: unless the budget

@@ -41,7 +41,7 @@ class NetworkEntry(Value):
     Attributes:
         mean, std: of each channel in units of pixel values 0..255, from its training rows.
         weight: its share of the ensemble's probabilities.
-        report: how it was trained and what it scored on the rows that it never saw.
+        report: how it was trained and, if it left rows out, what it scored on these.
     """
 
     file: FileName

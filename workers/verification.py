@@ -26,7 +26,7 @@ TOLERANCE = 1e-4  # largest difference of a probability between training and the
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Images that each network of the folder has not been trained on, and what it gave.
+    """Images, and what each network of the folder gave for them when it was trained.
 
     Attributes:
         images: uint8 (networks, rows, height, width, channels).

@@ -165,7 +165,7 @@ class Trials:
 
     @patient
     def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
-        """Record an epoch's validation accuracy; return whether the trial should stop.
+        """Record an epoch's score; return whether the trial should stop.
 
         The first verdict on an epoch stays: who takes a trial over from there does not judge it
         again, by trials that came later.
