@@ -77,7 +77,7 @@ class Model:
         self._forest = ExtraTreesRegressor(n_estimators=TREES, random_state=seed, n_jobs=1)
         rows = [self._encoded(trial.params) for trial in self.trials]
         scores = np.array([trial.values[0] for trial in self.trials])
-        self._spread = float(scores.var()) or 1.0
+        self._variance = float(scores.var()) or 1.0
         self._forest.fit(np.array(rows), scores)
 
     def effects(self, name: str) -> tuple[Effect, ...]:
@@ -91,7 +91,7 @@ class Model:
 
     def interaction(self, first: str, second: str) -> Interaction:
         """Return what is to be expected of the values of two parameters together."""
-        levels = [_spread(self.levels(name), MOST_TOGETHER) for name in (first, second)]
+        levels = [_thinned(self.levels(name), MOST_TOGETHER) for name in (first, second)]
         pairs = list(itertools.product(*levels))
         rows = [
             self._encoded({**trial.params, first: one, second: other})
@@ -103,7 +103,7 @@ class Model:
         alone = grid.mean(1, keepdims=True) + grid.mean(0, keepdims=True) - grid.mean()
         return Interaction(
             names=(first, second),
-            share=float(np.var(grid - alone)) / self._spread,
+            share=float(np.var(grid - alone)) / self._variance,
             values=(tuple(levels[0]), tuple(levels[1])),
             scores=tuple(tuple(map(float, row)) for row in grid),
         )
@@ -113,7 +113,7 @@ class Model:
         levels = values(self.space[name])
         if isinstance(self.space[name], CategoricalDistribution):
             return levels
-        return _spread(levels, MOST_VALUES)
+        return _thinned(levels, MOST_VALUES)
 
     def _expected(self, changes: dict[str, Any]) -> float:
         rows = [self._encoded({**trial.params, **changes}) for trial in self.trials]
@@ -132,7 +132,7 @@ class Model:
         return row
 
 
-def _spread(levels: list[Any], most: int) -> list[Any]:
+def _thinned(levels: list[Any], most: int) -> list[Any]:
     """Return at most so many of the levels, evenly spread."""
     if len(levels) <= most:
         return levels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Z_95 = 1.959964  # standard deviations of a normal distribution that hold 95 % of it
+from search.predictions import Z_95
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,6 @@ from workers.model_folder import Manifest, NetworkEntry, library_versions, write
 from workers.verification import Sample, verify_and_predict
 from workers.workbench import Workbench
 
-ROUNDS = 25  # of greedy selection, as AutoGluon does
-
 
 def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     """Build, verify, score and publish the model folder; return the job's result.
@@ -42,7 +40,6 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     ensemble = greedy_selection(
         predictions=predictions,
         metric=bench.metric,
-        rounds=ROUNDS,
         seed=bench.seed("ensemble"),
     )
     final, members, shares = _kept(bench, tasks, ensemble)
