@@ -16,7 +16,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ray.tune.schedulers.async_hyperband import _Bracket
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
-from benchmarks.factorial import AXES, EPOCHS, ORDERED, PRIOR, RUNG, Cell, Record
+from benchmarks.factorial import AXES, EPOCHS, JUDGES, ORDERED, PRIOR, RUNG, Cell, Record
+from search.attributes import RUNG_ERROR
+from search.metrics import binomial_error
 from search.pruning import EarlyDiscardPruner
 from search.sampling import Strategy, make_sampler
 
@@ -178,6 +180,8 @@ def _train(
             yield record.branch
         if not contender.discards or epoch in (RUNG, EPOCHS):
             cooled = contender.discards and epoch == RUNG
+            if cooled:
+                trial.set_user_attr(RUNG_ERROR, binomial_error(record.rung, rows=JUDGES))
             trial.report(record.rung if cooled else record.scores[epoch - 1], epoch)
             if epoch < EPOCHS and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)

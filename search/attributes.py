@@ -16,6 +16,7 @@ FILES = "athanor:files"
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 RIGHT = "athanor:right"  # which validation images, as `search.pairing` packs them
+RUNG_ERROR = "athanor:rung_error"  # standard error of the score by which it was judged
 SECONDS = "athanor:seconds"
 VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
 

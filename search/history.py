@@ -23,6 +23,8 @@ class History:
         trials: by number, running and discarded ones included.
         ended_well: those with a value, the best first; of equal ones the older. With two
             objectives front by front, and on each the best in the first objective first.
+        objectives: of the study.
+        sign: 1 where more of the first objective is better, else -1.
         front: how many of them are not beaten: those of the first front, or equal to the best.
     """
 
@@ -31,6 +33,8 @@ class History:
             other for other in _others(study, trial) if all(name in other.params for name in names)
         ]
         complete = [other for other in self.trials if other.state == TrialState.COMPLETE]
+        self.objectives = len(study.directions)
+        self.sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
         self._ranks = _ranks(study, complete)
         self.ended_well = sorted(complete, key=lambda each: self._ranks[each.number])
         self.front = sum(rank[0] == 0 for rank in self._ranks.values())

@@ -92,7 +92,8 @@ class JobSpec(Value):
         space: what may be built and how it may be trained.
         metric: by which trials, finalists and ensembles are chosen; more of it is better. None: the
             accuracy, or where classes are unbalanced that of all classes alike.
-        strategy: how the next trial is chosen (docs/spaces.md); "auto" changes the best so far.
+        strategy: how the next trial is chosen (docs/search.md); "auto" changes the best so far as a
+            model of all trials advises.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly, unless
             latencies are measured.
         workers: processes on this machine; None stands for one a core, or two with a GPU.
@@ -107,11 +108,11 @@ class JobSpec(Value):
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
         pruning: which trials stop early: "discard" lets only the best so far go on after some
             epochs; successive "halving", "hyperband", "median" and "patience" judge each epoch.
-        discard_after: epochs after which only the best go on; 0 turns it off. None: a quarter of a
-            trial's epochs.
+        discard_after: epochs after which trials that are clearly worse than the best so far end; 0
+            turns it off. None: a quarter of a trial's epochs.
         validate_every: epochs from one validation of a trial to the next, besides those that decide
             whether it goes on and what it is worth; None: half of its epochs.
-        keep: how many of the best so far go on.
+        keep: how many of the best so far go on in any case.
         search_recipe: whether trials also try other optimizers, rates, schedules, augmentations and
             batches than the prior's. None: where trials alone limit the search, or the space states
             a recipe space of its own.

@@ -23,7 +23,7 @@ class MutationSampler(HistorySampler):
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
         """Return a parent's parameters, a few of them changed, as nobody has tried them."""
         count = max(PARENTS, history.front)
-        parents = _different(history.ended_well, space, count=count) or history.trials[:1]
+        parents = different(history.ended_well, space, count=count) or history.trials[:1]
         known, drawn = tried(history.trials, space), dict[str, Any]()
         for _ in range(ATTEMPTS):
             parent = self.generator.choice(parents)
@@ -34,8 +34,8 @@ class MutationSampler(HistorySampler):
         return drawn
 
 
-def _different(trials: list[FrozenTrial], space: Distributions, *, count: int) -> list[FrozenTrial]:
-    """Return the first of the trials that differ from each other."""
+def different(trials: list[FrozenTrial], space: Distributions, *, count: int) -> list[FrozenTrial]:
+    """Return the first of the trials that differ from each other in these parameters."""
     found: dict[tuple[Any, ...], FrozenTrial] = {}
     for trial in trials:
         found.setdefault(signature(trial.params, space), trial)

@@ -21,6 +21,7 @@ START_SECONDS = 7.0  # to start processes, load the data and prepare the job
 TRIAL_OVERHEAD = 0.8  # seconds a trial besides training: sampling, first steps, files, rows
 SEARCH_EPOCHS = 12  # of a trial, of few rows: about as often as a finalist sees each of its many
 RUNG_SHARE = 0.25  # of a trial's epochs, after which it is judged
+GOING_ON = 0.5  # of the trials are not clearly worse than the best so far, about
 COOLDOWN = 0.25  # of the epochs so far: the branch by which it is
 MIN_TRIALS, MAX_TRIALS = 10, 48
 COST_FACTOR = 1.5  # of a sampled recipe and network against the probe's, at equal MACs
@@ -208,8 +209,8 @@ def rows_for_trials(
     Args:
         epochs: of a trial that is not discarded.
         rung: the epoch after which it may be; 0: none is.
-        keep: how many of the best so far outlive early discard; of n trials in random order
-            about keep * (1 + ln(n / keep)) do.
+        keep: how many of the best so far outlive early discard whatever they are behind; of n trials
+            in random order about keep * (1 + ln(n / keep)) do.
         macs: of the largest network that is allowed.
     """
     if budget is None:
@@ -218,7 +219,8 @@ def rows_for_trials(
     assert end is not None
     worker_seconds = max(1.0, shape.workers * (end - START_SECONDS))
     trials = min(max(3.0 * math.sqrt(worker_seconds), MIN_TRIALS), MAX_TRIALS)
-    completed = min(trials, keep * (1.0 + math.log(max(trials / keep, 1.0))))
+    best = keep * (1.0 + math.log(max(trials / keep, 1.0)))
+    completed = min(trials, max(best, GOING_ON * trials))
     passes = float(trials * epochs)
     if rung:
         passes = trials * rung * (1.0 + COOLDOWN) + completed * (epochs - rung)

@@ -19,11 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.evolution import EvolutionSampler
 from search.exhaustive import ExhaustiveSampler
+from search.model_based import ModelSampler
 from search.mutation import MutationSampler
 from search.neighbourhood import GreedySampler, LocalSearchSampler
 
 Strategy = Literal[
     "auto",
+    "mutation",
     "random",
     "exhaustive",
     "greedy",
@@ -39,6 +41,7 @@ Strategy = Literal[
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 STRATEGIES_WITH_A_COST: tuple[Strategy, ...] = (  # the others know but one objective
     "auto",
+    "mutation",
     "random",
     "exhaustive",
     "tpe",
@@ -50,7 +53,8 @@ STARTUP_TRIALS = 10  # random trials before a model over parameters is used
 DRAWN = "athanor:drawn"  # a trial's joint parameters
 GENERATION = 20  # trials, of those that cross over
 SAMPLERS: dict[Strategy, Callable[[int], BaseSampler]] = {
-    "auto": lambda seed: MutationSampler(seed=seed),
+    "auto": lambda seed: ModelSampler(seed=seed),
+    "mutation": lambda seed: MutationSampler(seed=seed),
     "random": lambda seed: RandomSampler(seed=seed),
     "exhaustive": lambda _: ExhaustiveSampler(),
     "greedy": lambda seed: GreedySampler(seed=seed),

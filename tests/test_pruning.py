@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.attributes import COSTS, CURVE
+from search.attributes import COSTS, CURVE, RUNG_ERROR
 from search.pruning import EarlyDiscardPruner
 
 
@@ -45,6 +45,23 @@ def test_only_the_best_so_far_go_on(
     others: list[float], value: float, keep: int, pruned: bool, state: TrialState
 ) -> None:
     assert judged(others, value, keep=keep, state=state) is pruned
+
+
+@pytest.mark.parametrize(
+    ("error", "behind", "pruned"),
+    [(0.01, 0.029, False), (0.01, 0.031, True), (0.0, 0.001, True), (None, 0.001, True)],
+)
+def test_who_is_behind_by_less_than_three_errors_goes_on(
+    error: float | None, behind: float, pruned: bool
+) -> None:
+    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=1, keep=2))
+    for value in (0.9, 0.7, 0.9 - behind / 2):
+        study.ask().report(value, step=1)
+    trial = study.ask()
+    if error is not None:
+        trial.set_user_attr(RUNG_ERROR, error)
+    trial.report(0.9 - behind, step=1)
+    assert trial.should_prune() is pruned
 
 
 def test_ties_go_to_the_earlier_trial_whoever_comes_last() -> None:

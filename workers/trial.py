@@ -176,7 +176,7 @@ class _TrialRun:
         )
         if resumed is not None:
             training.restore(resumed[1])
-            self._report(training.curve[-1])  # in case its holder died before it did
+            self._report(training, training.curve[-1])  # in case its holder died before it did
             self._bench.heartbeat.expect(training.slowest_epoch)
         else:
             self._bench.heartbeat.expect_steps()
@@ -187,7 +187,7 @@ class _TrialRun:
         """Checkpoint first, then report, then let the pruner decide."""
         self._save(training, epoch=report.epoch)
         self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
-        self._report(report)
+        self._report(training, report)
 
     def _save(self, training: Training, *, epoch: int) -> None:
         candidate, state = self._candidate, training.state()
@@ -196,11 +196,26 @@ class _TrialRun:
             lambda: save_checkpoint(self._folder, state, candidate=candidate, epoch=epoch)
         )
 
-    def _report(self, report: EpochReport) -> None:
-        if report.validation_score is not None and self._bench.trials.report(
-            self._trial, epoch=report.epoch, score=report.validation_score
-        ):
+    def _report(self, training: Training, report: EpochReport) -> None:
+        if report.validation_score is None:
+            return
+        stop = self._bench.trials.report(
+            self._trial,
+            epoch=report.epoch,
+            score=report.validation_score,
+            error=self._error(training) if report.epoch == training.rung else None,
+        )
+        if stop:
             raise TrialStopped("pruned")
+
+    def _error(self, training: Training) -> float | None:
+        """Return the standard error of the last validation's score; of a restored one, nothing."""
+        probabilities = training.validation_probabilities
+        if probabilities is None:
+            return None
+        seed = self._bench.seed("error", self._trial.number)
+        labels = training.rows.validation_labels
+        return standard_error(training.metric, labels, probabilities, seed=seed)
 
     def _interrupt(self) -> None:
         self._bench.heartbeat.check()
@@ -217,12 +232,10 @@ class _TrialRun:
         self._bench.write(lambda: write_array(self._folder / PREDICTIONS, probabilities))
         last = training.curve[-1]
         assert last.validation_score is not None and last.validation_seconds is not None
-        labels = training.rows.validation_labels
-        seed = self._bench.seed("error", self._trial.number)
+        training.validation_probabilities = probabilities
+        right = probabilities.argmax(1) == training.rows.validation_labels
         self._bench.trials.describe_score(
-            self._trial,
-            error=standard_error(training.metric, labels, probabilities, seed=seed),
-            right=packed(probabilities.argmax(1) == labels),
+            self._trial, error=self._error(training), right=packed(right)
         )
         self._bench.trials.describe_pace(
             self._trial,

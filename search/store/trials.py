@@ -18,6 +18,7 @@ from search.attributes import (
     NOTE,
     PACE,
     RIGHT,
+    RUNG_ERROR,
     SECONDS,
     VERDICT,
     cost_of,
@@ -164,11 +165,14 @@ class Trials:
         trial.set_user_attr(RIGHT, right)
 
     @patient
-    def report(self, trial: Trial, *, epoch: int, score: float) -> bool:
+    def report(self, trial: Trial, *, epoch: int, score: float, error: float | None = None) -> bool:
         """Record an epoch's score; return whether the trial should stop.
 
         The first verdict on an epoch stays: who takes a trial over from there does not judge it
         again, by trials that came later.
+
+        Args:
+            error: the score's standard error, where the trial is judged by it.
         """
         stored = self._storage.get_trial(trial._trial_id)
         verdict = stored.user_attrs.get(VERDICT, {})
@@ -176,6 +180,8 @@ class Trials:
             return bool(verdict["stop"])
         curve = curve_of(stored)
         if epoch not in curve:
+            if error is not None:
+                trial.set_user_attr(RUNG_ERROR, error)
             self._add_to_curve(trial, curve, epoch=epoch, score=score)
             stored = self._storage.get_trial(trial._trial_id)
         stop = bool(self.study.pruner.prune(self.study, stored))  # some of Optuna's return numpy's

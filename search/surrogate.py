@@ -1,0 +1,159 @@
+"""What a setting will score, and how sure that is, from the trials so far: a Gaussian process.
+
+Few trials, many parameters, noisy scores: so its kernel is mostly a sum over the parameters, which
+learns what each value does by itself from few trials (D. Duvenaud et al., "Additive Gaussian
+processes", arXiv 1112.4394), and for a part a product, for what they do together. Each parameter's
+weight, the part of the product, the noise and the size are those of the largest marginal
+likelihood (C. Rasmussen and C. Williams, "Gaussian processes for machine learning", 2006, chapter
+5) on a small grid, one after the other.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+Array = NDArray[np.float64]
+
+PRODUCTS = (0.1, 0.3, 0.7)  # parts of the kernel that the product has
+NOISES = (0.03, 0.1, 0.3, 0.6)  # variances, relative to that of the scores
+SIZES = (0.5, 1.0, 2.0)  # variances of what is modelled, likewise
+WEIGHTS = (0.02, 0.2, 1.0, 3.0)  # of a parameter, relative to an equal share
+CLEARER = 0.1  # by which a likelihood must grow for another weight, in nats
+JITTER = 1e-8  # keeps the kernel's matrix positive
+SWEEPS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernel:
+    """How alike two settings are, by how far apart they are in each parameter.
+
+    Attributes:
+        weights: (parameters,), with a sum of about 1.
+    """
+
+    weights: Array
+    product: float = 0.3
+    noise: float = 0.3
+    size: float = 1.0
+
+    def __call__(self, near: Array) -> Array:
+        """Return the covariance (n, m) from exp(-distance) of each parameter (n, m, parameters)."""
+        weights = self.weights
+        summed = (near @ weights) / weights.sum()
+        multiplied = np.exp(np.log(near) @ np.sqrt(weights / weights.max()))
+        covariance: Array = (1.0 - self.product) * summed + self.product * multiplied
+        return self.size * covariance
+
+
+class Surrogate:
+    """A model of scores over settings.
+
+    Args:
+        settings: (trials, parameters), as `encoded` writes them.
+        choices: (parameters,) whether a parameter's values are alike only if they are equal.
+        scores: (trials,).
+        doubts: (trials,) how many times the noise of a finished trial's score each has.
+    """
+
+    def __init__(
+        self, settings: Array, *, choices: NDArray[np.bool_], scores: Array, doubts: Array
+    ) -> None:
+        self._settings, self._choices = settings, choices
+        self._mean = float(np.average(scores, weights=1.0 / doubts))
+        self._spread = float(scores.std()) or 1.0
+        self._scores, self._doubts = (scores - self._mean) / self._spread, doubts
+        self._near = self._nearness(settings)
+        self._kernel = self._likeliest()
+        factor = self._factor(self._kernel)
+        assert factor is not None
+        self._lower = factor
+        self._solved = self._solve(factor, self._scores)
+
+    def predict(self, settings: Array) -> tuple[Array, Array]:
+        """Return for each setting (n, parameters) the expected score and its deviation, (n,)."""
+        covariance = self._kernel(self._nearness(settings))
+        means = self._mean + self._spread * (covariance @ self._solved)
+        explained = np.linalg.solve(self._lower, covariance.T)
+        variances = np.maximum(self._kernel.size - (explained**2).sum(0), 0.0)
+        return means, self._spread * np.sqrt(variances)
+
+    def _nearness(self, settings: Array) -> Array:
+        distances = np.abs(settings[:, None, :] - self._settings[None, :, :])
+        distances[:, :, self._choices] = distances[:, :, self._choices] > 0.0
+        near: Array = np.exp(-distances)
+        return near
+
+    def _likeliest(self) -> _Kernel:
+        count = self._settings.shape[1]
+        best = _Kernel(weights=np.full(count, 1.0 / count))
+        likelihood = self._likelihood(best)
+        for _ in range(SWEEPS):
+            others = [replace(best, product=value) for value in PRODUCTS]
+            best, likelihood = self._better(best, likelihood, others, by=0.0)
+            others = [replace(best, noise=value) for value in NOISES]
+            best, likelihood = self._better(best, likelihood, others, by=0.0)
+            others = [replace(best, size=value) for value in SIZES]
+            best, likelihood = self._better(best, likelihood, others, by=0.0)
+            for parameter in range(count):
+                others = []
+                for weight in WEIGHTS:
+                    weights = best.weights.copy()
+                    weights[parameter] = weight / count
+                    others.append(replace(best, weights=weights))
+                best, likelihood = self._better(best, likelihood, others, by=CLEARER)
+        return best
+
+    def _better(
+        self, best: _Kernel, likelihood: float, others: Sequence[_Kernel], *, by: float
+    ) -> tuple[_Kernel, float]:
+        for other in others:
+            found = self._likelihood(other)
+            if found > likelihood + by:
+                best, likelihood = other, found
+        return best, likelihood
+
+    def _likelihood(self, kernel: _Kernel) -> float:
+        """Return the logarithm of the scores' density, up to a constant."""
+        lower = self._factor(kernel)
+        if lower is None:
+            return -math.inf
+        fitted = self._scores @ self._solve(lower, self._scores)
+        return float(-0.5 * fitted - np.log(np.diag(lower)).sum())
+
+    def _factor(self, kernel: _Kernel) -> Array | None:
+        covariance = kernel(self._near) + np.diag(kernel.noise * self._doubts + JITTER)
+        try:
+            lower: Array = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
+            return lower
+        except np.linalg.LinAlgError:
+            return None
+
+    @staticmethod
+    def _solve(lower: Array, values: Array) -> Array:
+        solved: Array = np.linalg.solve(lower.T, np.linalg.solve(lower, values))
+        return solved
+
+
+def encoded(parameters: dict[str, Any], space: dict[str, BaseDistribution]) -> list[float]:
+    """Return a number for each parameter: a choice's place, or where in its range a number is."""
+    row = []
+    for name, distribution in space.items():
+        value = parameters[name]
+        if isinstance(distribution, CategoricalDistribution):
+            row.append(float(distribution.to_internal_repr(value)))
+            continue
+        low, high = float(distribution.low), float(distribution.high)  # type: ignore[attr-defined]
+        if isinstance(distribution, FloatDistribution) and distribution.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        row.append((value - low) / (high - low))
+    return row
+
+
+def are_choices(space: dict[str, BaseDistribution]) -> NDArray[np.bool_]:
+    """Return (parameters,) whether each is a choice."""
+    return np.array([isinstance(each, CategoricalDistribution) for each in space.values()])
