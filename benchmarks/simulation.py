@@ -87,7 +87,7 @@ SAMPLERS_ALONE: dict[str, Contender] = {
     "random, discard": Contender(ours("random"), discard, discards=True, copies=True),
     **{
         f"{strategy}, no discard, no prior": Contender(ours(strategy), NopPruner)
-        for strategy in ("random", "local", "greedy", "tpe", "gp")
+        for strategy in ("mutation", "random", "local", "greedy", "tpe", "gp")
     },
 }
 

@@ -209,8 +209,8 @@ def rows_for_trials(
     Args:
         epochs: of a trial that is not discarded.
         rung: the epoch after which it may be; 0: none is.
-        keep: how many of the best so far outlive early discard whatever they are behind; of n trials
-            in random order about keep * (1 + ln(n / keep)) do.
+        keep: how many of the best so far outlive early discard in any case; of n trials in random
+            order about keep * (1 + ln(n / keep)) do.
         macs: of the largest network that is allowed.
     """
     if budget is None:
