@@ -18,9 +18,9 @@ from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
 from benchmarks.factorial import AXES, EPOCHS, JUDGES, ORDERED, PRIOR, RUNG, Cell, Record
 from search.attributes import RUNG_ERROR
-from search.metrics import binomial_error
 from search.pruning import EarlyDiscardPruner
 from search.sampling import Strategy, make_sampler
+from search.score_errors import binomial_error
 
 KEEP = 3
 MAX_TRIALS = 3000  # where all that is proposed has been trained already

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from search.metrics import binomial_error
+from search.score_errors import binomial_error
 from search.store.records import TrialRecord
 from spaces.space import SearchSpace
 

@@ -1,18 +1,12 @@
 """What a network costs, measured on the built module rather than on a formula beside it."""
 
-import itertools
-import weakref
-from collections import Counter
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.architecture import Architecture
 from spaces.limits import Complexity
+from spaces.live_tensors import LiveTensors
 from spaces.network import build_network
 
 
@@ -33,7 +27,7 @@ def measure_complexity(
 
 def count(network: nn.Module, image: Tensor) -> Complexity:
     """Count parameters, MACs and activations of `network` on a batch of one image."""
-    counter, live = FlopCounterMode(display=False), _LiveTensors(beside=network)
+    counter, live = FlopCounterMode(display=False), LiveTensors(beside=network)
     live.note(image)
     with torch.no_grad(), live, counter:
         network(image)
@@ -41,49 +35,3 @@ def count(network: nn.Module, image: Tensor) -> Complexity:
     return Complexity(
         parameters=parameters, macs=counter.get_total_flops() // 2, activations=live.peak
     )
-
-
-class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are made and still needed, and their peak.
-
-    Args:
-        beside: a network, whose own tensors are not counted.
-    """
-
-    def __init__(self, *, beside: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        own = itertools.chain(beside.parameters(), beside.buffers())
-        self._own = {tensor.untyped_storage()._cdata for tensor in own}
-        self._bytes = 0
-        self._tensors: dict[int, int] = {}  # of live ones, which storage each looks into
-        self._views: Counter[int] = Counter()  # how many live tensors look into a storage
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for each in tree_leaves(result):
-            if isinstance(each, Tensor):
-                self.note(each)
-        return result
-
-    def note(self, tensor: Tensor) -> None:
-        """Count a tensor for as long as it lives."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if id(tensor) in self._tensors or key in self._own:
-            return
-        self._tensors[id(tensor)] = key
-        self._views[key] += 1
-        if self._views[key] == 1:
-            self._bytes += storage.nbytes()
-            self.peak = max(self.peak, self._bytes)
-        weakref.finalize(tensor, self._forget, id(tensor), storage.nbytes()).atexit = False
-
-    def _forget(self, tensor: int, size: int) -> None:
-        key = self._tensors.pop(tensor)
-        self._views[key] -= 1
-        if not self._views[key]:
-            del self._views[key]
-            self._bytes -= size

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from spaces.errors import DataError
 from tests.refusals import one_line
-from workers.data import DERIVED, GIVEN, ImageData, fingerprint, load_data
+from workers.data import GIVEN, ImageData, fingerprint, load_data
+from workers.derived_test import DERIVED
 from workers.npz import read_images
 
 Array = NDArray[Any]

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
-from search.metrics import (
-    METRIC_NAMES,
-    METRICS,
-    bootstrap_interval,
-    confusion,
-    roc_auc,
-    standard_error,
-)
+from search.metrics import METRIC_NAMES, METRICS, confusion, roc_auc
+from search.score_errors import bootstrap_interval, standard_error
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.grouping import deal_groups, with_duplicates
 from search.job import FILE_SUFFIX, NAMED_SOURCES
-from search.splits import Columns, last_by_time
+from search.splits import Columns
 from spaces.errors import DataError
 from spaces.values import nearest
+from workers.derived_test import derived_test
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
 from workers.npz import (
     Arrays,
@@ -26,10 +26,6 @@ from workers.npz import (
     read_arrays,
 )
 
-TEST_SHARE = 0.3  # of the rows, where the data bring no test split
-DERIVED = "derived: 30 % of the rows, stratified, seed 0"
-GROUPED = "derived: 30 % of the rows, no group or equal images parted, stratified, seed 0"
-LATEST = "derived: the latest 30 % of the rows"
 NO_COLUMNS = Columns()
 GIVEN = "given with the data"
 DIGITS_MAX = 16  # scikit-learn's digits are whole numbers from 0 to 16
@@ -214,26 +210,8 @@ def _with_derived_test(
     class_names: tuple[str, ...],
     columns: Columns = NO_COLUMNS,
 ) -> ImageData:
-    """Part rows that bring no test split: 30 % for the test.
-
-    The last ones where there are times; else classes in equal shares, as far as groups, which are
-    not parted, nor are equal images, let them be.
-    """
-    groups, _ = with_duplicates(columns.groups, images)
-    if columns.times is not None:
-        late = last_by_time(columns.times, share=TEST_SHARE)
-        train, test = np.flatnonzero(~late), np.flatnonzero(late)
-        if groups is not None:
-            train = train[~np.isin(groups[train], groups[test])]
-        if not len(train):
-            raise DataError("no row is left to learn from before the latest 30 %")
-        how = LATEST
-    elif groups is not None:
-        parts = deal_groups(labels, groups, shares=(1.0 - TEST_SHARE, TEST_SHARE), seed=0)
-        train, test = np.flatnonzero(parts == 0), np.flatnonzero(parts == 1)
-        how = GROUPED
-    else:
-        (train, test), how = _stratified_test(labels, len(class_names)), DERIVED
+    """Part rows that bring no test split."""
+    train, test, how = derived_test(images, labels, columns)
     return ImageData(
         name=name,
         train_images=images[train],
@@ -244,23 +222,3 @@ def _with_derived_test(
         test_split=how,
         columns=columns.of(train),
     )
-
-
-def _stratified_test(
-    labels: NDArray[np.int64], classes: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split
-
-    counts = np.bincount(labels, minlength=classes)
-    occurring = counts[counts > 0]
-    if occurring.min() < 2:
-        rare = int(np.flatnonzero(counts == occurring.min())[0])
-        raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
-    rows = np.arange(len(labels))
-    try:
-        train, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=0)
-    except ValueError as failure:
-        raise DataError(
-            f"{len(rows)} rows cannot be split into training and test: {failure}"
-        ) from None
-    return np.sort(train), np.sort(test)

@@ -11,10 +11,10 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.metrics import standard_error
 from search.pairing import packed
 from search.plan import Plan
 from search.race import ERROR, RIGHT
+from search.score_errors import standard_error
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from optuna.trial import Trial
 
-from search.metrics import standard_error
 from search.pairing import packed
+from search.score_errors import standard_error
 from search.store import Lease
 from search.store.trials import Ending
 from spaces.complexity import measure_complexity
