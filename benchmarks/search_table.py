@@ -11,8 +11,8 @@ which says how far equal trainings differ. Every search is simulated over it by 
 training. Prints the regret (the best cell's accuracy less the best found) at 5, 10, 25 and 50
 trainings' worth of seconds; how many seconds `auto` takes to what random search finds in 50
 trainings' worth; the same for parts of it alone; and eight workers at once. A difference whose 95 %
-interval over the seeds holds 0, or that is smaller than the seeds' noise, is a tie. The test set is
-not read. The last line is one JSON object.
+interval over the seeds holds 0 is a tie; one that is smaller than two trainings of a candidate
+differ is said to be within noise. The test set is not read. The last line is one JSON object.
 """
 
 import argparse
@@ -138,19 +138,29 @@ def regrets(field: Field, outcomes: Mapping[str, list[Outcome]]) -> list[dict[st
 
 
 def verdict(differences: Any, *, noise: float | None) -> str:
-    """Say whether a search is worse than ours, better, or tied with it."""
+    """Say whether a search is worse than ours, better, or tied with it.
+
+    A difference may be sure and yet smaller than that of two trainings of one candidate.
+    """
     low, high = interval_of_mean(differences)
     mean = float(differences.mean())
-    if low <= 0.0 <= high or abs(mean) <= (noise or 0.0):
+    if low <= 0.0 <= high:
         return "tie"
-    return "worse" if mean > 0.0 else "better"
+    side = "worse" if mean > 0.0 else "better"
+    return side if abs(mean) > (noise or 0.0) else f"{side}, within noise"
 
 
-def ratios(field: Field, ours: list[Outcome], random: list[Outcome]) -> list[float]:
-    """Return for each seed our seconds to what random search found, as a share of its seconds."""
+def ratios(
+    field: Field, ours: list[Outcome], random: list[Outcome], *, less: float = 0.0
+) -> list[float]:
+    """Return for each seed our seconds to what random search found, as a share of its seconds.
+
+    Args:
+        less: accuracy that may be missing to it.
+    """
     whole = max(TRAININGS) * field.training
     pairs = zip(ours, random, strict=True)
-    return [mine.seconds_to(theirs.best_at(whole)) / whole for mine, theirs in pairs]
+    return [mine.seconds_to(theirs.best_at(whole) - less) / whole for mine, theirs in pairs]
 
 
 def finite(share: float) -> float | None:
@@ -227,6 +237,7 @@ def compare(field: Field, *, seeds: int, parts: bool, picture: Path | None) -> d
         name: field.searches(contender, seeds=seeds) for name, contender in CONTENDERS.items()
     }
     shares = ratios(field, outcomes[OURS], outcomes["random"])
+    near = ratios(field, outcomes[OURS], outcomes["random"], less=field.noise or 0.0)
     alone = {
         name: field.searches(contender, seeds=seeds)
         for name, contender in (SAMPLERS_ALONE.items() if parts else ())
@@ -254,6 +265,7 @@ def compare(field: Field, *, seeds: int, parts: bool, picture: Path | None) -> d
         plot(field, outcomes, picture)
     return {
         "seconds_ratio_vs_random": finite(statistics.median(shares)),
+        "seconds_ratio_within_noise": finite(statistics.median(near)),
         "seconds_ratio_quartiles": [finite(q) for q in np.quantile(shares, (0.25, 0.75))],
         "regret": {row["search"]: {str(n): row[str(n)] for n in TRAININGS} for row in table},
         "verdicts": {

@@ -110,7 +110,7 @@ def test_verdicts_need_more_than_noise() -> None:
     clear = np.full((20, 1), 0.01)
     assert search_table.verdict(clear, noise=0.002) == "worse"
     assert search_table.verdict(-clear, noise=None) == "better"
-    assert search_table.verdict(clear, noise=0.02) == "tie"
+    assert search_table.verdict(clear, noise=0.02) == "worse, within noise"
     assert search_table.verdict(np.array([[0.1], [-0.1], [0.1], [-0.1]]), noise=None) == "tie"
 
 
@@ -120,6 +120,8 @@ def test_ratios_compare_with_what_random_search_found(table: dict[Cell, Record])
     mine = [Outcome(trace=[(0.1 * whole, 0.9)]), Outcome(trace=[(0.2 * whole, 0.7)])]
     theirs = [Outcome(trace=[(0.9 * whole, 0.85)]), Outcome(trace=[(0.5 * whole, 0.8)])]
     assert search_table.ratios(field, mine, theirs) == [pytest.approx(0.1), math.inf]
+    within = search_table.ratios(field, mine, theirs, less=0.1)
+    assert within == [pytest.approx(0.1), pytest.approx(0.2)]
 
 
 def test_without_a_table_the_figures_are_null(tmp_path: Path) -> None:
