@@ -34,6 +34,12 @@ MaxMacsOption = Annotated[int | None, typer.Option("--max-macs", min=1, help="Li
 MaxParametersOption = Annotated[
     int | None, typer.Option("--max-parameters", min=1, help="Limit on parameters.")
 ]
+MaxActivationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-activations", min=1, help="Limit on bytes that a prediction keeps at once."
+    ),
+]
 MAX_SIDE, MAX_CHANNELS = 4096, 1024
 MOST_DRAWN = 200  # candidates for each that is wanted, before the limits are said to be too low
 COUNTED = 1000  # random candidates, among which different networks are counted
@@ -75,6 +81,7 @@ def sample(
     classes: ClassesOption = 10,
     max_macs: MaxMacsOption = None,
     max_parameters: MaxParametersOption = None,
+    max_activations: MaxActivationsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sample candidates at random, within the limits; a single one is drawn."""
@@ -83,7 +90,7 @@ def sample(
     from spaces.complexity import measure_complexity
     from spaces.drawing import parts_of
 
-    limits = Limits(parameters=max_parameters, macs=max_macs)
+    limits = Limits(parameters=max_parameters, macs=max_macs, activations=max_activations)
     samples: list[tuple[Candidate, Complexity]] = []
     drawn = random_candidates(found, seed=seed, side=min(image_shape[:2]))
     for candidate in itertools.islice(drawn, MOST_DRAWN * count):
