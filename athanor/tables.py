@@ -120,6 +120,12 @@ def print_statement(console: Console, progress: Progress) -> None:
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
+    low, high = result["expected"]["interval"]
+    console.print(
+        f"expected before the test was opened: {label} {result['expected']['score']:.4f}"
+        f"{' or more' if result['expected']['lower'] else ''} "
+        f"(95 % interval {low:.4f} to {high:.4f})"
+    )
     if result["temperature"] != 1.0:
         before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
         console.print(

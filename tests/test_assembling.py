@@ -83,7 +83,15 @@ def test_what_is_made_of_the_folds(final: str, tmp_path: Path) -> None:
     assert set(done) == {1, 2, 3} | ({ALL_ROWS} if final == "refit" else set())
     assert sum(network.weight for network in manifest.networks) == pytest.approx(1.0)
     judged = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds[1:]
-    assert job.result["out_of_fold_rows"] == sum(len(fold.validation_rows) for fold in judged)
+    assert job.result["out_of_fold_rows"] == (
+        len(Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds[best.fold].validation_rows)
+        if final == "best"
+        else sum(len(fold.validation_rows) for fold in judged)
+    )
+    low, high = job.result["expected"]["interval"]
+    assert low < job.result["expected"]["score"] < high
+    assert job.result["expected"]["rows"] == sum(len(fold.validation_rows) for fold in judged)
+    assert job.result["expected"]["lower"] is (final != "best")
 
 
 def test_a_refit_sees_every_row_and_its_folds_speak_for_it(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from search.calibration import at_temperature, helpful_temperature
 from search.ensemble import Ensemble, greedy_selection
+from search.estimate import Estimate, estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import accuracy
 from search.plan import Final
@@ -50,6 +51,7 @@ def choose(bench: Workbench) -> Choice:
         predictions=predictions, metric=bench.metric, seed=bench.seed("ensemble")
     )
     final, networks, shares = _kept(bench, tasks, ensemble)
+    expected = _expected(bench, tasks, predictions, better=final != "best")
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
     probabilities, targets = _together(bench, predictions, ensemble)
@@ -70,8 +72,24 @@ def choose(bench: Workbench) -> Choice:
         "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
         "temperature": temperature,
         "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
+        "expected": asdict(expected),
     }
     return Choice(networks=networks, shares=shares, scores=scores)
+
+
+def _expected(
+    bench: Workbench, tasks: list[FoldTask], predictions: Predictions, *, better: bool
+) -> Estimate:
+    """Return what the test should score: by all folds, also where the best one alone is kept."""
+    folds = sorted({task.fold for task in tasks})
+    return estimate(
+        predictions,
+        [bench.folds.folds[fold].validation_rows for fold in folds],
+        metric=bench.metric,
+        test_rows=len(bench.data.test_labels),
+        lower=better,
+        seed=bench.seed("estimate"),
+    )
 
 
 def fold_files(bench: Workbench, task: FoldTask) -> FoldFiles:

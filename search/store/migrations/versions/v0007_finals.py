@@ -24,6 +24,7 @@ def upgrade() -> None:
         if job.result:
             score = job.result.get("out_of_fold_accuracy")
             added = {"metric": "accuracy", "out_of_fold_score": score, "temperature": 1.0}
-            values["result"] = {"final": "bag", **added, **job.result}
+            expected = {"score": score, "interval": [score, score], "rows": 0, "lower": True}
+            values["result"] = {"final": "bag", **added, "expected": expected, **job.result}
         if values:
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values))

@@ -1,0 +1,77 @@
+"""What is expected of the test set holds, however many models were there to be chosen among."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search.ensemble import greedy_selection
+from search.estimate import cross_fitted, estimate
+from search.metrics import METRICS
+from search.predictions import OutOfFoldPredictions
+
+ACCURACY = METRICS["accuracy"]
+FOLDS, ROWS, TEST = 4, 240, 300
+
+
+Problem = tuple[
+    dict[str, OutOfFoldPredictions], list[NDArray[np.int64]], dict[str, Any], NDArray[np.int64]
+]
+
+
+def some_models(seed: int, *, models: int, skill: float = 0.6) -> Problem:
+    """Return models of equal worth on the rows of four folds, and what they give for a test."""
+    generator = np.random.default_rng(seed)
+    rows = FOLDS * ROWS
+    targets = generator.integers(0, 4, rows + TEST)
+    parts = [np.arange(ROWS) + ROWS * fold for fold in range(FOLDS)]
+    predictions, tests = {}, {}
+    for model in range(models):
+        logits = generator.normal(size=(rows + TEST, 4)) + skill * np.eye(4)[targets]
+        powers = np.exp(2.0 * logits)
+        drawn = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+        empty = OutOfFoldPredictions.empty(targets[:rows], 4)
+        predictions[f"m{model}"] = empty.with_fold(np.arange(rows), drawn[:rows])
+        tests[f"m{model}"] = drawn[rows:]
+    return predictions, parts, tests, targets[rows:]
+
+
+@pytest.mark.parametrize("models", [1, 12])
+def test_the_interval_holds_the_test_score_nearly_always(models: int) -> None:
+    held, flattered = 0, []
+    for seed in range(60):
+        predictions, parts, tests, targets = some_models(seed, models=models)
+        found = estimate(
+            predictions, parts, metric=ACCURACY, test_rows=TEST, lower=False, seed=seed
+        )
+        ensemble = greedy_selection(predictions=predictions, seed=seed)
+        low, high = found.interval
+        held += low <= ACCURACY.score(targets, ensemble.combine(tests)) <= high
+        flattered.append(ensemble.score - found.score)
+        width = 2 * 1.96 * np.sqrt(found.score * (1 - found.score) / TEST)
+        assert high - low <= 1.5 * width
+    assert held >= 53  # of 57 expected
+    if models > 1:  # the rows that weights were chosen on say more than is true
+        assert np.mean(flattered) > 0.002
+
+
+def test_one_model_is_taken_as_it_is() -> None:
+    predictions, parts, *_ = some_models(0, models=1)
+    probabilities, targets = cross_fitted(predictions, parts, metric=ACCURACY, seed=0)
+    assert np.array_equal(probabilities, predictions["m0"].probabilities)
+    assert np.array_equal(targets, predictions["m0"].targets)
+
+
+def test_a_row_has_no_say_in_its_own_weights() -> None:
+    """Two models, each of which is right on one fold alone: chosen by the other fold, both fail."""
+    targets = np.zeros(8, np.int64)
+    right, wrong = np.array([0.9, 0.1], np.float32), np.array([0.1, 0.9], np.float32)
+    parts = [np.arange(4), np.arange(4, 8)]
+    first = np.stack([right] * 4 + [wrong] * 4)
+    predictions = {
+        name: OutOfFoldPredictions.empty(targets, 2).with_fold(np.arange(8), values)
+        for name, values in (("a", first), ("b", first[::-1].copy()))
+    }
+    found = estimate(predictions, parts, metric=ACCURACY, test_rows=8, lower=True, seed=0)
+    assert found.score == 0.0 and found.lower and found.rows == 8
