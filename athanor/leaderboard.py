@@ -57,10 +57,20 @@ class Leaderboard:
         return METRICS[stated or "accuracy" if plan is None else plan.metric]
 
     @property
+    def raced(self) -> dict[int, float]:
+        """What finalists scored in the race, by trial."""
+        heats = [task for task in self.folds if task.fold == JUDGING_FOLD]
+        return {heat.trial: heat.score for heat in heats if heat.score is not None}
+
+    @property
     def front(self) -> list[TrialRecord]:
-        """The trials that no other one beats in score and cost, where a cost counts at all."""
+        """The trials that no other one beats in score and cost, where a cost counts at all.
+
+        Once networks of all costs have raced, it is that of their longer trainings: short ones
+        flatter small networks.
+        """
         cost = self.job.spec.minimize
-        return [] if cost is None else pareto_front(self.trials, cost)
+        return [] if cost is None else pareto_front(self.trials, cost, raced=self.raced)
 
     def behind(self, record: TrialRecord) -> Difference | None:
         """Compare a finished trial with the first one, on the same images; None for that itself.
@@ -172,28 +182,34 @@ class Leaderboard:
         return f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else ""
 
     def _front_table(self) -> Table:
-        """Draw the front, the cheapest trial first."""
+        """Draw the front, the cheapest trial first, and what else has raced."""
         spec, cost = self.job.spec, self.job.spec.minimize
         assert cost is not None
         errors = f"{spec.tolerance:g} standard error{'' if spec.tolerance == 1.0 else 's'}"
         table = Table(
             title=f"front of {self.metric.label} and {COST_NAMES[cost]}; "
-            f"within {errors} of the best score the cheapest is chosen",
+            f"within {errors} of the best the cheapest is chosen",
             title_justify="left",
             box=SIMPLE,
             pad_edge=False,
         )
-        for name in ("", "trial", "score", COST_NAMES[cost], "of the last"):
+        for name in ("", "trial", "score", "raced", COST_NAMES[cost], "of the best's"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("network", no_wrap=True, overflow="ellipsis")
-        front, chosen = self.front, {task.trial for task in self.folds}
-        for record in front:
-            price, most = record.cost(cost), front[-1].cost(cost)
+        front, raced = self.front, self.raced
+        chosen = {task.trial for task in self.folds if task.fold != JUDGING_FOLD and task.done}
+        others = [record for record in self.trials if record.number in raced]
+        shown = {record.number: record for record in (*front, *others)}
+        most = front[-1].cost(cost)
+        for record in sorted(shown.values(), key=lambda each: each.cost(cost) or 0.0):
+            price = record.cost(cost)
             assert price is not None and most is not None and record.score is not None
+            role = "chosen" if record.number in chosen else "" if record in front else "beaten"
             table.add_row(
-                "chosen" if record.number in chosen else "",
+                role,
                 str(record.number),
                 f"{record.score:.4f}",
+                f"{raced[record.number]:.4f}" if record.number in raced else "",
                 f"{1e3 * price:.2f} ms" if cost == "latency" else f"{price:,.0f}",
                 f"{price / most:.0%}" if most else "",
                 str(record.candidate.architecture) if record.candidate else "",

@@ -1,5 +1,6 @@
 """Which trials are worth training at length."""
 
+import itertools
 import math
 
 from search.attributes import Cost
@@ -61,6 +62,34 @@ def smallest_within(
     assert best.score is not None
     least = best.score - errors * error_of(best, rows=validation_rows)
     return [each for each in front if each.score is not None and each.score >= least][:count]
+
+
+def spread_over_costs(
+    board: list[TrialRecord], *, cost: Cost, count: int, prior: int
+) -> list[TrialRecord]:
+    """Return finished trials of all costs, the cheapest first: the best of each range of costs.
+
+    Short trainings flatter small networks, which learn faster, so their front is not that of long
+    ones: which of them are good enough must be seen in longer trainings.
+
+    Args:
+        board: scored trials, best first.
+        count: ranges, equal in the cost's logarithm; where one is empty, the best others are taken.
+        prior: number of the prior's trial, which is the one of its range.
+    """
+    known = [r for r in board if r.finished and (r.cost(cost) or 0.0) > 0.0]
+    if not known:
+        return board[:count]
+    logs = {r.number: math.log(r.cost(cost) or 1.0) for r in known}
+    low, high = min(logs.values()), max(logs.values())
+    width = (high - low) / count or 1.0
+    best: dict[int, TrialRecord] = {}
+    for record in sorted(known, key=lambda r: r.number != prior):  # the prior, then best first
+        best.setdefault(min(int((logs[record.number] - low) / width), count - 1), record)
+    networks = {logs[record.number] for record in best.values()}
+    others = (r for r in known if logs[r.number] not in networks)  # of a cost of its own
+    chosen = [*best.values(), *itertools.islice(others, count - len(best))]
+    return sorted(chosen, key=lambda record: (logs[record.number], record.number))
 
 
 def prior_stands(board: list[TrialRecord], *, prior: int = PRIOR, validation_rows: int) -> bool:

@@ -118,7 +118,8 @@ class JobSpec(Value):
             a recipe space of its own.
         warm_start: an earlier job, or parameters, to try after the first trials.
         minimize: a cost that is to be small, besides a score that is to be high: "parameters",
-            "macs" or "latency". The finalist is then the cheapest trial within `tolerance`.
+            "macs" or "latency". From five minutes on trials of every cost race, and the cheapest
+            one within `tolerance` is trained for the ensemble.
         tolerance: standard errors of its score by which a cheaper trial may lie below the best.
         baselines: whether simple models are measured, too, for comparison; None: unless the budget
             is below a minute.
@@ -258,15 +259,15 @@ class JobSpec(Value):
     @property
     def finalist_count(self) -> int:
         """How many trials are finalists, in a race or not; fewer if there are not so many."""
-        usual = finalists_for(self.budget, workers=self.worker_count)
-        if self.minimize is not None:  # a race would look for the most accurate one
-            usual = 1
+        costs = self.minimize is not None
+        usual = finalists_for(self.budget, workers=self.worker_count, costs=costs)
         return min(self.finalists or usual, self.trials or MAX_FINALISTS)
 
     @property
     def survivor_count(self) -> int:
         """How many of them are trained for the ensemble: all, where so many were asked for."""
-        return min(self.finalists or survivors_for(self.budget), self.finalist_count)
+        usual = 1 if self.minimize is not None else survivors_for(self.budget)
+        return min(self.finalists or usual, self.finalist_count)
 
     def fold_count(self, *, rarest: int, refit: bool) -> int:
         """Return on how many folds each finalist is trained.

@@ -32,6 +32,9 @@ MAX_SEARCH_VALIDATION = 4000
 UNLIMITED_ROWS = 3000  # rows of a trial when trials alone limit the search
 RACE_FROM = 1500.0  # seconds of budget; below it a race takes too much of the finalists' time
 RACE_SHARE = 0.1  # of the landing
+COST_RACE_FROM = 300.0  # seconds of budget, from which networks of all costs race
+COST_RACE_SHARE = 0.4  # of the landing, where a cost counts: how accurate each is must be seen
+COST_RACERS = 3  # for each worker
 MAX_RACERS = 8
 TWO_SURVIVORS_FROM = 7200.0  # seconds of budget; below it one finalist uses the time better
 FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`
@@ -74,6 +77,7 @@ class Plan(Value):
         device: where and how to compute, as `workers.device.DevicePlan` in JSON.
         speed, threads: what the limits were calibrated with: the probe's result on one worker.
         workers: that share the work, as far as its times depend on it.
+        race_share: of the landing, in which the finalists race.
         metric: by which everything is chosen.
         notes: what was decided because of the data, for people.
         search_rows, validation_rows: sampled from fold 0 for each trial.
@@ -118,6 +122,7 @@ class Plan(Value):
     search_recipe: bool = True
     warm_trials: tuple[dict[str, Any], ...] = ()
     most_trials: int | None = None
+    race_share: float = RACE_SHARE
     metric: MetricName = "accuracy"
     notes: tuple[str, ...] = ()
 
@@ -147,13 +152,13 @@ class Plan(Value):
 
     def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
-        return RACE_SHARE / math.ceil(finalists / self.workers)
+        return self.race_share / math.ceil(finalists / self.workers)
 
     @property
     def times_race(self) -> float:
         """How many times longer a finalist trains on a fold than in the race before."""
         rounds = math.ceil(self.survivors * (self.folds + self.refit) / self.workers)
-        return (1.0 - RACE_SHARE) / rounds / self.heat_share(finalists=self.finalists)
+        return (1.0 - self.race_share) / rounds / self.heat_share(finalists=self.finalists)
 
 
 class Shape(Value):
@@ -234,8 +239,15 @@ def survivors_for(budget: float | None) -> int:
     return 2 if budget is None else 1 + (budget >= TWO_SURVIVORS_FROM)
 
 
-def finalists_for(budget: float | None, *, workers: int) -> int:
-    """Return how many trials race for that, so that all workers are busy; without a race, all."""
+def finalists_for(budget: float | None, *, workers: int, costs: bool = False) -> int:
+    """Return how many trials race for that, so that all workers are busy; without a race, all.
+
+    Args:
+        costs: networks are to be cheap as well, so some of every cost race.
+    """
+    if costs:
+        races = budget is not None and budget >= COST_RACE_FROM
+        return min(COST_RACERS * workers, MAX_RACERS) if races else 1
     survivors = survivors_for(budget)
     if budget is None or budget < RACE_FROM:
         return survivors

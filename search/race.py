@@ -1,6 +1,8 @@
 """The race of finalists on the judging fold, and how two of them are compared."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from search.folds import JUDGING_FOLD
 from search.pairing import difference
@@ -9,6 +11,30 @@ from search.store.results import FoldTask
 ERROR = "error"  # key of a heat's report: its score's standard error, where that is no accuracy
 RIGHT = "right"  # key of a heat's report: which images it has right, packed
 LEAD = 1.0  # standard errors of the difference
+
+
+@dataclass(frozen=True, slots=True)
+class Thrift:
+    """Prefers the cheapest finalist that is not clearly worse than the best one.
+
+    Attributes:
+        costs: of each trial, by number.
+        tolerance: standard errors of the difference by which it may be worse.
+    """
+
+    costs: Mapping[int, float]
+    tolerance: float
+
+    def ranked(self, heats: list[FoldTask]) -> list[FoldTask]:
+        """Return the finalists near the best, the cheapest first, then the others, best first."""
+        done = sorted(
+            (heat for heat in heats if heat.done and heat.score is not None),
+            key=lambda heat: (-(heat.score or 0.0), self.costs.get(heat.trial, math.inf)),
+        )
+        near = [heat for heat in done if not ahead(done[0], heat, errors=self.tolerance)]
+        near.sort(key=lambda heat: self.costs.get(heat.trial, math.inf))
+        far = [heat for heat in done if heat not in near]
+        return [*near, *far, *(heat for heat in heats if heat not in done)]
 
 
 class Race:
@@ -23,8 +49,10 @@ class Race:
     one that was planned later must lead by a standard error of the difference.
     """
 
-    def __init__(self, tasks: list[FoldTask], *, survivors: int) -> None:
-        self._tasks, self._survivors = tasks, survivors
+    def __init__(
+        self, tasks: list[FoldTask], *, survivors: int, thrift: Thrift | None = None
+    ) -> None:
+        self._tasks, self._survivors, self._thrift = tasks, survivors, thrift
         self._heats = [task for task in tasks if task.fold == JUDGING_FOLD]
 
     @property
@@ -51,6 +79,8 @@ class Race:
         return sorted(tasks, key=lambda task: (places.get(task.trial, -1), task.place, task.fold))
 
     def _ranked_heats(self) -> list[FoldTask]:
+        if self._thrift is not None:
+            return self._thrift.ranked(self._heats)
         left, ranking = sorted(self._heats, key=lambda heat: heat.place), list[FoldTask]()
         while left:
             best = left[0]
@@ -72,9 +102,14 @@ def leads(later: FoldTask, earlier: FoldTask) -> bool:
     """Whether a heat is better than one that was planned before it, by more than its error."""
     if not later.done or not earlier.done:
         return later.done
-    assert later.report is not None and earlier.report is not None
-    if RIGHT in later.report:
-        return difference(later.report[RIGHT], earlier.report[RIGHT]).leads(errors=LEAD)
-    assert later.score is not None and earlier.score is not None
-    error = math.hypot(later.report[ERROR], earlier.report[ERROR])
-    return later.score - earlier.score > LEAD * error
+    return ahead(later, earlier, errors=LEAD)
+
+
+def ahead(one: FoldTask, other: FoldTask, *, errors: float) -> bool:
+    """Whether a heat is better than another by more than so many errors of the difference."""
+    assert one.report is not None and other.report is not None
+    if RIGHT in one.report:
+        return difference(one.report[RIGHT], other.report[RIGHT]).leads(errors=errors)
+    assert one.score is not None and other.score is not None
+    error = math.hypot(one.report[ERROR], other.report[ERROR])
+    return one.score - other.score > errors * error

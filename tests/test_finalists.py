@@ -5,7 +5,13 @@ import math
 
 import pytest
 
-from search.finalists import CHALLENGERS, best_trials, prior_stands, smallest_within
+from search.finalists import (
+    CHALLENGERS,
+    best_trials,
+    prior_stands,
+    smallest_within,
+    spread_over_costs,
+)
 from search.plan import HostSpeed, Plan
 from search.store.records import TrialRecord
 from spaces.architecture import Architecture, Stage, Stem
@@ -63,6 +69,30 @@ def test_the_cheapest_within_some_errors_is_chosen(
     ]
     found = smallest_within(board, cost="macs", errors=errors, count=count, validation_rows=4000)
     assert [each.number for each in found] == expected
+
+
+def test_finalists_are_spread_over_the_costs_with_the_best_of_each_range() -> None:
+    board = [
+        record(1, 0.900, macs=100),
+        record(2, 0.899, macs=110),
+        record(3, 0.898, macs=1200),
+        record(0, 0.890, macs=10_000),
+        record(4, 0.895, macs=9000),
+        record(5, 0.880, macs=400),
+        record(6, 0.99, "pruned", macs=50),
+    ]
+
+    def chosen_of(count: int) -> list[int]:
+        found = spread_over_costs(board, cost="macs", count=count, prior=0)
+        return [each.number for each in found]
+
+    assert chosen_of(2) == [1, 0]  # the prior is the one of its range, whatever its score
+    assert chosen_of(3) == [1, 3, 0]
+    assert chosen_of(4) == [1, 5, 3, 0]
+    assert chosen_of(6) == [1, 2, 5, 3, 4, 0]
+    equal = [record(1, 0.9, macs=100), record(2, 0.8, macs=100)]
+    found = spread_over_costs(equal, cost="macs", count=3, prior=0)
+    assert [each.number for each in found] == [1]
 
 
 def test_where_no_trial_trained_to_its_end_the_best_is_chosen() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from search.folds import JUDGING_FOLD, Folds
 from search.race import Race
-from search.store import FoldTask
-from tests.small_job import bench_of, failing, prepared, take_steps, worked
+from search.store import FoldTask, StudyStore
+from tests.small_job import SPEC, bench_of, failing, prepared, take_steps, worked
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.steps import next_step
@@ -186,3 +186,22 @@ def test_a_heat_that_goes_on_has_only_the_rest_of_its_time(
     (begun, whole), (resumed, rest) = starts[:2]
     assert (begun, resumed) == (0, 2)
     assert rest <= whole - 2 * spent + 0.01
+
+
+def test_where_a_cost_counts_networks_of_all_costs_race_and_the_cheapest_near_the_best_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.plan.COST_RACE_FROM", 1.0)
+    monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 2)
+    space = {**SPEC["space"], "width": [2, 8], "blocks": ["plain"], "kernels": [3]}
+    more = {"minimize": "parameters", "tolerance": 1000.0, "discard_after": 0, "budget": "60s"}
+    job, folds = worked(tmp_path, trials=8, space=space, **more)
+    assert job.state == "done", job.error
+    assert job.plan is not None and job.plan.races and job.plan.race_share == 0.4
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    costs = {record.number: record.parameters for record in store.trials(job).records()}
+    store.close()
+    raced = {task.trial for task in folds if task.fold == JUDGING_FOLD}
+    assert len({costs[trial] for trial in raced}) == len(raced) > 1
+    trained = {task.trial for task in folds if task.fold != JUDGING_FOLD and task.done}
+    assert trained == {min(raced, key=lambda trial: costs[trial] or 0)}

@@ -44,3 +44,5 @@ def test_the_front_goes_from_the_cheapest_to_the_most_accurate_finished_trial() 
     ]
     assert [each.number for each in pareto_front(board, "macs")] == [1, 6, 0]
     assert pareto_front([], "macs") == []
+    raced = {0: 0.91, 1: 0.95, 6: 0.96}
+    assert [each.number for each in pareto_front(board, "macs", raced=raced)] == [1, 6]

@@ -5,7 +5,7 @@ import pytest
 
 from search.folds import JUDGING_FOLD
 from search.pairing import packed
-from search.race import RIGHT, Race
+from search.race import RIGHT, Race, Thrift
 from search.store import FoldTask
 
 IMAGES = 1000
@@ -78,3 +78,25 @@ def test_without_a_race_every_fold_is_open() -> None:
     race = Race(tasks, survivors=2)
     assert not race.undecided and race.open(tasks) == tasks and race.beaten == []
     assert race.ranked(tasks) == tasks
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "order"), [(0.0, [3, 0, 7]), (1.5, [0, 3, 7]), (30.0, [7, 0, 3])]
+)
+def test_where_a_cost_counts_the_cheapest_near_the_best_wins(
+    tolerance: float, order: list[int]
+) -> None:
+    """One standard error of a difference of n images, all in favour of one, is about root n."""
+    heats = [runner(7, accuracy=0.80), runner(0, accuracy=0.929), runner(3, accuracy=0.93)]
+    tasks = field(*heats)
+    thrift = Thrift(costs={7: 1.0, 0: 5.0, 3: 9.0}, tolerance=tolerance)
+    race = Race(tasks, survivors=1, thrift=thrift)
+    assert [task.trial for task in race.ranked(heats)] == order
+    assert {task.trial for task in race.beaten} == set(order[1:])
+
+
+def test_a_finalist_that_could_not_be_trained_is_last_however_cheap() -> None:
+    thrift = Thrift(costs={7: 1.0, 0: 5.0, 3: 9.0}, tolerance=9.0)
+    heats = [runner(7, lost=True), runner(0, accuracy=0.1), runner(3, accuracy=0.9)]
+    race = Race(field(*heats), survivors=1, thrift=thrift)
+    assert [task.trial for task in race.ranked(heats)] == [3, 0, 7]

@@ -15,10 +15,10 @@ from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import accuracy
 from search.plan import Final
 from search.predictions import OutOfFoldPredictions, mean_log_loss
-from search.race import Race
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.finalist import FoldFiles
+from workers.landing import race_of
 from workers.workbench import Workbench
 
 Predictions = dict[str, OutOfFoldPredictions]
@@ -150,7 +150,7 @@ def _counting_folds(bench: Workbench) -> list[FoldTask]:
     """
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     tasks = bench.store.folds.all(bench.job.id)
-    for task in Race(tasks, survivors=bench.plan.survivors).ranked(tasks):
+    for task in race_of(bench, tasks).ranked(tasks):
         if task.done and task.fold not in (JUDGING_FOLD, ALL_ROWS):
             done[task.trial].append(task)
     if not done:

@@ -3,10 +3,15 @@
 import math
 import os
 
-from search.finalists import best_trials, prior_stands, smallest_within
+from search.finalists import (
+    best_trials,
+    prior_stands,
+    smallest_within,
+    spread_over_costs,
+)
 from search.first_trials import leader, without_loser
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.plan import RACE_SHARE
+from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
 from search.store.records import ranked
 from spaces.architecture import VIEW_COUNTS
@@ -43,6 +48,8 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
         raise JobFailed("the search must end with a scored trial, but none finished an epoch")
     plan, rows = bench.plan, bench.plan.validation_rows
     spec = bench.job.spec
+    if spec.minimize is not None and plan.races:
+        return spread_over_costs(board, cost=spec.minimize, count=plan.finalists, prior=prior)
     if spec.minimize is not None:
         return smallest_within(
             board,
@@ -59,6 +66,17 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
         with_prior=races,
         validation_rows=rows,
     )
+
+
+def race_of(bench: Workbench, tasks: list[FoldTask]) -> Race:
+    """Return the race of a job's finalists, by accuracy or for the cheapest near the best."""
+    cost = bench.job.spec.minimize
+    thrift = None
+    if cost is not None:
+        prices = {record.number: record.cost(cost) for record in bench.trials.records()}
+        costs = {number: price for number, price in prices.items() if price is not None}
+        thrift = Thrift(costs=costs, tolerance=bench.job.spec.tolerance)
+    return Race(tasks, survivors=bench.plan.survivors, thrift=thrift)
 
 
 def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
@@ -135,4 +153,4 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
     share = bench.plan.heat_share(finalists=heats)
-    return share * min(landing, left / (1.0 - RACE_SHARE))
+    return share * min(landing, left / (1.0 - bench.plan.race_share))

@@ -15,8 +15,10 @@ from search.folds import JUDGING_FOLD
 from search.job import Job, JobSpec
 from search.metrics import MetricName
 from search.plan import (
+    COST_RACE_SHARE,
     MAX_SEARCH_VALIDATION,
     MIN_SEARCH_VALIDATION,
+    RACE_SHARE,
     Plan,
     Shape,
     macs_for,
@@ -117,6 +119,7 @@ def prepare(
         first_trials=tuple(first_ones),
         search_recipe=spec.searches_recipe,
         warm_trials=warm,
+        race_share=RACE_SHARE if spec.minimize is None else COST_RACE_SHARE,
         metric=metric,
         notes=notes,
         most_trials=_most_trials(spec, space, begun=len(first_ones) + len(warm)),

@@ -12,14 +12,13 @@ from search.finalists import prior_stands
 from search.first_trials import common_parameters, leader
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import JobState
-from search.race import Race
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
 from workers.finalist import fold_overhead, run_fold
-from workers.landing import choose_finalists, contenders, seconds_for
+from workers.landing import choose_finalists, contenders, race_of, seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged
@@ -212,7 +211,7 @@ def _plan_landing(bench: Workbench) -> None:
 
 def _land(bench: Workbench) -> None:
     planned = bench.store.folds.all(bench.job.id)
-    race = Race(planned, survivors=bench.plan.survivors)
+    race = race_of(bench, planned)
     beaten = race.beaten
     for task in beaten:
         bench.store.folds.give_up(task, reason="beaten in the race")

@@ -1,6 +1,6 @@
 """`TrialRecord`: a trial as people see it, and the order in which they see trials."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
@@ -108,16 +108,22 @@ def _rank(record: TrialRecord) -> tuple[bool, float, int]:
     return (not record.finished, -record.score, record.number)
 
 
-def pareto_front(records: Sequence[TrialRecord], cost: Cost) -> list[TrialRecord]:
+def pareto_front(
+    records: Sequence[TrialRecord], cost: Cost, *, raced: Mapping[int, float] | None = None
+) -> list[TrialRecord]:
     """Return the finished trials that no other one equals or beats in score and cost at once.
 
-    The cheapest comes first, the most accurate last.
+    The cheapest comes first, the best last.
+
+    Args:
+        raced: scores of a longer training, by trial; then of these trials alone, and by these.
     """
     known: list[tuple[float, float, TrialRecord]] = []
     for record in ranked(records):
         price = record.cost(cost)
-        if record.finished and record.score is not None and price is not None:
-            known.append((record.score, price, record))
+        score = record.score if not raced else raced.get(record.number)
+        if record.finished and score is not None and price is not None:
+            known.append((score, price, record))
     places = layers([(score, price) for score, price, _ in known])
     front = [entry for entry, place in zip(known, places, strict=True) if place == 0]
     return [record for _, _, record in sorted(front, key=lambda entry: entry[:2])]
