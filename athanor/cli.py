@@ -112,6 +112,9 @@ def search(
         str | None,
         typer.Option("--warm-start", metavar="JOB", help="Try an earlier job's best trials first."),
     ] = None,
+    reopen_test: Annotated[
+        bool, typer.Option("--reopen-test", help="Open a test set that has been opened before.")
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
@@ -146,6 +149,7 @@ def search(
         "pruning": pruning,
         "minimize": minimize,
         "warm_start": warm_start,
+        "reopen_test": reopen_test or None,
         "name": name,
     }
     if resume is not None:

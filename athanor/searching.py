@@ -48,19 +48,35 @@ class SearchOptions:
         return [*given, *self.places.arguments()]
 
 
-def check_data(spec: JobSpec, places: Places, console: Console) -> None:
-    """Load the data once, so that whatever is wrong with them is said before a job exists."""
+def check_data(spec: JobSpec, places: Places, console: Console) -> str:
+    """Load the data once, so that whatever is wrong with them is said before a job exists.
+
+    Returns the fingerprint of the test rows.
+    """
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
     parts = split(spec, data)
     check_metric(spec.metric or "accuracy", data, parts)
+    return data.test_fingerprint
+
+
+def tell_openings(store: StudyStore, spec: JobSpec, fingerprint: str, console: Console) -> None:
+    """Say at once if the test set will stay closed, as another job has opened it."""
+    openings = store.test.all(fingerprint)
+    if openings and not spec.reopen_test:
+        _say(
+            console,
+            f"the test set was opened by {openings[-1].job_id}: this job will not open it again, "
+            "unless with --reopen-test (reopen_test in a job file)",
+        )
 
 
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:
     """Check the data, then queue a job."""
     spec = with_earlier_trials(spec, places, console)
-    check_data(spec, places, console)
+    fingerprint = check_data(spec, places, console)
     _check_artifacts(places)
     store = places.open(create=True)
+    tell_openings(store, spec, fingerprint, console)
     job = store.jobs.create(spec, seconds_used=seconds_used)
     store.close()
     return job
@@ -76,9 +92,10 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     console = _console(options)
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
-    check_data(spec, options.places, console)
+    fingerprint = check_data(spec, options.places, console)
     _check_artifacts(options.places)
     store = options.places.open(create=True)
+    tell_openings(store, spec, fingerprint, console)
     job = store.jobs.create(spec, seconds_used=seconds_since_start())
     _say(console, f"job {job.id} in {store.name}")
     return _finish(store, job, options)

@@ -1,6 +1,7 @@
 """Lists of jobs and workers, and final statements, for people and as JSON."""
 
 import itertools
+import time
 from typing import Any
 
 from rich.box import SIMPLE
@@ -139,17 +140,38 @@ def print_statement(console: Console, progress: Progress) -> None:
             highlight=False,
             markup=False,
         )
+    for line in _test_lines(result, label):
+        console.print(line)
+
+
+def _test_lines(result: dict[str, Any], label: str) -> list[str]:
+    """Say what the test set showed, and who has opened it before."""
+    lines = []
     if "test_score" in result:
         low, high = result["test_score_interval"]
-        console.print(
+        lines.append(
             f"[bold]test {label} {result['test_score']:.4f}[/bold] "
             f"(95 % interval {low:.4f} to {high:.4f})"
         )
-    low, high = result["test_interval"]
-    console.print(
-        f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "
-        f"(95 % interval {low:.4f} to {high:.4f}, {result['test_rows']:,} images, opened once)"
-    )
+    earlier = [_opening_text(opening) for opening in result["test_opened_before"]]
+    if "test_accuracy" in result:
+        low, high = result["test_interval"]
+        times = f"opened {len(earlier) + 1} times" if earlier else "opened once"
+        lines.append(
+            f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "
+            f"(95 % interval {low:.4f} to {high:.4f}, {result['test_rows']:,} images, {times})"
+        )
+    else:
+        lines.append("[bold]test set not opened[/bold]: that is done once, unless --reopen-test")
+    if earlier:
+        lines.append(f"opened before by {'; '.join(earlier)}")
+    return lines
+
+
+def _opening_text(opening: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d", time.localtime(opening["at"]))
+    score = "" if opening["accuracy"] is None else f", accuracy {opening['accuracy']:.4f}"
+    return f"{opening['job']} ({when}{score})"
 
 
 def phases_line(job: Job) -> str:

@@ -121,6 +121,8 @@ class JobSpec(Value):
             "macs" or "latency". From five minutes on trials of every cost race, and the cheapest
             one within `tolerance` is trained for the ensemble.
         tolerance: standard errors of its score by which a cheaper trial may lie below the best.
+        reopen_test: open the test set even if another job of this store has done so; every look at
+            it that decides something makes its next score less true.
         baselines: whether simple models are measured, too, for comparison; None: unless the budget
             is below a minute.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
@@ -149,6 +151,7 @@ class JobSpec(Value):
     keep: Count = 3
     search_recipe: bool | None = None
     warm_start: StatedWarmStart | None = None
+    reopen_test: bool = False
     baselines: bool | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from athanor.progress import Progress
+from athanor.tables import print_statement
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import JobSpec
 from search.store import StudyStore
@@ -127,3 +130,35 @@ def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
     assert record.error is not None and 0.0 < record.error < 0.2
     assert record.score is not None and (record.score < 0.0) is (metric == "log_loss")
     store.close()
+
+
+def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> None:
+    first, _ = worked(tmp_path)
+    second, _ = worked(tmp_path, seed=1)
+    third, _ = worked(tmp_path, seed=2, reopen_test=True)
+    assert first.result is not None and second.result is not None and third.result is not None
+    assert first.result["test_opened_before"] == []
+    assert "test_accuracy" not in second.result and "test_interval" not in second.result
+    assert second.result["expected"]["score"] > 0.0
+    for later in (second, third):
+        (opening,) = later.result["test_opened_before"]  # type: ignore[index]
+        assert opening["job"] == first.id
+        assert opening["accuracy"] == first.result["test_accuracy"]
+    assert third.result["test_accuracy"] > 0.0
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    manifest = read_manifest(sorted(tmp_path.glob(f"**/{second.id}/models/*"))[0])
+    openings = store.test.all(manifest.protocol["test_fingerprint"])
+    assert [opening.job_id for opening in openings] == [first.id, third.id]
+    store.close()
+
+
+def test_the_statement_says_who_has_opened_the_test_set(tmp_path: Path) -> None:
+    first, _ = worked(tmp_path)
+    console = Console(record=True, width=200)
+    for more in ({}, {"seed": 1}, {"seed": 2, "reopen_test": True}):
+        job, folds = (first, []) if not more else worked(tmp_path, **more)
+        print_statement(console, Progress(job=job, trials=[], folds=folds))
+    once, sealed, again = console.export_text().split("no trials yet")[1:]
+    assert "opened once" in once and "opened before" not in once
+    assert "not opened" in sealed and f"opened before by {first.id}" in sealed
+    assert "opened 2 times" in again and f"opened before by {first.id}" in again

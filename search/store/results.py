@@ -153,8 +153,15 @@ class TestOpenings(Table):
     __test__ = False
 
     @patient
-    def open(self, job_id: str, *, test_fingerprint: str, by: str, reason: str) -> TestOpening:
-        """Record that a job opens its test set; a job that did so already goes on with that."""
+    def open(
+        self, job_id: str, *, test_fingerprint: str, by: str, reason: str, again: bool = False
+    ) -> TestOpening | None:
+        """Record that a job opens its test set; a job that did so already goes on with that.
+
+        Args:
+            again: also if another job has opened it before; else that stays the only look at it,
+                and None is returned.
+        """
         table = test_openings
         query = sa.select(table).where(
             table.c.job_id == job_id, table.c.test_fingerprint == test_fingerprint
@@ -162,6 +169,10 @@ class TestOpenings(Table):
         with self._engine.begin() as connection:
             lock_table(connection, table)
             row = connection.execute(query).one_or_none()
+            mine = table.c.test_fingerprint == test_fingerprint
+            count = sa.select(sa.func.count()).select_from(table).where(mine)
+            if row is None and not again and connection.scalar(count):
+                return None
             if row is None:
                 connection.execute(
                     sa.insert(table).values(

@@ -2,7 +2,7 @@
 
 from search.folds import JUDGING_FOLD
 from search.job import Job
-from search.store import StudyStore
+from search.store import StudyStore, TestOpening
 from tests.store.harness import THREADS, in_threads, some_spec
 
 
@@ -64,35 +64,55 @@ def test_of_folds_that_are_given_up_at_once_one_is_spared(store: StudyStore, job
     assert not any(t.pending for t in store.folds.all(job.id) if t.trial == heat.trial)
 
 
+def opened(
+    store: StudyStore, job: str, fingerprint: str, *, by: str = "me", again: bool = False
+) -> TestOpening:
+    found = store.test.open(job, test_fingerprint=fingerprint, by=by, reason="landing", again=again)
+    assert found is not None
+    return found
+
+
 def test_a_job_opens_its_test_set_once(store: StudyStore) -> None:
-    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
-    again = store.test.open("job", test_fingerprint="t", by="you", reason="once more")
+    first = opened(store, "job", "t")
+    again = opened(store, "job", "t", by="you")
     assert first == again and store.test.all("t") == [first]
     assert (first.job_id, first.opened_by, first.reason) == ("job", "me", "landing")
     assert first.accuracy is None and first.opened_at > 0
 
 
-def test_another_job_or_another_test_set_is_another_opening(store: StudyStore) -> None:
-    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
-    second = store.test.open("other", test_fingerprint="t", by="me", reason="landing")
-    third = store.test.open("job", test_fingerprint="u", by="me", reason="landing")
+def test_another_job_opens_it_again_only_if_it_is_told_to(store: StudyStore) -> None:
+    first = opened(store, "job", "t")
+    assert store.test.open("other", test_fingerprint="t", by="me", reason="") is None
+    assert store.test.all("t") == [first]
+    second = opened(store, "other", "t", again=True)
+    assert opened(store, "other", "t") == second
     assert store.test.all("t") == [first, second]
-    assert store.test.all("u") == [third]
+
+
+def test_another_test_set_is_another_opening(store: StudyStore) -> None:
+    opened(store, "job", "t")
+    other = opened(store, "job", "u")
+    assert store.test.all("u") == [other]
     assert store.test.all("nothing") == []
 
 
 def test_many_that_open_a_test_set_at_once_open_it_once(store: StudyStore) -> None:
-    def opened(number: int) -> int:
-        return store.test.open("job", test_fingerprint="t", by=str(number), reason="landing").id
+    found = in_threads(lambda number: opened(store, "job", "t", by=str(number)).id)
+    assert len(set(found)) == 1 and len(store.test.all("t")) == 1
 
-    assert len(set(in_threads(opened))) == 1 and len(store.test.all("t")) == 1
+
+def test_of_many_jobs_that_would_open_a_test_set_at_once_one_does(store: StudyStore) -> None:
+    found = in_threads(
+        lambda number: store.test.open(f"job-{number}", test_fingerprint="t", by="me", reason="")
+    )
+    assert sum(each is not None for each in found) == len(store.test.all("t")) == 1
 
 
 def test_an_opening_is_scored_once(store: StudyStore) -> None:
-    first = store.test.open("job", test_fingerprint="t", by="me", reason="landing")
-    other = store.test.open("other", test_fingerprint="t", by="me", reason="landing")
+    first = opened(store, "job", "t")
+    other = opened(store, "other", "t", again=True)
     store.test.score(first, accuracy=0.75)
     store.test.score(first, accuracy=0.99)
     assert [opening.accuracy for opening in store.test.all("t")] == [0.75, None]
-    assert store.test.open("job", test_fingerprint="t", by="me", reason="").accuracy == 0.75
+    assert opened(store, "job", "t").accuracy == 0.75
     assert other.accuracy is None

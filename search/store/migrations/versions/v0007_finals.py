@@ -1,5 +1,7 @@
 """Plans say what is made of the folds, results also by which metric and at which temperature."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -23,8 +25,14 @@ def upgrade() -> None:
             values["plan"] = {"final": "bag", **job.plan}
         if job.result:
             score = job.result.get("out_of_fold_accuracy")
-            added = {"metric": "accuracy", "out_of_fold_score": score, "temperature": 1.0}
-            expected = {"score": score, "interval": [score, score], "rows": 0, "lower": True}
-            values["result"] = {"final": "bag", **added, "expected": expected, **job.result}
+            added: dict[str, Any] = {
+                "final": "bag",
+                "metric": "accuracy",
+                "out_of_fold_score": score,
+                "temperature": 1.0,
+                "expected": {"score": score, "interval": [score, score], "rows": 0, "lower": True},
+                "test_opened_before": [],
+            }
+            values["result"] = {**added, **job.result}
         if values:
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(**values))
