@@ -13,6 +13,7 @@ from athanor.progress import PHASES, Progress, clock_text
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.metrics import METRICS
+from search.overfitting import gaps
 from search.store import WorkerRecord
 
 
@@ -121,6 +122,12 @@ def print_statement(console: Console, progress: Progress) -> None:
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
+    for gap in gaps(progress.folds):
+        console.print(
+            f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "
+            f"{gap.left_out:.4f} on what it left out ({gap.points:+.1f} points): {gap.word}",
+            highlight=False,
+        )
     low, high = result["expected"]["interval"]
     console.print(
         f"expected before the test was opened: {label} {result['expected']['score']:.4f}"
