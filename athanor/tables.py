@@ -16,6 +16,8 @@ from search.metrics import METRICS
 from search.overfitting import gaps
 from search.store import WorkerRecord
 
+EARLY_SECONDS = 5.0  # of the search's time that were left when it ended
+
 
 def job_json(job: Job) -> dict[str, Any]:
     """Return a job's row."""
@@ -111,6 +113,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"\n{progress.states()}")
     console.print(f"time: {phases_line(job)}")
     console.print(f"processors: {processor_line(job)}")
+    if _ended_early(job):
+        console.print("the search ended before its time: no trial displaced the prior")
     for note in job.plan.notes if job.plan is not None else ():
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
@@ -149,6 +153,14 @@ def print_statement(console: Console, progress: Progress) -> None:
         )
     for line in _test_lines(result, label):
         console.print(line)
+
+
+def _ended_early(job: Job) -> bool:
+    """Whether the landing began although there was time for more trials, and no number of them."""
+    end = None if job.plan is None else job.plan.search_seconds
+    if end is None or job.spec.trials is not None or "landing" not in job.phases:
+        return False
+    return end - job.phases["landing"] > EARLY_SECONDS
 
 
 def _test_lines(result: dict[str, Any], label: str) -> list[str]:
