@@ -29,6 +29,21 @@ SWEEPS = 2
 
 
 @dataclass(frozen=True, eq=False)
+class _Apart:
+    """How far settings are apart in each parameter, (n, m, parameters), and how alike that is."""
+
+    distances: Array
+    likeness: Array
+
+    @classmethod
+    def between(cls, some: Array, others: Array, *, choices: NDArray[np.bool_]) -> "_Apart":
+        """Compare settings (n, parameters) with others (m, parameters)."""
+        distances = np.abs(some[:, None, :] - others[None, :, :])
+        distances[:, :, choices] = distances[:, :, choices] > 0.0
+        return cls(distances=distances, likeness=np.exp(-distances))
+
+
+@dataclass(frozen=True, eq=False)
 class _Kernel:
     """How alike two settings are, by how far apart they are in each parameter.
 
@@ -41,11 +56,11 @@ class _Kernel:
     noise: float = 0.3
     size: float = 1.0
 
-    def __call__(self, near: Array) -> Array:
-        """Return the covariance (n, m) from exp(-distance) of each parameter (n, m, parameters)."""
+    def __call__(self, apart: _Apart) -> Array:
+        """Return the covariance (n, m)."""
         weights = self.weights
-        summed = (near @ weights) / weights.sum()
-        multiplied = np.exp(np.log(near) @ np.sqrt(weights / weights.max()))
+        summed = (apart.likeness @ weights) / weights.sum()
+        multiplied = np.exp(-(apart.distances @ np.sqrt(weights / weights.max())))
         covariance: Array = (1.0 - self.product) * summed + self.product * multiplied
         return self.size * covariance
 
@@ -67,7 +82,7 @@ class Surrogate:
         self._mean = float(np.average(scores, weights=1.0 / doubts))
         self._spread = float(scores.std()) or 1.0
         self._scores, self._doubts = (scores - self._mean) / self._spread, doubts
-        self._near = self._nearness(settings)
+        self._apart = _Apart.between(settings, settings, choices=choices)
         self._kernel = self._likeliest()
         factor = self._factor(self._kernel)
         assert factor is not None
@@ -76,17 +91,12 @@ class Surrogate:
 
     def predict(self, settings: Array) -> tuple[Array, Array]:
         """Return for each setting (n, parameters) the expected score and its deviation, (n,)."""
-        covariance = self._kernel(self._nearness(settings))
+        apart = _Apart.between(settings, self._settings, choices=self._choices)
+        covariance = self._kernel(apart)
         means = self._mean + self._spread * (covariance @ self._solved)
         explained = np.linalg.solve(self._lower, covariance.T)
         variances = np.maximum(self._kernel.size - (explained**2).sum(0), 0.0)
         return means, self._spread * np.sqrt(variances)
-
-    def _nearness(self, settings: Array) -> Array:
-        distances = np.abs(settings[:, None, :] - self._settings[None, :, :])
-        distances[:, :, self._choices] = distances[:, :, self._choices] > 0.0
-        near: Array = np.exp(-distances)
-        return near
 
     def _likeliest(self) -> _Kernel:
         count = self._settings.shape[1]
@@ -126,7 +136,7 @@ class Surrogate:
         return float(-0.5 * fitted - np.log(np.diag(lower)).sum())
 
     def _factor(self, kernel: _Kernel) -> Array | None:
-        covariance = kernel(self._near) + np.diag(kernel.noise * self._doubts + JITTER)
+        covariance = kernel(self._apart) + np.diag(kernel.noise * self._doubts + JITTER)
         try:
             lower: Array = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
             return lower
