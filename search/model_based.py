@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.attributes import curve_of
 from search.history import Distributions, History, HistorySampler, signature, tried, with_changes
 from search.mutation import MutationSampler, different
-from search.surrogate import Surrogate, are_choices, encoded
+from search.surrogate import Surrogate, are_choices, encoded, likeliest_kernel
 
 FEWEST = 2  # trials with a score, before which the parent alone is changed
 PARENTS = 12  # of the trials with a score, the best
@@ -17,6 +17,7 @@ CHANGES = (1, 2, 3, 4)
 POOL = 64  # changed settings, of which the model chooses one
 ATTEMPTS = 3  # times the pool to find so many that nobody has tried
 HOPE = 1.5  # deviations above the mean, by which settings are compared
+KERNEL_AT = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # ended trials, at which it is chosen anew
 MOST = 96  # trials that the model is made of: the best and the latest
 SLOPE = 0.7  # of the final score over that at the first validation, among trials of one search
 DOUBT = 3.0  # times the noise, of a final score that was concluded from the first one
@@ -47,12 +48,19 @@ class ModelSampler(HistorySampler):
         )
         if not pool or not known:
             return pool[0] if pool else {}
+        settings = np.array([encoded(each.params, space) for each in scored])
+        choices = are_choices(space)
+        early = _first(history, scored)
+        kernel = likeliest_kernel(
+            settings[early], choices=choices, scores=scores[early], doubts=doubts[early]
+        )
         chosen = sorted({*order[: MOST // 2].tolist(), *range(len(scored))[-MOST // 2 :]})
         model = Surrogate(
-            np.array([encoded(scored[n].params, space) for n in chosen]),
-            choices=are_choices(space),
+            settings[chosen],
+            choices=choices,
             scores=scores[chosen],
             doubts=doubts[chosen],
+            kernel=kernel,
         )
         means, deviations = model.predict(np.array([encoded(each, space) for each in pool]))
         return pool[int(np.argmax(means + HOPE * deviations))]
@@ -75,6 +83,19 @@ class ModelSampler(HistorySampler):
             if len(pool) == POOL:
                 break
         return pool
+
+
+def _first(history: History, scored: list[FrozenTrial]) -> list[int]:
+    """Return the places of the trials by which the kernel is chosen: the first ones, so many.
+
+    Only when there are half as many again is it chosen anew: asking for a trial would take long,
+    and others wait for it.
+    """
+    ended = [n for n, trial in enumerate(scored) if trial.state != TrialState.RUNNING]
+    count = FEWEST
+    for number in KERNEL_AT:
+        count = number if number <= len(ended) else count
+    return ended[:count] or list(range(len(scored)))
 
 
 def _scored(history: History) -> tuple[list[FrozenTrial], Any, Any]:

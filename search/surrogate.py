@@ -8,6 +8,7 @@ likelihood (C. Rasmussen and C. Williams, "Gaussian processes for machine learni
 5) on a small grid, one after the other.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ class _Apart:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kernel:
+class Kernel:
     """How alike two settings are, by how far apart they are in each parameter.
 
     Attributes:
@@ -64,6 +65,12 @@ class _Kernel:
         covariance: Array = (1.0 - self.product) * summed + self.product * multiplied
         return self.size * covariance
 
+    def with_weight(self, parameter: int, weight: float) -> "Kernel":
+        """Return a kernel with another weight of one parameter."""
+        weights = self.weights.copy()
+        weights[parameter] = weight
+        return replace(self, weights=weights)
+
 
 class Surrogate:
     """A model of scores over settings.
@@ -73,21 +80,23 @@ class Surrogate:
         choices: (parameters,) whether a parameter's values are alike only if they are equal.
         scores: (trials,).
         doubts: (trials,) how many times the noise of a finished trial's score each has.
+        kernel: that of `likeliest_kernel`, for these or for fewer trials.
     """
 
     def __init__(
-        self, settings: Array, *, choices: NDArray[np.bool_], scores: Array, doubts: Array
+        self,
+        settings: Array,
+        *,
+        choices: NDArray[np.bool_],
+        scores: Array,
+        doubts: Array,
+        kernel: Kernel,
     ) -> None:
-        self._settings, self._choices = settings, choices
-        self._mean = float(np.average(scores, weights=1.0 / doubts))
-        self._spread = float(scores.std()) or 1.0
-        self._scores, self._doubts = (scores - self._mean) / self._spread, doubts
-        self._apart = _Apart.between(settings, settings, choices=choices)
-        self._kernel = self._likeliest()
-        factor = self._factor(self._kernel)
-        assert factor is not None
-        self._lower = factor
-        self._solved = self._solve(factor, self._scores)
+        self._settings, self._choices, self._kernel = settings, choices, kernel
+        self._mean, self._spread, standard = _standardised(scores, doubts)
+        apart = _Apart.between(settings, settings, choices=choices)
+        self._lower = _factor(_covariance(kernel, apart, doubts))
+        self._solved = _solve(self._lower, standard)
 
     def predict(self, settings: Array) -> tuple[Array, Array]:
         """Return for each setting (n, parameters) the expected score and its deviation, (n,)."""
@@ -98,55 +107,78 @@ class Surrogate:
         variances = np.maximum(self._kernel.size - (explained**2).sum(0), 0.0)
         return means, self._spread * np.sqrt(variances)
 
-    def _likeliest(self) -> _Kernel:
-        count = self._settings.shape[1]
-        best = _Kernel(weights=np.full(count, 1.0 / count))
-        likelihood = self._likelihood(best)
-        for _ in range(SWEEPS):
-            others = [replace(best, product=value) for value in PRODUCTS]
-            best, likelihood = self._better(best, likelihood, others, by=0.0)
-            others = [replace(best, noise=value) for value in NOISES]
-            best, likelihood = self._better(best, likelihood, others, by=0.0)
-            others = [replace(best, size=value) for value in SIZES]
-            best, likelihood = self._better(best, likelihood, others, by=0.0)
-            for parameter in range(count):
-                others = []
-                for weight in WEIGHTS:
-                    weights = best.weights.copy()
-                    weights[parameter] = weight / count
-                    others.append(replace(best, weights=weights))
-                best, likelihood = self._better(best, likelihood, others, by=CLEARER)
-        return best
 
-    def _better(
-        self, best: _Kernel, likelihood: float, others: Sequence[_Kernel], *, by: float
-    ) -> tuple[_Kernel, float]:
+def likeliest_kernel(
+    settings: Array, *, choices: NDArray[np.bool_], scores: Array, doubts: Array
+) -> Kernel:
+    """Return the kernel under which these scores are likeliest; see `Surrogate`.
+
+    It takes a tenth of a second for a hundred trials; equal questions are answered from memory.
+    """
+    return _likeliest(
+        settings.shape, settings.tobytes(), choices.tobytes(), scores.tobytes(), doubts.tobytes()
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _likeliest(
+    shape: tuple[int, int], settings: bytes, choices: bytes, scores: bytes, doubts: bytes
+) -> Kernel:
+    count = shape[1]
+    apart = _Apart.between(
+        *(np.frombuffer(settings, dtype=np.float64).reshape(shape),) * 2,
+        choices=np.frombuffer(choices, dtype=np.bool_),
+    )
+    doubting = np.frombuffer(doubts, dtype=np.float64)
+    *_, standard = _standardised(np.frombuffer(scores, dtype=np.float64), doubting)
+
+    def better(best: Kernel, others: Sequence[Kernel], *, by: float) -> Kernel:
+        likelihood = _likelihood(best, apart, standard, doubting)
         for other in others:
-            found = self._likelihood(other)
+            found = _likelihood(other, apart, standard, doubting)
             if found > likelihood + by:
                 best, likelihood = other, found
-        return best, likelihood
+        return best
 
-    def _likelihood(self, kernel: _Kernel) -> float:
-        """Return the logarithm of the scores' density, up to a constant."""
-        lower = self._factor(kernel)
-        if lower is None:
-            return -math.inf
-        fitted = self._scores @ self._solve(lower, self._scores)
-        return float(-0.5 * fitted - np.log(np.diag(lower)).sum())
+    best = Kernel(weights=np.full(count, 1.0 / count))
+    for _ in range(SWEEPS):
+        best = better(best, [replace(best, product=value) for value in PRODUCTS], by=0.0)
+        best = better(best, [replace(best, noise=value) for value in NOISES], by=0.0)
+        best = better(best, [replace(best, size=value) for value in SIZES], by=0.0)
+        for parameter in range(count):
+            others = [best.with_weight(parameter, weight / count) for weight in WEIGHTS]
+            best = better(best, others, by=CLEARER)
+    return best
 
-    def _factor(self, kernel: _Kernel) -> Array | None:
-        covariance = kernel(self._apart) + np.diag(kernel.noise * self._doubts + JITTER)
-        try:
-            lower: Array = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
-            return lower
-        except np.linalg.LinAlgError:
-            return None
 
-    @staticmethod
-    def _solve(lower: Array, values: Array) -> Array:
-        solved: Array = np.linalg.solve(lower.T, np.linalg.solve(lower, values))
-        return solved
+def _standardised(scores: Array, doubts: Array) -> tuple[float, float, Array]:
+    """Return the scores' mean and deviation, and the scores in units of these."""
+    mean, spread = float(np.average(scores, weights=1.0 / doubts)), float(scores.std()) or 1.0
+    return mean, spread, (scores - mean) / spread
+
+
+def _likelihood(kernel: Kernel, apart: _Apart, scores: Array, doubts: Array) -> float:
+    """Return the logarithm of the scores' density, up to a constant."""
+    try:
+        lower = _factor(_covariance(kernel, apart, doubts))
+    except np.linalg.LinAlgError:
+        return -math.inf
+    fitted = float(np.dot(scores, _solve(lower, scores)))
+    return -0.5 * fitted - float(np.log(np.diag(lower)).sum())
+
+
+def _covariance(kernel: Kernel, apart: _Apart, doubts: Array) -> Array:
+    return kernel(apart) + np.diag(kernel.noise * doubts + JITTER)
+
+
+def _factor(covariance: Array) -> Array:
+    """Return the lower triangle whose square it is; `LinAlgError` if there is none."""
+    return np.linalg.cholesky(covariance).astype(np.float64, copy=False)
+
+
+def _solve(lower: Array, values: Array) -> Array:
+    solved: Array = np.linalg.solve(lower.T, np.linalg.solve(lower, values))
+    return solved
 
 
 def encoded(parameters: dict[str, Any], space: dict[str, BaseDistribution]) -> list[float]:

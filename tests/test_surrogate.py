@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from search.model_based import FEWEST, MOST, ModelSampler
-from search.surrogate import Surrogate, are_choices, encoded
+from search.surrogate import Surrogate, are_choices, encoded, likeliest_kernel
 
 SPACE: dict[str, BaseDistribution] = {
     "block": CategoricalDistribution(("plain", "residual", "nin")),
@@ -44,11 +44,21 @@ def rows(settings: list[dict[str, Any]]) -> Any:
     return np.array([encoded(setting, SPACE) for setting in settings])
 
 
+def fitted(settings: list[dict[str, Any]], scores: Any) -> Surrogate:
+    known = {
+        "choices": are_choices(SPACE),
+        "scores": scores,
+        "doubts": np.ones(len(settings)),
+    }
+    kernel = likeliest_kernel(rows(settings), **known)
+    return Surrogate(rows(settings), **known, kernel=kernel)
+
+
 def model_of(count: int, *, noise: float = 0.003) -> Surrogate:
     generator = np.random.default_rng(0)
     chosen = [SETTINGS[n] for n in generator.permutation(len(SETTINGS))[:count]]
     scores = np.array([score(each) for each in chosen]) + noise * generator.normal(size=count)
-    return Surrogate(rows(chosen), choices=are_choices(SPACE), scores=scores, doubts=np.ones(count))
+    return fitted(chosen, scores)
 
 
 def test_settings_are_encoded_by_place_and_by_scale() -> None:
@@ -69,12 +79,7 @@ def test_more_trials_make_it_surer_and_far_settings_less_sure() -> None:
     few, many = (model_of(count).predict(rows(SETTINGS))[1].mean() for count in (8, 40))
     assert many < few
     only = [each for each in SETTINGS if each["block"] == "plain" and each["depth"] == 1]
-    model = Surrogate(
-        rows(only),
-        choices=are_choices(SPACE),
-        scores=np.array([score(each) for each in only]),
-        doubts=np.ones(len(only)),
-    )
+    model = fitted(only, np.array([score(each) for each in only]))
     deviations = model.predict(rows(SETTINGS))[1]
     known = np.array([each in only for each in SETTINGS])
     assert deviations[known].max() < deviations[~known].min()
@@ -82,12 +87,7 @@ def test_more_trials_make_it_surer_and_far_settings_less_sure() -> None:
 
 def test_equal_scores_and_a_single_trial_are_no_error() -> None:
     for settings in (SETTINGS[:1], SETTINGS[:6]):
-        model = Surrogate(
-            rows(settings),
-            choices=are_choices(SPACE),
-            scores=np.full(len(settings), 0.9),
-            doubts=np.ones(len(settings)),
-        )
+        model = fitted(settings, np.full(len(settings), 0.9))
         means, deviations = model.predict(rows(SETTINGS))
         assert means == pytest.approx(0.9) and np.isfinite(deviations).all()
 
