@@ -17,7 +17,7 @@ CHANGES = (1, 2, 3, 4)
 POOL = 64  # changed settings, of which the model chooses one
 ATTEMPTS = 3  # times the pool to find so many that nobody has tried
 HOPE = 1.5  # deviations above the mean, by which settings are compared
-KERNEL_AT = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # ended trials, at which it is chosen anew
+KERNEL_AT = (*range(2, 25), 32, 40, 48, 64)  # ended trials, at which it is chosen anew
 MOST = 96  # trials that the model is made of: the best and the latest
 SLOPE = 0.7  # of the final score over that at the first validation, among trials of one search
 DOUBT = 3.0  # times the noise, of a final score that was concluded from the first one
@@ -88,8 +88,8 @@ class ModelSampler(HistorySampler):
 def _first(history: History, scored: list[FrozenTrial]) -> list[int]:
     """Return the places of the trials by which the kernel is chosen: the first ones, so many.
 
-    Only when there are half as many again is it chosen anew: asking for a trial would take long,
-    and others wait for it.
+    Of many trials it is chosen anew only now and then: asking for a trial would take long, and others
+    wait for it.
     """
     ended = [n for n, trial in enumerate(scored) if trial.state != TrialState.RUNNING]
     count = FEWEST
