@@ -88,7 +88,7 @@ class ModelSampler(HistorySampler):
 def _first(history: History, scored: list[FrozenTrial]) -> list[int]:
     """Return the places of the trials by which the kernel is chosen: the first ones, so many.
 
-    Of many trials it is chosen anew only now and then: asking for a trial would take long, and others
+    Of many trials it is chosen anew only now and then: asking for one would take long, and others
     wait for it.
     """
     ended = [n for n, trial in enumerate(scored) if trial.state != TrialState.RUNNING]
