@@ -24,7 +24,7 @@ AROUND = ("tests", "benchmarks", "examples", "scripts")
 TORCH = frozenset({"torch", "torchvision"})
 TORCH_IN_SPACES = frozenset(
     f"spaces/{name}.py"
-    for name in ("network", "blocks", "complexity", "drawing", "layers", "memory")
+    for name in ("network", "blocks", "complexity", "drawing", "layers", "live_tensors", "memory")
 )
 RAY_FILE = "workers/ray_pool.py"
 TRAINING_FILE = "workers/training.py"
