@@ -11,7 +11,7 @@ from rich.console import Console
 from athanor.progress import Progress
 from athanor.tables import print_statement
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
-from search.job import JobSpec
+from search.job import Job, JobSpec
 from search.store import StudyStore
 from tests.small_job import CACHE, SPEC, failing, prepared, worked
 from workers.model_folder import read_manifest
@@ -132,6 +132,12 @@ def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
     store.close()
 
 
+def statement_of(job: Job) -> str:
+    console = Console(record=True, width=200)
+    print_statement(console, Progress(job=job, trials=[], folds=[]))
+    return console.export_text()
+
+
 def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> None:
     first, _ = worked(tmp_path)
     second, _ = worked(tmp_path, seed=1)
@@ -147,18 +153,10 @@ def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> No
     assert third.result["test_accuracy"] > 0.0
     store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
     manifest = read_manifest(sorted(tmp_path.glob(f"**/{second.id}/models/*"))[0])
-    openings = store.test.all(manifest.protocol["test_fingerprint"])
-    assert [opening.job_id for opening in openings] == [first.id, third.id]
-    store.close()
-
-
-def test_the_statement_says_who_has_opened_the_test_set(tmp_path: Path) -> None:
-    first, _ = worked(tmp_path)
-    console = Console(record=True, width=200)
-    for more in ({}, {"seed": 1}, {"seed": 2, "reopen_test": True}):
-        job, folds = (first, []) if not more else worked(tmp_path, **more)
-        print_statement(console, Progress(job=job, trials=[], folds=folds))
-    once, sealed, again = console.export_text().split("no trials yet")[1:]
+    once, sealed, again = (statement_of(job) for job in (first, second, third))
     assert "opened once" in once and "opened before" not in once
     assert "not opened" in sealed and f"opened before by {first.id}" in sealed
     assert "opened 2 times" in again and f"opened before by {first.id}" in again
+    openings = store.test.all(manifest.protocol["test_fingerprint"])
+    assert [opening.job_id for opening in openings] == [first.id, third.id]
+    store.close()

@@ -151,6 +151,8 @@ def test_a_row_becomes_a_job_that_knows_what_is_left(budget: str | None, left: f
         phases={"searching": 4.0},
         result=None,
         paused=False,
+        processor_seconds=150.0,
+        processor_phases={"searching": 3.0},
     )
     job = Job.from_row(row)
     assert job.spec == spec and job.plan is None and job.phases == {"searching": 4.0}

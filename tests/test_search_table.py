@@ -120,7 +120,7 @@ def test_ratios_compare_with_what_random_search_found(table: dict[Cell, Record])
     mine = [Outcome(trace=[(0.1 * whole, 0.9)]), Outcome(trace=[(0.2 * whole, 0.7)])]
     theirs = [Outcome(trace=[(0.9 * whole, 0.85)]), Outcome(trace=[(0.5 * whole, 0.8)])]
     assert search_table.ratios(field, mine, theirs) == [pytest.approx(0.1), math.inf]
-    within = search_table.ratios(field, mine, theirs, less=0.1)
+    within = search_table.ratios(field, mine, theirs, less=0.101)
     assert within == [pytest.approx(0.1), pytest.approx(0.2)]
 
 

@@ -77,7 +77,7 @@ def test_a_machine_with_other_cores_may_prepare_what_another_has_begun_to(
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr("workers.preparation.host_speed", die)
-        patched.setattr(JobSpec, "split_count", lambda *_, **__: 3)
+        patched.setattr(JobSpec, "split_count", lambda *_, **__: 6)
         worked(tmp_path)
     job, folds = resume(tmp_path, only_job(tmp_path))
     assert job.state == "done", job.error
