@@ -1,7 +1,7 @@
 """Searches compared over a table of real trainings: what each finds for how many seconds.
 
     python benchmarks/search_table.py --prepare             an hour on two cores: trains the table
-    python benchmarks/search_table.py --quick               under a minute: simulation, few seeds
+    python benchmarks/search_table.py --quick               under a minute: simulation, 20 seeds
     python benchmarks/search_table.py --seeds 50 --out search_table.json --plot search_table.png
 
 The table is a full factorial of candidates, architecture and recipe, each trained for real on
@@ -53,7 +53,7 @@ from benchmarks.simulation import CONTENDERS, SAMPLERS_ALONE, Contender, Outcome
 from workers.device import host_speed
 
 TRAININGS = (5, 10, 25, 50)
-SEEDS, QUICK_SEEDS = 50, 4
+SEEDS, QUICK_SEEDS = 50, 20
 SECOND_SEED_EVERY = 10  # cells
 WORKERS = 8
 SAVED_EVERY = 10  # trainings
