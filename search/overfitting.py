@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from search.folds import JUDGING_FOLD
 from search.store.results import FoldTask
 
+LEARNT = 0.99  # there is hardly anything left to learn
 LITTLE, MUCH = 0.02, 0.06  # of the accuracy; augmented images are harder than plain ones
 
 
@@ -32,6 +33,8 @@ class Gap:
     def word(self) -> str:
         """What that says, to somebody who wonders what to change."""
         gap = self.training - self.left_out
+        if gap < LITTLE and self.training > LEARNT:
+            return "it hardly overfits, and has learnt its images"
         if gap < LITTLE:
             return "it hardly overfits: a larger network or a longer training may give more"
         if gap < MUCH:

@@ -42,3 +42,8 @@ def test_gaps_are_means_over_the_folds_that_judge() -> None:
 def test_a_word_on_overfitting(training: float, word: str) -> None:
     (gap,) = gaps([fold(0, 1, training, 0.90)])
     assert word in gap.word
+
+
+def test_who_has_learnt_all_is_not_told_to_learn_more() -> None:
+    (gap,) = gaps([fold(0, 1, 1.0, 0.99)])
+    assert "has learnt its images" in gap.word
