@@ -194,21 +194,18 @@ def _opening_text(opening: dict[str, Any]) -> str:
 
 
 def phases_line(job: Job) -> str:
-    """Say what each phase took of the budget, and of the processors."""
-    parts = [f"{name} {clock_text(span)}" for name, span in _spans(job.phases).items() if span >= 1]
-    total = clock_text(job.seconds_used)
+    """Say what each phase took of the budget."""
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
-    return f"{', '.join(parts)}; {total}{budget}"
+    return f"{_spans_text(job.phases)}; {clock_text(job.seconds_used)}{budget}"
 
 
 def processor_line(job: Job) -> str:
     """Say what each phase took of all processors together."""
-    spans = _spans(job.processor_phases)
-    parts = [f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1]
-    return f"{', '.join(parts)}; {clock_text(job.processor_seconds)}"
+    return f"{_spans_text(job.processor_phases)}; {clock_text(job.processor_seconds)}"
 
 
-def _spans(begun: dict[str, float]) -> dict[str, float]:
-    """Return the seconds of each phase that has ended, by what had been used at its beginning."""
+def _spans_text(begun: dict[str, float]) -> str:
+    """Say what each phase that has ended took, by what had been used at its beginning."""
     order = [name for name in PHASES if name in begun]
-    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
+    spans = {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
+    return ", ".join(f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1)

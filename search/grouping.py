@@ -57,26 +57,26 @@ def deal_groups(
     return numbers
 
 
-def with_duplicates(groups: Rows | None, images: NDArray[np.uint8]) -> tuple[Rows | None, int]:
+def with_duplicates(groups: Rows | None, hashes: Sequence[bytes]) -> tuple[Rows | None, int]:
     """Return groups in which equal images are together, and how many images are copies.
 
     Args:
         groups: (rows,) that were stated, which stay together; they are merged where an image is
             in two of them.
-        images: (rows, height, width, channels).
+        hashes: of the images, as `image_hashes` makes them.
     """
     first: dict[bytes, int] = {}
-    same = np.empty(len(images), dtype=np.int64)
-    for row, digest in enumerate(image_hashes(images)):
+    same = np.empty(len(hashes), dtype=np.int64)
+    for row, digest in enumerate(hashes):
         same[row] = first.setdefault(digest, row)
-    copies = len(images) - len(first)
+    copies = len(hashes) - len(first)
     if not copies:
         return groups, 0
     return (same if groups is None else merged(groups, same)), copies
 
 
 def image_hashes(images: NDArray[np.uint8]) -> list[bytes]:
-    """Return what is equal for equal images alone."""
+    """Return what is equal for equal images (rows, height, width, channels) alone."""
     whole = np.ascontiguousarray(images)
     return [hashlib.blake2b(image.data, digest_size=16).digest() for image in whole]
 

@@ -50,7 +50,7 @@ class ModelSampler(HistorySampler):
             return pool[0] if pool else {}
         settings = np.array([encoded(each.params, space) for each in scored])
         choices = are_choices(space)
-        early = _first(history, scored)
+        early = _first(scored)
         kernel = likeliest_kernel(
             settings[early], choices=choices, scores=scores[early], doubts=doubts[early]
         )
@@ -85,16 +85,14 @@ class ModelSampler(HistorySampler):
         return pool
 
 
-def _first(history: History, scored: list[FrozenTrial]) -> list[int]:
+def _first(scored: list[FrozenTrial]) -> list[int]:
     """Return the places of the trials by which the kernel is chosen: the first ones, so many.
 
     Of many trials it is chosen anew only now and then: asking for one would take long, and others
     wait for it.
     """
     ended = [n for n, trial in enumerate(scored) if trial.state != TrialState.RUNNING]
-    count = FEWEST
-    for number in KERNEL_AT:
-        count = number if number <= len(ended) else count
+    count = max((number for number in KERNEL_AT if number <= len(ended)), default=FEWEST)
     return ended[:count] or list(range(len(scored)))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.folds import JUDGING_FOLD, Folds
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.race import Race
 from search.store import FoldTask, StudyStore
 from tests.small_job import SPEC, bench_of, failing, prepared, take_steps, worked
@@ -39,34 +39,41 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
         worked(tmp_path)
 
 
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a landing begin when its budget is over, as after an interruption that ended late."""
+    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
+    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+
+
+def landed_late(folder: Path, *, begun: int | None = None, **more: Any) -> dict[int, str]:
+    """Land without any time, a fold having been trained in part; return what became of each."""
+    store, job, worker = prepared(folder, trials=1, budget="60s", **more)
+    if begun is not None:
+        part = folder / "artifacts" / job.id / "finalists" / f"0-{begun}" / "1"
+        part.mkdir(parents=True)
+        (part / "epoch-00001.json").write_text("torn")
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching", "landing")
+    states: dict[int, str] = {t.fold: t.state for t in store.folds.all(job.id)}
+    store.close()
+    return states
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize(
+    ("begun", "more", "trained"),
+    [(None, {}, 1), (3, {}, 3), (None, {"final": "refit"}, 1)],
+    ids=["the first fold", "one that was begun", "a fold rather than a refit"],
+)
 def test_a_landing_without_any_time_left_still_trains_one_fold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: int | None, more: dict[str, Any], trained: int, tmp_path: Path
 ) -> None:
-    """As after an interruption that ended late: an overrun of a second, not the loss of it all."""
-    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
-    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
-    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
-    with bench_of(store, job, worker) as bench:
-        take_steps(bench, "searching", "landing")
-    states = [task.state for task in store.folds.all(job.id)]
-    assert states == ["done", "given up", "given up"]
-    store.close()
-
-
-def test_a_fold_that_was_trained_in_part_is_given_up_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
-    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
-    store, job, worker = prepared(tmp_path, trials=1, budget="60s")
-    begun = tmp_path / "artifacts" / job.id / "finalists" / "0-3" / "1"
-    begun.mkdir(parents=True)
-    (begun / "epoch-00001.json").write_text("torn")
-    with bench_of(store, job, worker) as bench:
-        take_steps(bench, "searching", "landing")
-    states = [task.state for task in store.folds.all(job.id)]
-    assert states == ["given up", "given up", "done"]
-    store.close()
+    """An overrun of a second, not the loss of it all."""
+    states = landed_late(tmp_path, begun=begun, **more)
+    assert [fold for fold, state in states.items() if state == "done"] == [trained]
+    assert set(states.values()) == {"done", "given up"}
+    assert (ALL_ROWS in states) is ("final" in more)
 
 
 def test_a_fold_that_somebody_trains_is_not_given_up(

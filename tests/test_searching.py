@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from search.attributes import RUNG_ERROR
 from search.first_trials import HOW_TO_TRAIN
 from search.store import Lease, StaleFence
 from tests.small_job import SPEC, bench_of, prepared, take_steps, worked
@@ -228,4 +229,15 @@ def test_a_network_whose_activations_are_too_many_is_infeasible(tmp_path: Path) 
     record = store.trials(job).records()[0]
     assert (record.state, record.latency) == ("infeasible", None)
     assert "bytes of activations, limit 100" in record.note
+    store.close()
+
+
+def test_a_trial_is_judged_with_the_error_of_its_score(tmp_path: Path) -> None:
+    store, job, worker = prepared(tmp_path, search_epochs=2, discard_after=1)
+    with bench_of(store, job, worker) as bench:
+        next_step(bench, "searching")
+        rows = bench.plan.validation_rows
+    (trial,) = (t for t in store.trials(job).study.trials if t.intermediate_values)
+    score = trial.intermediate_values[1]
+    assert trial.user_attrs[RUNG_ERROR] == pytest.approx((score * (1 - score) / rows) ** 0.5)
     store.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from search.folds import ALL_ROWS, Folds
-from search.grouping import deal_groups, merged, with_duplicates
+from search.grouping import deal_groups, image_hashes, merged, with_duplicates
 from search.job import JobSpec
 from search.splits import Columns, make_folds
 from spaces.errors import DataError
@@ -139,14 +139,14 @@ def test_what_cannot_be_parted_is_refused(columns: Columns, said: str) -> None:
 
 def test_equal_images_are_a_group() -> None:
     images = np.random.default_rng(0).integers(0, 255, (12, 4, 4, 1), dtype=np.uint8)
-    assert with_duplicates(None, images) == (None, 0)
+    assert with_duplicates(None, image_hashes(images)) == (None, 0)
     images[7] = images[3]
     images[9] = images[2]
-    groups, copies = with_duplicates(None, images)
+    groups, copies = with_duplicates(None, image_hashes(images))
     assert copies == 2 and groups is not None
     assert groups[7] == groups[3] and groups[9] == groups[2] and len(set(groups)) == 10
     stated = np.arange(12) // 6  # an image that is in both makes them one
-    together, _ = with_duplicates(stated, images)
+    together, _ = with_duplicates(stated, image_hashes(images))
     assert together is not None and len(set(together)) == 1
 
 

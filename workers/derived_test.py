@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search.grouping import Rows, deal_groups, with_duplicates
+from search.grouping import Rows, deal_groups, image_hashes, with_duplicates
 from search.splits import Columns, last_by_time
 from spaces.errors import DataError
 
@@ -24,7 +24,7 @@ def derived_test(
     Raises:
         DataError: the rows cannot be parted so.
     """
-    groups, _ = with_duplicates(columns.groups, images)
+    groups, _ = with_duplicates(columns.groups, image_hashes(images))
     if columns.times is not None:
         late = last_by_time(columns.times, share=TEST_SHARE)
         train, test = np.flatnonzero(~late), np.flatnonzero(late)

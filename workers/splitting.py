@@ -36,7 +36,8 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     Raises:
         DataError: they cannot be parted so.
     """
-    groups, copies = with_duplicates(data.columns.groups, data.train_images)
+    hashes = image_hashes(data.train_images)
+    groups, copies = with_duplicates(data.columns.groups, hashes)
     columns = replace(data.columns, groups=groups)
     by_time = columns.times is not None and columns.folds is None
     final = spec.final or ("refit" if by_time else "bag")
@@ -54,7 +55,7 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             f"but state {len(folds.folds)} in all"
         )
     notes = [how, _copies_note(folds, groups, copies)]
-    shared = len(set(image_hashes(data.test_images)) & set(image_hashes(data.train_images)))
+    shared = len(set(hashes).intersection(image_hashes(data.test_images)))
     if shared:
         notes.append(f"{shared:,} images of the test set are in the training rows as well")
     if by_time and spec.final is None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from optuna.trial import Trial
 
 from search.pairing import packed
-from search.score_errors import standard_error
+from search.score_errors import binomial_error, standard_error
 from search.store import Lease
 from search.store.trials import Ending
 from spaces.complexity import measure_complexity
@@ -203,16 +203,21 @@ class _TrialRun:
             self._trial,
             epoch=report.epoch,
             score=report.validation_score,
-            error=self._error(training) if report.epoch == training.rung else None,
+            error=self._error(training, report) if report.epoch == training.rung else None,
         )
         if stop:
             raise TrialStopped("pruned")
 
-    def _error(self, training: Training) -> float | None:
-        """Return the standard error of the last validation's score; of a restored one, nothing."""
+    def _error(self, training: Training, report: EpochReport) -> float:
+        """Return the standard error of the last validation's score.
+
+        Of one that a former holder has made but not reported there is the score alone: then it is
+        that of an accuracy.
+        """
         probabilities = training.validation_probabilities
         if probabilities is None:
-            return None
+            share = min(max(report.validation_score or 0.0, 0.0), 1.0)
+            return binomial_error(share, rows=len(training.rows.validation_labels))
         seed = self._bench.seed("error", self._trial.number)
         labels = training.rows.validation_labels
         return standard_error(training.metric, labels, probabilities, seed=seed)
@@ -235,7 +240,7 @@ class _TrialRun:
         training.validation_probabilities = probabilities
         right = probabilities.argmax(1) == training.rows.validation_labels
         self._bench.trials.describe_score(
-            self._trial, error=self._error(training), right=packed(right)
+            self._trial, error=self._error(training, last), right=packed(right)
         )
         self._bench.trials.describe_pace(
             self._trial,

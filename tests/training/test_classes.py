@@ -10,6 +10,7 @@ from spaces.recipe import Candidate, Recipe
 from workers.batches import Batch, Batches
 from workers.device import DevicePlan
 from workers.optimization import make_optimizer
+from workers.row_losses import RowLosses
 from workers.stepping import Stepper, StepSums
 from workers.training import Rows, Training
 
@@ -82,3 +83,17 @@ def test_balanced_sampling_shows_all_classes_equally_often() -> None:
     order = batches._balanced_order()
     times = np.bincount(order, minlength=96)
     assert times[:70].max() == 1 and set(times[70:90]) == {1, 2} and set(times[90:]) == {5, 6}
+
+
+def test_a_row_is_easy_by_its_own_loss_not_by_the_weight_of_its_class() -> None:
+    losses = RowLosses(6, skip=0.5, device=CPU.torch_device)
+    stepper = linear(Recipe(label_smoothing=0.0), class_weights=torch.tensor([0.01, 1.0, 9.0]))
+    stepper.losses = losses
+    images, labels = torch.randn(6, 1, 4, 4), torch.tensor([0, 1, 2, 2, 1, 0])
+    logits = stepper.network(images).detach()
+    stepper.step(
+        Batch(images=images, labels=labels, rows=torch.arange(6)), StepSums(CPU.torch_device)
+    )
+    torch.testing.assert_close(
+        losses.losses, nn.functional.cross_entropy(logits, labels, reduction="none")
+    )
