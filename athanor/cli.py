@@ -80,7 +80,14 @@ def search(
     budget: Annotated[
         str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 1h30m.")
     ] = None,
+    device_budget: Annotated[
+        str | None,
+        typer.Option("--device-budget", help="Time of all cores, or of the GPU, that work on it."),
+    ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials.")] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option("--max-epochs", help="Epochs of all trials together.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     workers: WorkersOption = None,
     folds: Annotated[
@@ -137,7 +144,9 @@ def search(
     given = {
         "data": data,
         "budget": budget,
+        "device_budget": device_budget,
         "trials": trials,
+        "max_epochs": max_epochs,
         "seed": seed,
         "workers": workers,
         "folds": folds,

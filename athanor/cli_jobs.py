@@ -3,6 +3,7 @@
 import json
 import platform
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -86,7 +87,15 @@ def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption
         board.print(make_console())
 
 
-def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+def influence(
+    job: JobArgument,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Also draw the effects: a .svg, .png or .pdf file."),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say which hyperparameters mattered in a job's study, and what told early how trials end."""
     opened = Places.of(store, None).open()
     found = opened.jobs.get(job)
@@ -102,6 +111,10 @@ def influence(job: JobArgument, store: StoreOption = None, as_json: JsonOption =
 
     trials = opened.trials(found)
     named, correlations = influences(trials.study), signals(trials.records())
+    if plot is not None:
+        from athanor.effect_plots import draw_effects
+
+        draw_effects(named, plot)
     if as_json:
         print(json.dumps(influence_json(named, correlations)))
         return

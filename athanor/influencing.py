@@ -15,8 +15,14 @@ SIGNALS = {"parameters": "parameters", "macs": "MACs", "early score": "first val
 
 
 def influence_json(found: Influences, signals: dict[str, float | None]) -> dict[str, Any]:
-    """Return everything that is known of the influences."""
-    return {**asdict(found), "rank_correlation": signals}
+    """Return everything that is known of the influences, but the trials themselves."""
+    return {
+        "parameters": [asdict(each) for each in found.parameters],
+        "interactions": [asdict(each) for each in found.interactions],
+        "target": found.target,
+        "trials": found.trials,
+        "rank_correlation": signals,
+    }
 
 
 def influence_table(found: Influences) -> Table:

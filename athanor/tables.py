@@ -158,7 +158,7 @@ def print_statement(console: Console, progress: Progress) -> None:
 def _ended_early(job: Job) -> bool:
     """Whether the landing began although there was time for more trials, and no number of them."""
     end = None if job.plan is None else job.plan.search_seconds
-    if end is None or job.spec.trials is not None or "landing" not in job.phases:
+    if end is None or job.spec.counts_trials or "landing" not in job.phases:
         return False
     return end - job.phases["landing"] > EARLY_SECONDS
 
@@ -201,7 +201,9 @@ def phases_line(job: Job) -> str:
 
 def processor_line(job: Job) -> str:
     """Say what each phase took of all processors together."""
-    return f"{_spans_text(job.processor_phases)}; {clock_text(job.processor_seconds)}"
+    promised, on_gpu = job.spec.device_budget, job.plan is not None and job.plan.on_gpu
+    budget = "" if promised is None or on_gpu else f" of {clock_text(promised)} promised"
+    return f"{_spans_text(job.processor_phases)}; {clock_text(job.processor_seconds)}{budget}"
 
 
 def _spans_text(begun: dict[str, float]) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.preparing import DATA, autokeras_python
+from benchmarks.environments import AUTOKERAS
+from benchmarks.preparing import DATA
 from benchmarks.rivals.task import PREDICTIONS, RESULT
 from benchmarks.side_by_side import fashion_mnist
 
@@ -34,7 +35,7 @@ SEARCHES = {  # commands that take a budget and leave a model folder
 SCRIPTS = {  # programs that take a deadline and leave classes
     "optuna": [sys.executable, str(HERE / "rivals" / "optuna_script.py")],
     "ray": [sys.executable, str(HERE / "rivals" / "ray_script.py")],
-    "autokeras": [str(autokeras_python()), str(HERE / "rivals" / "autokeras_script.py")],
+    "autokeras": [str(AUTOKERAS.python), str(HERE / "rivals" / "autokeras_script.py")],
     "random": [*OUR_TRAINER, "--search", "random"],
     "optuna_our_trainer": [*OUR_TRAINER, "--search", "tpe"],
 }

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path, help="JSON file; its finished arms are not run again")
-    parser.add_argument("--plot", type=Path, help="picture of the differences; needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="picture of the differences")
     options = parser.parse_args()
     cache = Places.of(None, None).cache
     fashion_mnist()

@@ -1,8 +1,8 @@
 """Searches compared over a table of real trainings: what each finds for how many seconds.
 
     python benchmarks/search_table.py --prepare             an hour on two cores: trains the table
-    python benchmarks/search_table.py --quick               under a minute: simulation, 20 seeds
-    python benchmarks/search_table.py --seeds 50 --out search_table.json --plot search_table.png
+    python benchmarks/search_table.py --quick               half a minute: the simulation
+    python benchmarks/search_table.py --out search_table.json --plot search_table.png
 
 The table is a full factorial of candidates, architecture and recipe, each trained for real on
 8,000 of Fashion-MNIST's training rows (`benchmarks/factorial.py`); a tenth with a second seed,
@@ -16,11 +16,12 @@ differ is said to be within noise. The test set is not read. The last line is on
 """
 
 import argparse
+import functools
 import json
 import math
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,11 @@ from benchmarks.factorial import (
 )
 from benchmarks.results import machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
-from benchmarks.simulation import CONTENDERS, SAMPLERS_ALONE, Contender, Outcome, simulate
+from benchmarks.simulation import CONTENDERS, SAMPLERS_ALONE, Outcome, simulate
 from workers.device import host_speed
 
 TRAININGS = (5, 10, 25, 50)
-SEEDS, QUICK_SEEDS = 50, 20
+SEEDS = 50
 SECOND_SEED_EVERY = 10  # cells
 WORKERS = 8
 SAVED_EVERY = 10  # trainings
@@ -111,13 +112,50 @@ class Field:
         """Seconds of a training, on average."""
         return statistics.fmean(record.seconds[-1] for record in self.table.values())
 
-    def searches(self, contender: Contender, *, seeds: int, workers: int = 1) -> list[Outcome]:
-        """Simulate a search with each of so many seeds."""
-        seconds = max(TRAININGS) * self.training / workers
-        return [
-            simulate(contender, self.table, seed=seed, seconds=seconds, workers=workers)
-            for seed in range(seeds)
-        ]
+    @property
+    def seconds(self) -> float:
+        """Seconds of all trainings of a search."""
+        return max(TRAININGS) * self.training
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search to be simulated over the table of a file."""
+
+    contender: str
+    seed: int
+    workers: int
+    table: Path
+
+
+@functools.cache
+def _field(path: Path) -> Field:
+    return Field.of(load(path))
+
+
+def search(asked: Search) -> Outcome:
+    """Simulate a search."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    field = _field(asked.table)
+    return simulate(
+        {**CONTENDERS, **SAMPLERS_ALONE}[asked.contender],
+        field.table,
+        seed=asked.seed,
+        seconds=field.seconds / asked.workers,
+        workers=asked.workers,
+    )
+
+
+def searches(
+    contenders: Iterable[str], *, seeds: int, table: Path, workers: int = 1
+) -> dict[str, list[Outcome]]:
+    """Simulate a search of each contender with each of so many seeds; return them by name."""
+    asked = [Search(name, seed, workers, table) for name in contenders for seed in range(seeds)]
+    found = dict(side_by_side(search, asked))
+    outcomes: dict[str, list[Outcome]] = {}
+    for each in asked:
+        outcomes.setdefault(each.contender, []).append(found[each])
+    return outcomes
 
 
 def regrets(field: Field, outcomes: Mapping[str, list[Outcome]]) -> list[dict[str, Any]]:
@@ -158,7 +196,7 @@ def ratios(
     Args:
         less: accuracy that may be missing to it.
     """
-    whole = max(TRAININGS) * field.training
+    whole = field.seconds
     pairs = zip(ours, random, strict=True)
     return [mine.seconds_to(theirs.best_at(whole) - less) / whole for mine, theirs in pairs]
 
@@ -199,16 +237,15 @@ def main() -> int:
     """Train the table, or simulate over it; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prepare", action="store_true", help="train what the table lacks")
-    parser.add_argument("--quick", action="store_true", help="few seeds")
+    parser.add_argument("--quick", action="store_true", help="not the parts of our search")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
-    parser.add_argument("--plot", type=Path, help="picture of the regrets; needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="picture of the regrets")
     options = parser.parse_args()
     if options.prepare:
         prepare(options.table)
         return 0
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     records = load(options.table)
     if {record.cell for record in records} < set(cells()):
         print("--prepare must first train the table", file=sys.stderr)
@@ -216,8 +253,8 @@ def main() -> int:
         print(json.dumps(nothing))
         return 1
     figures = compare(
-        Field.of(records),
-        seeds=QUICK_SEEDS if options.quick else options.seeds,
+        options.table,
+        seeds=options.seeds,
         parts=not options.quick,
         picture=options.plot,
     )
@@ -227,35 +264,32 @@ def main() -> int:
     return 0
 
 
-def compare(field: Field, *, seeds: int, parts: bool, picture: Path | None) -> dict[str, Any]:
+def compare(path: Path, *, seeds: int, parts: bool, picture: Path | None) -> dict[str, Any]:
     """Simulate, print the tables, return the figures.
 
     Args:
         parts: whether to tell the parts of our search apart, too.
     """
-    outcomes = {
-        name: field.searches(contender, seeds=seeds) for name, contender in CONTENDERS.items()
-    }
+    field = _field(path)
+    outcomes = searches(CONTENDERS, seeds=seeds, table=path)
     shares = ratios(field, outcomes[OURS], outcomes["random"])
     near = ratios(field, outcomes[OURS], outcomes["random"], less=field.noise or 0.0)
-    alone = {
-        name: field.searches(contender, seeds=seeds)
-        for name, contender in (SAMPLERS_ALONE.items() if parts else ())
-    }
+    alone = searches(SAMPLERS_ALONE if parts else (), seeds=seeds, table=path)
     table = regrets(field, outcomes)
     told = regrets(field, {OURS: outcomes[OURS], **alone})[1:]
     names = ("search", *(str(n) for n in TRAININGS), *(f"{n}_verdict" for n in TRAININGS))
     print_table(table + told, names)
     together = []
-    for name, contender in CONTENDERS.items() if parts else ():
-        parallel = field.searches(contender, seeds=seeds, workers=WORKERS)
-        whole = max(TRAININGS) * field.training / WORKERS
+    at_once = searches(CONTENDERS if parts else (), seeds=seeds, table=path, workers=WORKERS)
+    for name, parallel in at_once.items():
         together.append(
             {
                 "search": name,
                 "different": round(statistics.fmean(each.batch for each in parallel), 3),
                 "regret": round(
-                    field.best - statistics.fmean(each.best_at(whole) for each in parallel), 5
+                    field.best
+                    - statistics.fmean(each.best_at(field.seconds / WORKERS) for each in parallel),
+                    5,
                 ),
             }
         )

@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="only put the data into the cache")
     parser.add_argument("--slots", type=int, help="our processes; one a core, or one on a GPU")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    parser.add_argument("--plot", type=Path, help="picture of the speeds; needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="picture of the speeds")
     options = parser.parse_args()
     cache = Places.of(None, None).cache
     data = load_data("fashion-mnist", cache=cache)

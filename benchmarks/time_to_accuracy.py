@@ -113,7 +113,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--budgets", type=_listed(float), default=BUDGETS, help="minutes")
     parser.add_argument("--seeds", type=_listed(int), default=SEEDS)
     parser.add_argument("--out", type=Path, help="JSON file; its runs are not run again")
-    parser.add_argument("--plot", type=Path, help="picture of the accuracies; needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="picture of the accuracies")
     chosen = parser.parse_args()
     unknown = set(chosen.arms) - set(ARMS)
     if unknown:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -18,6 +18,8 @@ FEWEST_TRIALS = 8  # with a score; of fewer one would read tea leaves
 TREES = 128
 MOST_VALUES = 12  # of a whole-number parameter whose effect is shown
 MOST_TOGETHER = 6  # of each of two parameters that are shown together
+
+Scale = Literal["choice", "linear", "log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Model:
     them.
 
     Raises:
-        InputError: there are too few of them.
+        InputError: there are too few of them, or their parameters are all equal.
     """
 
     def __init__(self, study: Study, *, seed: int) -> None:
@@ -74,6 +76,10 @@ class Model:
                 f"but there are {len(self.trials)}"
             )
         self.space = _varied(self.trials)
+        if not self.space:
+            raise InputError(
+                f"influences need parameters that vary, but {len(self.trials)} trials are equal"
+            )
         self._forest = ExtraTreesRegressor(n_estimators=TREES, random_state=seed, n_jobs=1)
         rows = [self._encoded(trial.params) for trial in self.trials]
         scores = np.array([trial.values[0] for trial in self.trials])
@@ -114,6 +120,13 @@ class Model:
         if isinstance(self.space[name], CategoricalDistribution):
             return levels
         return _thinned(levels, MOST_VALUES)
+
+    def scale(self, name: str) -> Scale:
+        """Return the scale of a parameter's values: none where they are choices."""
+        distribution = self.space[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return "choice"
+        return "log" if getattr(distribution, "log", False) else "linear"
 
     def _expected(self, changes: dict[str, Any]) -> float:
         rows = [self._encoded({**trial.params, **changes}) for trial in self.trials]

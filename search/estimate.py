@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.ensemble import greedy_selection
 from search.metrics import Metric
 from search.predictions import Z_95, OutOfFoldPredictions
 from search.score_errors import standard_error
+from search.selection import greedy_selection
 
 
 @dataclass(frozen=True, slots=True)

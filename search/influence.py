@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.importance import (
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
 
 from search.attributes import curve_of
-from search.effects import Effect, Interaction, Model
+from search.effects import Effect, Interaction, Model, Scale
 from search.store.records import TrialRecord
 
 LEADING = 6  # parameters of which two are looked at together
@@ -32,12 +33,14 @@ class Influence:
         ped_anova: how unlike the others the best tenth of the trials chose it (arXiv 2304.10255);
             shares of all sum to 1.
         effects: its values, in order, with what is to be expected of each.
+        scale: on which its values lie.
     """
 
     name: str
     fanova: float
     ped_anova: float
     effects: tuple[Effect, ...]
+    scale: Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,20 @@ class Influences:
         parameters: that varied, the one that explains most first.
         interactions: of two that explain much, the one that explains most first.
         target: the score that is explained: "final", or "first validation".
-        trials: that have it.
+        settings: of each trial that has it, all its parameters.
+        scores: of these trials.
     """
 
     parameters: tuple[Influence, ...]
     interactions: tuple[Interaction, ...]
     target: str
-    trials: int
+    settings: tuple[dict[str, Any], ...]
+    scores: tuple[float, ...]
+
+    @property
+    def trials(self) -> int:
+        """How many trials have the score that is explained."""
+        return len(self.scores)
 
 
 def influences(study: Study, *, seed: int = 0) -> Influences:
@@ -64,7 +74,7 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
     made the others bad.
 
     Raises:
-        InputError: too few trials have such a score.
+        InputError: too few trials have such a score, or all of them are equal.
     """
     reported = [trial for trial in study.get_trials(deepcopy=False) if curve_of(trial)]
     discarded = any(trial.state == TrialState.PRUNED for trial in reported)
@@ -81,19 +91,21 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
         parameters=parameters,
         interactions=tuple(sorted(pairs, key=lambda pair: -pair.share)[:MOST_PAIRS]),
         target="first validation" if discarded else "final",
-        trials=len(model.trials),
+        settings=tuple(trial.params for trial in model.trials),
+        scores=tuple(trial.values[0] for trial in model.trials),
     )
 
 
 def _explained(study: Study, model: Model, *, seed: int) -> list[Influence]:
     names = list(model.space)
-    if not names:
-        return []
     fanova = get_param_importances(
         study, evaluator=FanovaImportanceEvaluator(seed=seed), params=names
     )
     ped_anova = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=names)
-    found = [Influence(name, fanova[name], ped_anova[name], model.effects(name)) for name in names]
+    found = [
+        Influence(name, fanova[name], ped_anova[name], model.effects(name), model.scale(name))
+        for name in names
+    ]
     return sorted(found, key=lambda each: (-each.fanova, each.name))
 
 

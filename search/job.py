@@ -77,9 +77,17 @@ Count = Annotated[int, pydantic.Field(ge=1)]
 
 def usual_workers() -> int:
     """Return how many processes work here unless somebody says otherwise."""
-    cores = max(1, len(os.sched_getaffinity(0)))
-    gpu = NVIDIA_GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
-    return min(cores, GPU_WORKERS) if gpu else cores
+    return min(usable_cores(), GPU_WORKERS) if has_gpu() else usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def has_gpu() -> bool:
+    """Whether a GPU is here and may be used."""
+    return NVIDIA_GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 
 
 class JobSpec(Value):
@@ -88,7 +96,10 @@ class JobSpec(Value):
     Attributes:
         data: "fashion-mnist", "digits" or the path of an .npz file.
         budget: wall-clock seconds for everything, training of the finalists included.
-        trials: how many trials to run; without a budget, the only limit.
+        device_budget: seconds of all devices that work here, processor cores or GPUs; what that is
+            in wall-clock seconds, by the workers and cores of this machine, becomes the budget.
+        trials, max_epochs: how many trials to run, and how many epochs of all together; without a
+            budget, the only limits.
         space: what may be built and how it may be trained.
         metric: by which trials, finalists and ensembles are chosen; more of it is better. None: the
             accuracy, or where classes are unbalanced that of all classes alike.
@@ -134,7 +145,9 @@ class JobSpec(Value):
     data: Annotated[str, pydantic.Field(min_length=1)]
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$")] | None = None
     budget: Duration = None
+    device_budget: Duration = None
     trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None
+    max_epochs: Count | None = None
     space: Space = CnnSpace()
     metric: MetricName | None = None
     strategy: Strategy = "auto"
@@ -166,9 +179,17 @@ class JobSpec(Value):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _default_budget(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("budget") is None and data.get("trials") is None:
+        limits = ("budget", "device_budget", "trials", "max_epochs")
+        if isinstance(data, dict) and all(data.get(limit) is None for limit in limits):
             return {**data, "budget": DEFAULT_BUDGET}
         return data
+
+    @pydantic.field_validator("device_budget")
+    @classmethod
+    def _check_device_budget(cls, budget: float | None) -> float | None:
+        if budget is not None and not (math.isfinite(budget) and budget > 0.0):
+            raise ValueError(f"a device budget must be some seconds, but got {budget:g}")
+        return budget
 
     @pydantic.field_validator("budget")
     @classmethod
@@ -180,6 +201,11 @@ class JobSpec(Value):
         return budget
 
     @property
+    def counts_trials(self) -> bool:
+        """Whether trials or their epochs are to be used up, whatever they show."""
+        return self.trials is not None or self.max_epochs is not None
+
+    @property
     def title(self) -> str:
         """The job's name, by default that of its data."""
         return self.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.data).stem)[:40] or "job"
@@ -188,6 +214,26 @@ class JobSpec(Value):
     def worker_count(self) -> int:
         """How many worker processes share this machine: one a core, or two with a GPU."""
         return self.workers or usual_workers()
+
+    @property
+    def device_count(self) -> int:
+        """How many devices work on the job here: processor cores, or one GPU."""
+        if has_gpu():
+            return 1
+        cores, workers = usable_cores(), self.worker_count
+        return min(cores, workers * max(1, cores // workers))
+
+    def _within_device_budget(self) -> "JobSpec":
+        """Return the job with what its device budget is in wall-clock seconds on this machine."""
+        if self.device_budget is None:
+            return self
+        seconds = self.device_budget / self.device_count
+        if seconds < MIN_BUDGET:
+            raise JobError(
+                f"a budget must be at least {MIN_BUDGET:g} seconds, but {self.device_budget:g} of "
+                f"{self.device_count} devices are {seconds:g}"
+            )
+        return self.model_copy(update={"budget": min(seconds, self.budget or math.inf)})
 
     @property
     def epochs(self) -> int:
@@ -223,6 +269,14 @@ class JobSpec(Value):
     def validation_interval(self) -> int:
         """Epochs from one validation of a trial to the next."""
         return self.validate_every or (1 if self.judges_epochs else max(1, self.epochs // 2))
+
+    @pydantic.model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        if self.max_epochs is not None and self.max_epochs < self.epochs:
+            raise ValueError(
+                f"max_epochs must allow a trial, of {self.epochs} epochs, but got {self.max_epochs}"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_pruning(self) -> Self:
@@ -293,7 +347,7 @@ class JobSpec(Value):
     @classmethod
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":
         """Validate plain data; `JobError` states the first rule that is broken."""
-        spec = validated(cls, data, error=JobError, where=where)
+        spec = validated(cls, data, error=JobError, where=where)._within_device_budget()
         if not spec.data.endswith(FILE_SUFFIX):
             return spec
         return spec.model_copy(update={"data": str(expanded(spec.data).absolute())})

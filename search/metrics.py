@@ -23,13 +23,30 @@ class Metric:
     Attributes:
         label: what a table calls the score.
         score: more is better; log-loss is negated.
-        by_class: depends on the most probable class of each row alone.
+        of_counts: the same of `confusion`'s counts, where the most probable class of each row
+            is all that matters; else None.
     """
 
     name: MetricName
     label: str
     score: Score
-    by_class: bool
+    of_counts: Callable[[NDArray[np.int64]], float] | None = None
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it depends on the most probable class of each row alone."""
+        return self.of_counts is not None
+
+    @classmethod
+    def counted(
+        cls, name: MetricName, label: str, of_counts: Callable[[NDArray[np.int64]], float]
+    ) -> "Metric":
+        """Return a metric of the most probable classes."""
+
+        def score(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+            return of_counts(confusion(targets, probabilities))
+
+        return cls(name, label, score, of_counts)
 
 
 def accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
@@ -37,16 +54,19 @@ def accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) ->
     return float(np.mean(probabilities.argmax(1) == targets))
 
 
-def balanced_accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+def share_right(counts: NDArray[np.int64]) -> float:
+    """Return the share of rows whose most probable class is right."""
+    return float(counts.trace() / counts.sum())
+
+
+def mean_recall(counts: NDArray[np.int64]) -> float:
     """Return the mean over the classes that occur of the share of their rows that is right."""
-    counts = confusion(targets, probabilities)
     rows = counts.sum(1)
     return float((counts.diagonal()[rows > 0] / rows[rows > 0]).mean())
 
 
-def macro_f1(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+def macro_f1(counts: NDArray[np.int64]) -> float:
     """Return the mean of F1 over the classes that occur or are predicted."""
-    counts = confusion(targets, probabilities)
     either = counts.sum(0) + counts.sum(1)
     return float((2.0 * counts.diagonal()[either > 0] / either[either > 0]).mean())
 
@@ -75,11 +95,11 @@ def roc_auc(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> 
 METRICS: dict[MetricName, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "accuracy", accuracy, by_class=True),
-        Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy, by_class=True),
-        Metric("macro_f1", "macro F1", macro_f1, by_class=True),
-        Metric("log_loss", "negative log-loss", negative_log_loss, by_class=False),
-        Metric("roc_auc", "ROC AUC", roc_auc, by_class=False),
+        Metric.counted("accuracy", "accuracy", share_right),
+        Metric.counted("balanced_accuracy", "balanced accuracy", mean_recall),
+        Metric.counted("macro_f1", "macro F1", macro_f1),
+        Metric("log_loss", "negative log-loss", negative_log_loss),
+        Metric("roc_auc", "ROC AUC", roc_auc),
     )
 }
 

@@ -127,6 +127,11 @@ class Plan(Value):
     notes: tuple[str, ...] = ()
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether the work is done on a GPU."""
+        return bool(self.device["device"] != "cpu")
+
+    @property
     def refit(self) -> bool:
         """Whether the survivors are trained on all rows, too."""
         return self.final == "refit"
@@ -149,6 +154,13 @@ class Plan(Value):
         if self.prior_macs is None:
             return self.search_epochs
         return self.speed.equal_time_epochs(self.search_epochs, of=self.prior_macs, macs=macs)
+
+    @property
+    def most_epochs(self) -> int:
+        """How many epochs a trial trains at most, whatever its network costs."""
+        if self.prior_macs is None:
+            return self.search_epochs
+        return math.ceil(MOST_TIMES * self.search_epochs)
 
     def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""

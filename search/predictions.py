@@ -134,8 +134,13 @@ def mean_log_loss(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.
         probabilities: (rows, classes).
         targets: (rows,), at least one.
     """
-    given = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(given.clip(SMALLEST, 1.0)).mean())
+    return float(log_losses(probabilities[np.arange(len(targets)), targets]).mean())
+
+
+def log_losses(given: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return -ln p in nats for the probabilities that were given to the true classes."""
+    losses: NDArray[np.float64] = -np.log(given.astype(np.float64).clip(SMALLEST, 1.0))
+    return losses
 
 
 def accuracy_interval(correct: int, total: int) -> tuple[float, float]:

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.ensemble import Ensemble, greedy_selection
-from search.predictions import OutOfFoldPredictions
+from search.ensemble import Ensemble
+from search.metrics import METRICS, Metric
+from search.predictions import OutOfFoldPredictions, mean_log_loss
+from search.selection import greedy_selection
 from spaces.errors import InputError
 
 Predictions = dict[str, OutOfFoldPredictions]
@@ -48,6 +50,19 @@ def random_problem(seed: int, *, coarse: bool = False) -> Predictions:
             drawn = np.array([rng.multinomial(4, row) for row in drawn]) / 4
         drawn[1:][rng.random(rows - 1) < 0.05] = np.nan  # row 0 stays common
         made[f"model-{model}"] = covering(targets, drawn)
+    return made
+
+
+def large_problem(seed: int) -> Predictions:
+    """Draw twelve models that are sure of most rows, and mostly of the same classes."""
+    rng = np.random.default_rng(seed)
+    targets = rng.choice(6, 600, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05])
+    easy = rng.uniform(0.0, 9.0, (600, 1))
+    made = {}
+    for model in range(12):
+        logits = np.eye(6)[targets] * easy + rng.normal(0.0, 2.0, (600, 6))
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        made[f"model-{model}"] = covering(targets, powers / powers.sum(1, keepdims=True))
     return made
 
 
@@ -103,6 +118,28 @@ def test_it_agrees_with_the_slow_transcript(
     assert made.weights == pytest.approx([float(weight) for weight in weights.values()])
     assert made.rounds == pytest.approx([float(score) for score in scores])
     assert made.score == pytest.approx(float(max(scores)))
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("problem", range(4))
+def test_each_round_adds_what_is_best_by_the_metric(problem: int, metric: Metric) -> None:
+    predictions = large_problem(problem)
+    names = sorted(predictions)
+    targets = predictions[names[0]].targets
+    models = [predictions[name].probabilities.astype(np.float64) for name in names]
+    bag: list[int] = []
+    scores = []
+    for size in range(1, 13):
+        sums = [np.sum([models[m] for m in [*bag, n]], axis=0) / size for n in range(len(models))]
+        tries = np.round([metric.score(targets, each) for each in sums], 6 if bag else 15)
+        tied = [n for n in range(len(models)) if tries[n] == tries.max()]
+        tied = [n for n in tied if n in bag] or tied
+        bag.append(min(tied, key=lambda n: mean_log_loss(sums[n], targets)))
+        scores.append(float(tries.max()))
+    made = greedy_selection(predictions=predictions, metric=metric, rounds=12, seed=0)
+    assert made.rounds == pytest.approx(scores, abs=2e-6)
+    kept = bag[: int(np.argmax(np.round(scores, 6))) + 1]
+    assert made.members == tuple(names[n] for n in sorted(set(kept)))
 
 
 @given(problem=seeds, seed=seeds)
@@ -279,7 +316,7 @@ def test_what_is_no_ensemble(change: dict[str, Any], message: str) -> None:
 
 def test_neither_torch_nor_sql_nor_sklearn_is_loaded() -> None:
     program = (
-        "import search.ensemble, sys; "
+        "import search.selection, sys; "
         "print(sorted({'torch', 'sqlalchemy', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

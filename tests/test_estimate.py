@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.ensemble import greedy_selection
 from search.estimate import cross_fitted, estimate
 from search.metrics import METRICS
 from search.predictions import OutOfFoldPredictions
+from search.selection import greedy_selection
 
 ACCURACY = METRICS["accuracy"]
 FOLDS, ROWS, TEST = 4, 240, 300

@@ -156,6 +156,15 @@ def test_of_few_trials_nothing_is_said(complete: int) -> None:
         influences(few)
 
 
+def test_of_equal_trials_nothing_is_said() -> None:
+    study = optuna.create_study(direction="maximize")
+    same: dict[str, BaseDistribution] = {"a": CategoricalDistribution((True, False))}
+    for number in range(16):
+        study.add_trial(create_trial(params={"a": True}, distributions=same, value=number / 16))
+    with pytest.raises(InputError, match="need parameters that vary, but 16 trials are equal"):
+        influences(study)
+
+
 def test_signals_rank_as_the_scores_do_or_do_not() -> None:
     def trial(number: int, final: float, early: float, macs: int) -> Any:
         made = record(number, final)

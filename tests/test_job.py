@@ -52,6 +52,7 @@ def test_what_is_no_duration_is_refused(text: Any) -> None:
         ({"trials": 5}, None, 5),
         ({"budget": "1m"}, 60.0, None),
         ({"budget": "1m", "trials": 5}, 60.0, 5),
+        ({"max_epochs": 40}, None, None),
     ],
 )
 def test_a_job_without_any_limit_has_the_default_budget(
@@ -62,8 +63,32 @@ def test_a_job_without_any_limit_has_the_default_budget(
 
 
 @pytest.mark.parametrize(
+    ("cores", "workers", "seconds"), [(4, None, 150.0), (4, 1, 150.0), (4, 3, 200.0), (2, 8, 300.0)]
+)
+def test_a_device_budget_becomes_time_for_the_cores_that_work(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int | None, seconds: float
+) -> None:
+    monkeypatch.setattr("search.job.usable_cores", lambda: cores)
+    asked = {"data": "digits", "device_budget": "10m", "workers": workers}
+    spec = JobSpec.parse(asked)
+    assert (spec.budget, spec.trials) == (seconds, None)
+    assert JobSpec.parse({**asked, "budget": "90s"}).budget == 90.0
+    monkeypatch.setattr("search.job.usable_cores", lambda: 64)  # what was promised stays promised
+    assert JobSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_device_budget_must_be_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.job.usable_cores", lambda: 4)
+    with pytest.raises(JobError, match="at least 20 seconds, but 60 of 4 devices are 15"):
+        JobSpec.parse({"data": "digits", "device_budget": "60s"})
+
+
+@pytest.mark.parametrize(
     ("keys", "said"),
     [
+        ({"device_budget": -1}, "must be some seconds, but got -1"),
+        ({"max_epochs": 0}, "max_epochs: input should be greater than or equal to 1, but got 0"),
+        ({"max_epochs": 11}, "must allow a trial, of 12 epochs, but got 11"),
         ({"budget": "19s"}, "at least 20 seconds, but got 19"),
         ({"budget": -600}, "at least 20 seconds, but got -600"),
         ({"budget": math.nan}, "budget: "),

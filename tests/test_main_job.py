@@ -137,7 +137,8 @@ def test_influence_says_what_mattered(searched: tuple[Path, dict[str, Any]]) -> 
     assert len(names) > 4
     assert sum(each["fanova"] for each in told["parameters"]) == pytest.approx(1.0)
     assert set(told["rank_correlation"]) == {"parameters", "macs", "early score"}
-    table = athanor("influence", found["job"], cwd=folder).stdout
+    table = athanor("influence", found["job"], "--plot", "effects.svg", cwd=folder).stdout
+    assert (folder / "effects.svg").read_text().count("fANOVA") == min(8, len(names))
     assert "fANOVA" in table and "rank correlation with the score: parameters" in table
 
 

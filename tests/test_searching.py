@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from search.attributes import RUNG_ERROR
+from search.epoch_budget import epochs_used
 from search.first_trials import HOW_TO_TRAIN
 from search.store import Lease, StaleFence
 from tests.small_job import SPEC, bench_of, prepared, take_steps, worked
@@ -82,6 +83,26 @@ def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
     (record,) = (each for each in store.trials(job).records() if each.state == "complete")
     assert list(record.curve) == validated
     store.close()
+
+
+def test_a_search_uses_its_epochs_and_no_more(tmp_path: Path) -> None:
+    store, job, worker = prepared(
+        tmp_path, trials=None, max_epochs=13, search_epochs=3, discard_after=1, keep=1
+    )
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    records = store.trials(job).records()
+    epochs = {"complete": 3, "pruned": 1, "copied": 0}
+    used = sum(epochs[record.state] for record in records)
+    assert 10 < used <= 13 and len(records) >= 4
+    assert epochs_used(records, most=3) == used
+    store.close()
+
+
+def test_a_search_of_one_trial_s_epochs_has_one_trial(tmp_path: Path) -> None:
+    job, _ = worked(tmp_path, trials=None, max_epochs=2, search_epochs=2)
+    assert job.state == "done" and job.plan is not None
+    assert job.result is not None and job.result["members"][0]["trial"] == 0
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.calibration import at_temperature, helpful_temperature
-from search.ensemble import Ensemble, greedy_selection
+from search.ensemble import Ensemble
 from search.estimate import Estimate, estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import accuracy
 from search.plan import Final
 from search.predictions import OutOfFoldPredictions, mean_log_loss
+from search.selection import greedy_selection
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.finalist import FoldFiles

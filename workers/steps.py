@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 
 from search.baselines import BASELINES, Baseline, BaselineName
+from search.epoch_budget import allows_trial
 from search.finalists import prior_stands
 from search.first_trials import common_parameters, leader
 from search.folds import ALL_ROWS, JUDGING_FOLD
@@ -140,8 +141,11 @@ def _wants_trial(bench: Workbench) -> bool:
         begun = sum(record.state not in ("waiting", "infeasible") for record in records)
         if begun >= limit:
             return False
+    epochs = bench.job.spec.max_epochs
+    if epochs is not None and not allows_trial(records, bench.plan, max_epochs=epochs):
+        return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
-        endless = limit is not None or bench.job.spec.minimize is not None
+        endless = bench.job.spec.counts_trials or bench.job.spec.minimize is not None
         return endless or not _prior_stands(bench)
     trained = sum(record.state != "infeasible" for record in records)
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
