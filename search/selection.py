@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
-from search.metrics import METRICS, Metric, confusion
+from search.metrics import METRICS, Metric
 from search.predictions import OutOfFoldPredictions, log_losses, mean_log_loss
 
 ROUNDS = 25
@@ -91,41 +91,52 @@ class _WholeTally(_Tally):
 class _ClassTally(_Tally):
     """Of a metric that depends on each row's most probable class alone.
 
-    No model can change a row's class if the class leads by more than any model would have
-    another one gain on it. These rows, soon nearly all of them, are counted once a round.
+    A model changes a row's class only if it has another one gain on it by more than its lead. That
+    is soon true of few rows, which alone are computed; most of them are known not to change
+    whatever model is added.
     """
 
     def __init__(
         self, targets: NDArray[np.int64], models: Sequence[Probabilities], metric: Metric
     ) -> None:
         super().__init__(targets, models, metric)
+        self._highest = [model.max(1) for model in models]
         self._reach = np.zeros(models[0].shape, dtype=np.float32)  # that others gain on a class
-        for model in models:
-            np.maximum(self._reach, model.max(1, keepdims=True) - model, out=self._reach)
+        for model, highest in zip(models, self._highest, strict=True):
+            np.maximum(self._reach, highest[:, None] - model, out=self._reach)
 
     def with_each(self, total: NDArray[np.float64], *, size: int) -> NDArray[np.float64]:
-        open_rows = np.arange(len(total)) if size == 1 else self._open(total)
-        settled = np.ones(len(total), dtype=np.bool_)
-        settled[open_rows] = False
-        counts = confusion(self.targets[settled], total[settled])
-        targets, sums = self.targets[open_rows], total[open_rows]
-        of_counts = self.metric.of_counts
-        assert of_counts is not None
-        return np.array(
-            [
-                of_counts(counts + confusion(targets, sums + model[open_rows]))
-                for model in self.models
-            ]
-        )
-
-    def _open(self, total: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the rows whose class a model could change."""
-        rows = np.arange(len(total))
+        rows, classes = np.arange(len(total)), total.shape[1]
         first = total.argmax(1)
         others = total.copy()
         others[rows, first] = -np.inf
-        lead = total[rows, first] - others.max(1, initial=-np.inf)
-        return np.flatnonzero(lead <= self._reach[rows, first] + ROUNDING)
+        lead = total[rows, first] - others.max(1, initial=-np.inf) - ROUNDING
+        open_rows = np.flatnonzero(lead <= self._reach[rows, first])
+        lead, firsts = lead[open_rows], open_rows * classes + first[open_rows]
+        counts = _pairs(self.targets, first, classes)
+        of_counts = self.metric.of_counts
+        assert of_counts is not None
+        scores = []
+        for model, highest in zip(self.models, self._highest, strict=True):
+            gains = highest.take(open_rows) - model.reshape(-1).take(firsts)
+            changing = open_rows[gains >= lead]
+            if size == 1:
+                scores.append(of_counts(_pairs(self.targets, model.argmax(1), classes)))
+                continue
+            changed = (total.take(changing, 0) + model.take(changing, 0)).argmax(1)
+            targets = self.targets.take(changing)
+            more = _pairs(targets, changed, classes)
+            more -= _pairs(targets, first.take(changing), classes)
+            scores.append(of_counts(counts + more))
+        return np.array(scores)
+
+
+def _pairs(
+    targets: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Return how many rows of each class (first axis) are predicted as each (second)."""
+    pairs = np.bincount(targets * classes + predicted, minlength=classes**2)
+    return pairs.reshape(classes, classes)
 
 
 class _LogLossTally(_Tally):
