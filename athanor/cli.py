@@ -18,10 +18,13 @@ from athanor import __version__, cli_jobs, cli_space
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
+    BudgetOption,
     JobArgument,
     JsonOption,
     OutOption,
     OverwriteOption,
+    QuietOption,
+    ReopenOption,
     StoreOption,
     WorkersOption,
 )
@@ -77,9 +80,7 @@ def search(
     data: Annotated[
         str | None, typer.Option("--data", help="fashion-mnist, digits or a path to an .npz file.")
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 1h30m.")
-    ] = None,
+    budget: BudgetOption = None,
     device_budget: Annotated[
         str | None,
         typer.Option("--device-budget", help="Time of all cores, or of the GPU, that work on it."),
@@ -119,9 +120,7 @@ def search(
         str | None,
         typer.Option("--warm-start", metavar="JOB", help="Try an earlier job's best trials first."),
     ] = None,
-    reopen_test: Annotated[
-        bool, typer.Option("--reopen-test", help="Open a test set that has been opened before.")
-    ] = False,
+    reopen_test: ReopenOption = False,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
@@ -131,7 +130,7 @@ def search(
     store: StoreOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Search, train the finalists on several folds, ensemble, test once, export."""
     options = SearchOptions(
@@ -165,6 +164,62 @@ def search(
         _refuse_with_resume(job_file, given)
         raise typer.Exit(resume_search(resume, options))
     raise typer.Exit(run_search(read_spec(job_file, given), options))
+
+
+@app.command()
+def ensemble(
+    job: JobArgument,
+    members: Annotated[
+        int | None, typer.Option("--members", min=1, help="Trials to choose from. [its finalists]")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="On all networks together: latency=5ms, parameters=500k."),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Networks of each trial.")] = None,
+    final: Annotated[str | None, typer.Option("--final", help="bag, best or refit. [bag]")] = None,
+    budget: BudgetOption = None,
+    reopen_test: ReopenOption = False,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Choose an ensemble of a finished job's trials anew; folds that they lack are trained."""
+    from athanor.landing_again import land_again, parse_limits
+
+    options = SearchOptions(Places.of(store, artifacts), out, overwrite, as_json, quiet)
+    changes = {
+        "finalists": members,
+        "folds": folds,
+        "final": final,
+        "budget": budget,
+        "reopen_test": reopen_test or None,
+        **parse_limits(limit or []),
+    }
+    raise typer.Exit(land_again(job, options, changes))
+
+
+@app.command()
+def refit(
+    job: JobArgument,
+    budget: BudgetOption = None,
+    reopen_test: ReopenOption = False,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a finished job's finalists once more, on all rows, as long as on a fold."""
+    from athanor.landing_again import land_again
+
+    options = SearchOptions(Places.of(store, artifacts), out, overwrite, as_json, quiet)
+    changes = {"final": "refit", "budget": budget, "reopen_test": reopen_test or None}
+    raise typer.Exit(land_again(job, options, changes))
 
 
 @app.command()

@@ -15,8 +15,12 @@ def delete_job(store: StudyStore, job_id: str, *, files: JobFiles) -> None:
     """Delete a job once nobody holds a lease of it any more.
 
     Raises:
-        JobError: a worker goes on although the job was cancelled longer ago than a lease lasts.
+        JobError: another job has landed this one's trials, or a worker goes on although the job was
+            cancelled longer ago than a lease lasts.
     """
+    for other in store.jobs.list():
+        if other.spec.lands == job_id:
+            raise JobError(f"{other.id} lands the trials of {job_id} and must be deleted first")
     store.jobs.stop(job_id, state="cancelled")
     end = time.monotonic() + 2.0 * LEASE_SECONDS
     while held := store.leases.held(f"{job_id}/"):

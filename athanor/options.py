@@ -24,3 +24,10 @@ OverwriteOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
 ]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 1h30m.")
+]
+ReopenOption = Annotated[
+    bool, typer.Option("--reopen-test", help="Open a test set that has been opened before.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -126,6 +126,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
+    if "limits" in result:
+        console.print(_limits_line(result), highlight=False)
     for gap in gaps(progress.folds):
         console.print(
             f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "
@@ -153,6 +155,17 @@ def print_statement(console: Console, progress: Progress) -> None:
         )
     for line in _test_lines(result, label):
         console.print(line)
+
+
+def _limits_line(result: dict[str, Any]) -> str:
+    """Say what the networks cost together, of what they may."""
+    units = {"latency": (1e3, "ms"), "parameters": (1e-3, "k")}
+    costs = []
+    for name, limit in result["limits"].items():
+        factor, unit = units[name]
+        cost = factor * result["costs"][name]
+        costs.append(f"{name} {cost:.3g} {unit} of {factor * limit:.3g} {unit}")
+    return f"{result['networks']} networks together: {', '.join(costs)}"
 
 
 def _ended_early(job: Job) -> bool:

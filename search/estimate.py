@@ -17,6 +17,8 @@ from search.predictions import Z_95, OutOfFoldPredictions
 from search.score_errors import standard_error
 from search.selection import greedy_selection
 
+Shares = Mapping[str, Sequence[float]] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -43,14 +45,18 @@ def estimate(
     test_rows: int,
     lower: bool,
     seed: int,
+    shares: Shares = None,
 ) -> Estimate:
     """Estimate the test score from out-of-fold predictions.
 
     Args:
         predictions: of each finalist.
         parts: the rows that each fold has left out.
+        shares: of each limit on the ensemble, what a finalist takes.
     """
-    probabilities, targets = cross_fitted(predictions, parts, metric=metric, seed=seed)
+    probabilities, targets = cross_fitted(
+        predictions, parts, metric=metric, seed=seed, shares=shares
+    )
     score = metric.score(targets, probabilities)
     error = standard_error(metric, targets, probabilities, seed=seed)
     reach = Z_95 * error * math.sqrt(1.0 + len(targets) / test_rows)
@@ -65,6 +71,7 @@ def cross_fitted(
     *,
     metric: Metric,
     seed: int,
+    shares: Shares = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return probabilities (rows, classes) and targets (rows,), part after part.
 
@@ -78,7 +85,7 @@ def cross_fitted(
             means = np.mean([each.probabilities[part] for each in predictions.values()], axis=0)
         else:
             kept = {n: _only(each, np.concatenate(others)) for n, each in predictions.items()}
-            ensemble = greedy_selection(predictions=kept, metric=metric, seed=seed)
+            ensemble = greedy_selection(predictions=kept, metric=metric, seed=seed, shares=shares)
             means = ensemble.combine({n: e.probabilities[part] for n, e in predictions.items()})
         found.append(means.astype(np.float32))
     rows = np.concatenate(list(parts))

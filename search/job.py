@@ -136,6 +136,10 @@ class JobSpec(Value):
             it that decides something makes its next score less true.
         baselines: whether simple models are measured, too, for comparison; None: unless the budget
             is below a minute.
+        lands: an earlier job of the same store whose trials are landed once more, without a search;
+            what their folds have given is kept.
+        ensemble_parameters, ensemble_latency: limits on all networks of the model together; the
+            latter in seconds, as `max_latency`.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
         max_activations: bytes that the prediction of an image keeps at once, in float32.
         max_latency: seconds that a prediction of `latency_batch` images may take on a worker.
@@ -166,6 +170,9 @@ class JobSpec(Value):
     warm_start: StatedWarmStart | None = None
     reopen_test: bool = False
     baselines: bool | None = None
+    lands: str | None = None
+    ensemble_parameters: Count | None = None
+    ensemble_latency: Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)] | None = None
     max_macs: Count | None = None
     max_parameters: Count | None = None
     minimize: Cost | None = None
@@ -179,7 +186,7 @@ class JobSpec(Value):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _default_budget(cls, data: Any) -> Any:
-        limits = ("budget", "device_budget", "trials", "max_epochs")
+        limits = ("budget", "device_budget", "trials", "max_epochs", "lands")
         if isinstance(data, dict) and all(data.get(limit) is None for limit in limits):
             return {**data, "budget": DEFAULT_BUDGET}
         return data

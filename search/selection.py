@@ -24,6 +24,7 @@ def greedy_selection(
     metric: Metric = METRICS["accuracy"],
     rounds: int = ROUNDS,
     seed: int,
+    shares: Mapping[str, Sequence[float]] | None = None,
 ) -> Ensemble:
     """Choose an ensemble by greedy selection with replacement.
 
@@ -35,14 +36,20 @@ def greedy_selection(
 
     Scores count the rows that all models predicted. The order of `predictions` has no effect.
 
+    Args:
+        shares: of each limit on the whole ensemble, what a model takes; a model is added only
+            while the members stay within all limits, each counted once.
+
     Raises:
-        ValueError: if there are no models, rounds or common rows, or if targets or classes differ.
+        ValueError: if there are no models, rounds or common rows, if targets or classes differ, or
+            if no model is within the limits.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, but got {rounds}")
     names = sorted(predictions)
     targets, models = _on_common_rows([predictions[name] for name in names])
     rng = np.random.default_rng(seed)
+    room = _Room([() if shares is None else shares[name] for name in names])
     tally = _tally(targets, models, metric)
     # In float64 the sum of a few float32 has practically no rounding error.
     total = np.zeros(models[0].shape, dtype=np.float64)
@@ -50,11 +57,13 @@ def greedy_selection(
     scores: list[float] = []
     for _ in range(rounds):
         tries = tally.with_each(total, size=len(chosen) + 1)
+        tries[~room.allows] = -np.inf
         compared = tries.round(SCORE_DECIMALS) if chosen else tries
         tied = np.flatnonzero(compared == compared.max())
         best = _break_tie(tied, chosen=chosen, total=total, models=models, targets=targets, rng=rng)
         total += models[best]
         chosen.append(best)
+        room.take(best)
         scores.append(float(tries[best]))
     best_size = int(np.argmax(np.round(scores, SCORE_DECIMALS))) + 1
     counts = sorted(Counter(chosen[:best_size]).items())
@@ -64,6 +73,29 @@ def greedy_selection(
         score=scores[best_size - 1],
         rounds=tuple(scores),
     )
+
+
+class _Room:
+    """What is left of the limits on an ensemble, and which models fit into it."""
+
+    def __init__(self, shares: Sequence[Sequence[float]]) -> None:
+        self._shares = np.array(shares, dtype=np.float64).reshape(len(shares), -1)
+        self._left = np.full(self._shares.shape[1], 1.0 + ROUNDING)
+        self._taken = np.zeros(len(shares), dtype=np.bool_)
+        self.allows = self._fitting()
+        if not self.allows.any():
+            raise ValueError(f"a model must be within all limits, but they take {shares} of them")
+
+    def take(self, model: int) -> None:
+        """Count a model, unless it is in the ensemble already."""
+        if not self._taken[model]:
+            self._taken[model] = True
+            self._left -= self._shares[model]
+            self.allows = self._fitting()
+
+    def _fitting(self) -> NDArray[np.bool_]:
+        fitting: NDArray[np.bool_] = self._taken | np.all(self._shares <= self._left, axis=1)
+        return fitting
 
 
 class _Tally(ABC):

@@ -258,6 +258,31 @@ def test_only_common_rows_count() -> None:
     assert (made.members, made.score) == (("b",), 1.0)
 
 
+@given(problem=seeds, seed=seeds)
+@settings(deadline=None)
+def test_an_ensemble_stays_within_limits_and_loses_nothing_by_wide_ones(
+    problem: int, seed: int
+) -> None:
+    predictions = random_problem(problem)
+    rng = np.random.default_rng(seed)
+    shares = {name: rng.uniform(0.0, 1.0, 2).tolist() for name in predictions}
+    made = greedy_selection(predictions=predictions, seed=seed, shares=shares)
+    taken = np.sum([shares[name] for name in made.members], axis=0)
+    assert taken.max() <= 1.0 + 1e-6
+    wide = {name: [value / len(predictions) for value in each] for name, each in shares.items()}
+    unlimited = greedy_selection(predictions=predictions, seed=seed)
+    assert greedy_selection(predictions=predictions, seed=seed, shares=wide) == unlimited
+
+
+def test_of_models_beyond_the_limits_none_is_taken() -> None:
+    right, wrong = right_on({0, 1, 2}), right_on({0})
+    shares = {"right": [1.1], "wrong": [0.4]}
+    made = greedy_selection(predictions={"right": right, "wrong": wrong}, seed=0, shares=shares)
+    assert made.members == ("wrong",)
+    with pytest.raises(ValueError, match="a model must be within all limits"):
+        greedy_selection(predictions={"right": right}, seed=0, shares={"right": [1.1]})
+
+
 def test_what_cannot_be_selected_from() -> None:
     targets = np.zeros(2, dtype=np.int64)
     first = covering(targets, np.array([[1.0, 0.0], [math.nan, math.nan]]))

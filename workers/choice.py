@@ -18,6 +18,7 @@ from search.predictions import OutOfFoldPredictions, mean_log_loss
 from search.selection import greedy_selection
 from search.store import FoldTask
 from spaces.errors import JobFailed
+from workers.ensemble_limits import ensemble_limits
 from workers.finalist import FoldFiles
 from workers.landing import race_of
 from workers.workbench import Workbench
@@ -48,11 +49,21 @@ def choose(bench: Workbench) -> Choice:
     """
     tasks = _counting_folds(bench)
     predictions = _out_of_fold(bench, tasks)
+    limits = ensemble_limits(bench, tasks)
+    folds = len({task.fold for task in tasks}) if bench.plan.final == "bag" else 1
+    each = limits.networks_each(folds)
+    taken = {member_name(trial): limits.shares(trial, each) for trial in limits.costs}
     ensemble = greedy_selection(
-        predictions=predictions, metric=bench.metric, seed=bench.seed("ensemble")
+        predictions=predictions,
+        metric=bench.metric,
+        seed=bench.seed("ensemble"),
+        shares=taken,
     )
-    final, networks, shares = _kept(bench, tasks, ensemble)
-    expected = _expected(bench, tasks, predictions, better=final != "best")
+    within = [task for task in tasks if max(taken[member_name(task.trial)], default=0.0) <= 1.0]
+    final, networks, shares = _kept(bench, within, ensemble)
+    if limits.limits:
+        networks = [task for task in networks if _rank(task, networks) < each]
+    expected = _expected(bench, tasks, predictions, taken, better=final != "best")
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
     probabilities, targets = _together(bench, predictions, ensemble)
@@ -75,11 +86,18 @@ def choose(bench: Workbench) -> Choice:
         "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
         "expected": asdict(expected),
     }
+    if limits.limits:
+        scores["limits"], scores["costs"] = dict(limits.limits), limits.total(networks)
     return Choice(networks=networks, shares=shares, scores=scores)
 
 
 def _expected(
-    bench: Workbench, tasks: list[FoldTask], predictions: Predictions, *, better: bool
+    bench: Workbench,
+    tasks: list[FoldTask],
+    predictions: Predictions,
+    taken: dict[str, tuple[float, ...]],
+    *,
+    better: bool,
 ) -> Estimate:
     """Return what the test should score: by all folds, also where the best one alone is kept."""
     folds = sorted({task.fold for task in tasks})
@@ -90,6 +108,7 @@ def _expected(
         test_rows=len(bench.data.test_labels),
         lower=better,
         seed=bench.seed("estimate"),
+        shares=taken,
     )
 
 
@@ -131,6 +150,11 @@ def _kept(
             total = sum(shares[task.trial] for task in refits)
             return "refit", refits, {task.trial: shares[task.trial] / total for task in refits}
     return "bag", [task for task in tasks if task.trial in shares], shares
+
+
+def _rank(task: FoldTask, networks: list[FoldTask]) -> int:
+    """Return how many networks of the same finalist come before one: those of earlier folds."""
+    return sum(other.trial == task.trial and other.fold < task.fold for other in networks)
 
 
 def _or_worst(score: float | None) -> float:

@@ -20,6 +20,7 @@ from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
 from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, contenders, race_of, seconds_for
+from workers.landing_again import finalists_again, keep_finished_folds
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged
@@ -115,7 +116,8 @@ def _next_trial(bench: Workbench, *, others: int) -> int | None:
             return _ask(bench)
         running = searching and bool(bench.trials.running())
         if searching and not running:
-            _plan_landing(bench)
+            assert lease is not None
+            _plan_landing(bench, lease)
     if lease is None:
         _wait_to_ask(bench, others=others)
     if running:
@@ -203,13 +205,16 @@ def _check_space(bench: Workbench, records: list[TrialRecord]) -> None:
         )
 
 
-def _plan_landing(bench: Workbench) -> None:
-    plan = bench.plan
-    finalists = [record.number for record in choose_finalists(bench)]
+def _plan_landing(bench: Workbench, lease: Lease) -> None:
+    plan, again = bench.plan, bench.job.spec.lands is not None
+    chosen = finalists_again(bench) if again else choose_finalists(bench)
+    finalists = [record.number for record in chosen]
     races = plan.races and len(finalists) > plan.survivors
     folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
     refit = [ALL_ROWS] if plan.refit else []
     bench.store.folds.plan(bench.job.id, trials=finalists, folds=[*refit, *folds])
+    if again:
+        keep_finished_folds(bench, lease)
     bench.store.jobs.move(bench.job.id, before="searching", after="landing")
 
 

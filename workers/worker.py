@@ -26,6 +26,7 @@ from spaces.errors import AthanorError, WorkerUnfit
 from workers.data import ImageData, load_data
 from workers.files import JobFiles
 from workers.heartbeat import BEAT_SECONDS, Heartbeat, Stopped
+from workers.landing_again import prepare_landing
 from workers.pool import GPU_SHARE, UNFIT
 from workers.preparation import prepare
 from workers.steps import Waiting, next_step
@@ -141,7 +142,8 @@ class Worker:
             data = self._load(job)
             heartbeat.check()
             self._fit_after_all(job)
-            prepare(
+            begin = prepare if job.spec.lands is None else prepare_landing
+            begin(
                 self._store,
                 job,
                 data=data,

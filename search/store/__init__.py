@@ -105,16 +105,28 @@ class StudyStore:
         return {study._study_id: study.study_name for study in self._rdb.get_all_studies()}
 
     def trials(self, job: Job) -> Trials:
-        """Return the study of a job, created at the first call of any process."""
+        """Return the study of a job, created at the first call of any process.
+
+        A job that lands another one's trials has the study of that.
+        """
         if job.id not in self._trials:
-            self._trials[job.id] = Trials(self.storage(), job, patience=self.patience)
+            self._trials[job.id] = Trials(
+                self.storage(), job, study=self._study_of(job), patience=self.patience
+            )
         return self._trials[job.id]
+
+    def _study_of(self, job: Job) -> str:
+        """Return the name of the study with a job's trials: that of the job that searched."""
+        while job.spec.lands is not None:
+            job = self.jobs.get(job.spec.lands)
+        return job.id
 
     def delete(self, job: Job) -> None:
         """Forget a job and its study; openings of its test set are kept."""
         self._trials.pop(job.id, None)
-        with suppress(KeyError):
-            optuna.delete_study(study_name=job.id, storage=self._rdb)
+        if job.spec.lands is None:
+            with suppress(KeyError):
+                optuna.delete_study(study_name=job.id, storage=self._rdb)
         self.jobs.delete(job.id)
 
     def close(self) -> None:

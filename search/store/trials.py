@@ -50,8 +50,8 @@ Ending = Literal[
 class Trials:
     """The trials of one job; the only reader and writer of study and trial attributes."""
 
-    def __init__(self, storage: BaseStorage, job: Job, *, patience: Patience) -> None:
-        self._job, self._storage, self.patience = job, storage, patience
+    def __init__(self, storage: BaseStorage, job: Job, *, study: str, patience: Patience) -> None:
+        self._job, self._name, self._storage, self.patience = job, study, storage, patience
         self._finished: dict[int, TrialRecord] = {}  # they change no more: read once
         self._indexed: set[int] = set()  # of these, the ones that have been looked at for
         self._complete: dict[Candidate, TrialRecord] = {}  # by what they train
@@ -65,7 +65,7 @@ class Trials:
             spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep, cost=spec.minimize
         )
         study = optuna.create_study(
-            study_name=self._job.id,
+            study_name=self._name,
             storage=self._storage,
             sampler=make_sampler(spec.strategy, seed=spec.seed),
             pruner=pruner,

@@ -1,0 +1,70 @@
+"""`athanor ensemble` and `athanor refit`: land a finished job's trials once more."""
+
+import re
+from typing import Any
+
+from athanor.searching import SearchOptions, run_search
+from search.job import Job, JobSpec, parse_duration
+from spaces.errors import InputError, JobError
+
+LIMITS = {"latency": "ensemble_latency", "parameters": "ensemble_parameters"}
+SIZES = {"": 1, "k": 1_000, "m": 1_000_000}
+SHORT = {"us": 1e-6, "ms": 1e-3}
+
+
+def land_again(job_id: str, options: SearchOptions, changes: dict[str, Any]) -> int:
+    """Land a job's trials as a job of its own; return the exit status.
+
+    Args:
+        changes: keys of a job that shall be otherwise than in the earlier one; None: as there.
+
+    Raises:
+        JobError: there is no such job, or it is not done.
+    """
+    store = options.places.open()
+    earlier = store.jobs.get(job_id)
+    store.close()
+    if earlier.state != "done":
+        raise JobError(
+            f"only a job that is done can be landed again, but {job_id} is {earlier.state}"
+        )
+    return run_search(spec_of(earlier, changes), options)
+
+
+def spec_of(earlier: Job, changes: dict[str, Any]) -> JobSpec:
+    """Return a job that lands the trials of an earlier one, otherwise than that did."""
+    unlimited = dict.fromkeys(("budget", "device_budget", "trials", "max_epochs", "warm_start"))
+    defaults = {"finalists": None, "folds": None, "final": None, "reopen_test": False}
+    given = {key: value for key, value in changes.items() if value is not None}
+    lands = {"lands": earlier.id, "baselines": False}
+    return JobSpec.parse({**earlier.spec.to_json(), **unlimited, **defaults, **lands, **given})
+
+
+def parse_limits(texts: list[str]) -> dict[str, float]:
+    """Return the keys of a job for `latency=5ms` and `parameters=500k`."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in LIMITS or not value:
+            known = ", ".join(f"{each}=..." for each in LIMITS)
+            raise InputError(f"a limit must be one of {known}, but got {text!r}")
+        found[LIMITS[name]] = _seconds(value) if name == "latency" else _count(value)
+    return found
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms)", text)
+    try:
+        seconds = float(match[1]) * SHORT[match[2]] if match else parse_duration(text)
+    except ValueError:
+        seconds = None
+    if seconds is None:
+        raise InputError(f"a latency must look like 5ms, 300us or 1s, but got {text!r}")
+    return seconds
+
+
+def _count(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([km]?)", text.lower())
+    if match is None:
+        raise InputError(f"parameters must look like 200000, 500k or 1.5m, but got {text!r}")
+    return round(float(match[1]) * SIZES[match[2]])

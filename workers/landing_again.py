@@ -1,0 +1,129 @@
+"""A job that lands an earlier one's trials once more: its plan, finalists, finished folds."""
+
+import shutil
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from search.durable import make_folder
+from search.finalists import best_trials
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
+from search.job import Job
+from search.store import FoldTask, Lease, StudyStore, TrialRecord
+from search.store.records import ranked
+from spaces.errors import JobError
+from workers.data import ImageData
+from workers.device import host_speed
+from workers.files import JobFiles, new_folder
+from workers.finalist import FoldFiles
+from workers.workbench import Workbench
+
+
+def prepare_landing(
+    store: StudyStore,
+    job: Job,
+    *,
+    data: ImageData,
+    files: JobFiles,
+    cache: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Write a plan that is the earlier job's but for what is made of its trials.
+
+    Raises:
+        JobError: there is no such job, it has no folds that were finished, or other data.
+    """
+    earlier, spec = _earlier(store, job), job.spec
+    plan = earlier.plan
+    assert plan is not None
+    if plan.data_fingerprint != data.train_fingerprint:
+        raise JobError(f"{earlier.id} was run on other rows than {spec.data} has now")
+    folds = Folds.load(JobFiles(files.root, earlier.id).folds(plan.folds_hash))
+    make_folder(files.folder)
+    folds.save(files.folds(folds.hash))
+    done = networks_of(store, earlier)
+    known = len({task.trial for task in done})
+    count = spec.folds or max(task.fold for task in done)
+    if count > len(folds.folds) - 1:
+        raise JobError(
+            f"folds must be at most {len(folds.folds) - 1}, as {earlier.id} has split its rows, "
+            f"but got {count}"
+        )
+    speed, device = host_speed(cache=cache, progress=progress)
+    finalists = spec.finalists or known
+    progress(f"landing trials of {earlier.id}: {len(done)} of its networks are kept")
+    changes = {
+        "device": device.to_json(),
+        "speed": speed,
+        "threads": torch.get_num_threads(),
+        "workers": spec.worker_count,
+        "search_seconds": 0.0,
+        "finalists": finalists,
+        "survivors": finalists,
+        "folds": count,
+        "final": spec.final or "bag",
+        "finalist_epochs": round(statistics.fmean(_epochs(task) for task in done)) or 1,
+    }
+    store.jobs.set_plan(job.id, plan.model_copy(update=changes))
+
+
+def _earlier(store: StudyStore, job: Job) -> Job:
+    assert job.spec.lands is not None
+    return store.jobs.get(job.spec.lands)
+
+
+def _epochs(task: FoldTask) -> float:
+    assert task.report is not None
+    return float(task.report["epochs"])
+
+
+def networks_of(store: StudyStore, earlier: Job) -> list[FoldTask]:
+    """Return the folds of a job whose networks another one can use.
+
+    Raises:
+        JobError: there are none.
+    """
+    done = [t for t in store.folds.all(earlier.id) if t.done and t.fold > JUDGING_FOLD]
+    if not done:
+        raise JobError(f"only finished folds can be landed again, but {earlier.id} has none")
+    return done
+
+
+def finalists_again(bench: Workbench) -> list[TrialRecord]:
+    """Return those that the earlier job has trained on folds, then the best other trials."""
+    records = bench.trials.records()
+    done = networks_of(bench.store, _earlier(bench.store, bench.job))
+    first = [records[number] for number in dict.fromkeys(task.trial for task in done)]
+    board = [record for record in ranked(records) if record not in first]
+    others = best_trials(
+        board,
+        count=max(len(board), 1),
+        with_prior=False,
+        validation_rows=bench.plan.validation_rows,
+    )
+    return [*first, *others][: bench.plan.survivors]
+
+
+def keep_finished_folds(bench: Workbench, lease: Lease) -> None:
+    """Take over what the earlier job has trained, but for networks of all rows."""
+    earlier = _earlier(bench.store, bench.job)
+    theirs = JobFiles(bench.files.root, earlier.id)
+    done = {(task.trial, task.fold): task for task in networks_of(bench.store, earlier)}
+    for task in bench.store.folds.all(bench.job.id):
+        known = done.get((task.trial, task.fold))
+        if known is None or not task.pending or task.fold == ALL_ROWS:
+            continue
+        assert known.files is not None and known.report is not None
+        folder = bench.files.finalist(task.trial, task.fold) / str(lease.fence)
+        _copy(FoldFiles(theirs.folder / known.files), folder)
+        bench.store.folds.record(
+            task, files=bench.files.relative(folder), score=known.score, report=known.report
+        )
+
+
+def _copy(source: FoldFiles, folder: Path) -> None:
+    with new_folder(folder, replace=True) as staging:
+        for file in (source.weights, source.predictions, source.meta):
+            shutil.copyfile(file, staging / file.name)
