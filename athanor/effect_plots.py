@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from search.effects import Interaction
 from search.influence import Influence, Influences
@@ -20,6 +21,7 @@ COLUMNS = 4
 ONE_WAY, TWO_WAY = 8, 4  # that are drawn at most, the most influential ones
 PANEL = 3.1  # inches, wide and high
 DPI = 120
+FEW = 3  # trials with a value, below which its dot is hollow: little is known of it
 WORST = 5.0  # per cent of the trials, the worst, that the axis may leave out
 TRIALS, EXPECTED = "0.6", "C3"  # colours
 FORMATS = (".svg", ".png", ".pdf")
@@ -30,7 +32,7 @@ def draw_effects(found: Influences, path: Path) -> None:
 
     The expected score of a value is the average, over all trials, of what a model of them expects
     with this value in the place of theirs (partial dependence; J. Friedman, Annals of Statistics
-    29(5), 2001).
+    29(5), 2001). A hollow dot is a value that hardly any trial had.
 
     Raises:
         InputError: the file's name ends otherwise than a format that can be written, or its
@@ -90,9 +92,13 @@ def _draw_one(axes: Axes, influence: Influence, found: Influences) -> None:
     else:
         dots, places = taken, levels
         axes.set_xscale(influence.scale)
+        if influence.scale == "linear" and all(isinstance(level, int) for level in levels):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.scatter(dots, found.scores, s=8, color=TRIALS, alpha=0.6, linewidths=0)
-    style = "o" if influence.scale == "choice" else "o-"
-    axes.plot(places, expected, style, color=EXPECTED, markersize=5)
+    numbers = all(isinstance(level, (int, float)) for level in levels) and levels == sorted(levels)
+    axes.plot(places, expected, linestyle="-" if numbers else "none", color=EXPECTED)
+    faces = [EXPECTED if effect.trials >= FEW else "white" for effect in influence.effects]
+    axes.scatter(places, expected, s=28, c=faces, edgecolors=EXPECTED, zorder=3)
     axes.set_title(f"{influence.name}\nfANOVA {influence.fanova:.2f}", fontsize="medium")
     axes.grid(alpha=0.3)
 

@@ -3,6 +3,7 @@
     python benchmarks/search_table.py --prepare             an hour on two cores: trains the table
     python benchmarks/search_table.py --quick               half a minute: the simulation
     python benchmarks/search_table.py --out search_table.json --plot search_table.png
+    python benchmarks/search_table.py --effects effects.png    what mattered among the candidates
 
 The table is a full factorial of candidates, architecture and recipe, each trained for real on
 8,000 of Fashion-MNIST's training rows (`benchmarks/factorial.py`); a tenth with a second seed,
@@ -32,9 +33,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import create_trial
+
+from athanor.effect_plots import draw_effects
 from athanor.places import Places
 from benchmarks.bootstrap import interval_of_mean
 from benchmarks.factorial import (
+    AXES,
     EPOCHS,
     TABLE,
     Cell,
@@ -47,10 +53,12 @@ from benchmarks.factorial import (
     retimed,
     save,
     time_epoch,
+    values_of,
 )
 from benchmarks.results import machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
 from benchmarks.simulation import CONTENDERS, SAMPLERS_ALONE, Outcome, simulate
+from search.influence import influences
 from workers.device import host_speed
 
 TRAININGS = (5, 10, 25, 50)
@@ -242,6 +250,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
     parser.add_argument("--plot", type=Path, help="picture of the regrets")
+    parser.add_argument("--effects", type=Path, help="only draw what mattered in the table")
     options = parser.parse_args()
     if options.prepare:
         prepare(options.table)
@@ -252,6 +261,9 @@ def main() -> int:
         nothing = {"seconds_ratio_vs_random": None, "regret": None, "seeds": None}
         print(json.dumps(nothing))
         return 1
+    if options.effects is not None:
+        effects(_field(options.table), options.effects)
+        return 0
     figures = compare(
         options.table,
         seeds=options.seeds,
@@ -262,6 +274,19 @@ def main() -> int:
         options.out.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n")
     print(json.dumps(figures))
     return 0
+
+
+def effects(field: Field, path: Path) -> None:
+    """Draw what mattered among the candidates of the table."""
+    study = optuna.create_study(direction="maximize")
+    spaces: dict[str, BaseDistribution] = {
+        axis: CategoricalDistribution(values) for axis, values in AXES.items()
+    }
+    for cell, record in field.table.items():
+        study.add_trial(
+            create_trial(params=values_of(cell), distributions=spaces, value=record.final)
+        )
+    draw_effects(influences(study), path)
 
 
 def compare(path: Path, *, seeds: int, parts: bool, picture: Path | None) -> dict[str, Any]:
