@@ -1,4 +1,4 @@
-"""`athanor predict`: classes and probabilities for image files, arrays or a data set's test."""
+"""`athanor predict`: classes and probabilities, or numbers, for files, arrays or a test set."""
 
 import csv
 import io
@@ -7,12 +7,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from search.job import FILE_SUFFIX, NAMED_SOURCES
+from search.metrics import METRICS, MetricName, accuracy
 from search.predictions import accuracy_interval
 from spaces.errors import DataError, InputError
 from workers.data import load_data
@@ -31,7 +33,7 @@ class Inputs:
 
     images: NDArray[np.uint8]
     names: list[str]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
 
 def read_inputs(sources: list[str], *, image_shape: tuple[int, int, int], cache: Path) -> Inputs:
@@ -56,7 +58,7 @@ def read_inputs(sources: list[str], *, image_shape: tuple[int, int, int], cache:
     return Inputs(images=images, names=sources, labels=None)
 
 
-def _named(images: NDArray[np.uint8], labels: NDArray[np.int64] | None, name: str) -> Inputs:
+def _named(images: NDArray[np.uint8], labels: NDArray[Any] | None, name: str) -> Inputs:
     return Inputs(
         images=images, names=[f"{name}/{row}" for row in range(len(images))], labels=labels
     )
@@ -90,9 +92,17 @@ def read_image(path: Path, *, image_shape: tuple[int, int, int]) -> NDArray[np.u
 def predictions_csv(
     names: list[str], probabilities: NDArray[np.float32], class_names: tuple[str, ...]
 ) -> str:
-    """Write a row an image: its name, its class, that class's probability, then all of them."""
+    """Write a row an image: its name, its class, that class's probability, then all of them.
+
+    Without classes, its name and its number.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if not class_names:
+        writer.writerow(["image", "value"])
+        rows = zip(names, probabilities[:, 0], strict=True)
+        writer.writerows((name, f"{value:.8g}") for name, value in rows)
+        return text.getvalue()
     writer.writerow(["image", "class", "probability", *class_names])
     for name, row in zip(names, probabilities, strict=True):
         best = int(row.argmax())
@@ -105,6 +115,9 @@ def predictions_json(
     names: list[str], probabilities: NDArray[np.float32], class_names: tuple[str, ...]
 ) -> list[dict[str, object]]:
     """Return the same as JSON."""
+    if not class_names:
+        rows = zip(names, probabilities[:, 0], strict=True)
+        return [{"image": name, "value": float(value)} for name, value in rows]
     return [
         {
             "image": name,
@@ -126,25 +139,45 @@ def run_predict(
     model = load_model(folder)
     inputs = read_inputs(sources, image_shape=model.manifest.image_shape, cache=cache)
     names = model.manifest.class_names
-    probabilities = model.predict_proba(inputs.images)
-    correct = None
-    if inputs.labels is not None:
-        correct = int((probabilities.argmax(1) == inputs.labels).sum())
+    predictions = model.predict(inputs.images)
+    found = {} if inputs.labels is None else scores(inputs.labels, predictions, classes=names)
     if as_json:
-        rows = predictions_json(inputs.names, probabilities, names)
-        accuracy = None if correct is None else correct / len(rows)
-        text = json.dumps({"rows": len(rows), "accuracy": accuracy, "predictions": rows}) + "\n"
+        rows = predictions_json(inputs.names, predictions, names)
+        told = found or dict.fromkeys(("accuracy",) if names else ("rmse", "mae"))
+        text = json.dumps({"rows": len(rows), **told, "predictions": rows}) + "\n"
     else:
-        text = predictions_csv(inputs.names, probabilities, names)
+        text = predictions_csv(inputs.names, predictions, names)
     if out is None:
         sys.stdout.write(text)
     else:
         write_atomically(out.absolute(), text.encode())
-    if correct is not None:
+    if "accuracy" in found:
         total = len(inputs.names)
+        correct = round(found["accuracy"] * total)
         low, high = accuracy_interval(correct, total)
         print(
-            f"accuracy {correct / total:.4f} ({correct} of {total}, "
+            f"accuracy {found['accuracy']:.4f} ({correct} of {total}, "
             f"95 % interval {low:.4f} to {high:.4f})",
             file=sys.stderr,
         )
+    elif found:
+        print(f"RMSE {found['rmse']:.6g}, MAE {found['mae']:.6g}", file=sys.stderr)
+
+
+def scores(
+    labels: NDArray[Any], predictions: NDArray[np.float32], *, classes: tuple[str, ...]
+) -> dict[str, float]:
+    """Return the accuracy, or the errors of numbers.
+
+    Raises:
+        DataError: the labels are of another kind than the predictions.
+    """
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    if numbers == bool(classes):
+        kinds = ("labels of classes", "numbers")
+        wanted, got = kinds if classes else kinds[::-1]
+        raise DataError(f"the model predicts {wanted}, but the file has {got}")
+    if classes:
+        return {"accuracy": accuracy(labels, predictions)}
+    errors: tuple[MetricName, ...] = ("rmse", "mae")
+    return {name: -METRICS[name].score(labels, predictions) for name in errors}

@@ -20,6 +20,7 @@ from athanor.places import Places, check_new_folder
 from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
+from search.balance import usual_metric
 from search.job import Job, JobSpec
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
@@ -55,7 +56,7 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> str:
     """
     data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
     parts = split(spec, data)
-    check_metric(spec.metric or "accuracy", data, parts)
+    check_metric(spec.metric or usual_metric(data.train_labels)[0], data, parts)
     return data.test_fingerprint
 
 

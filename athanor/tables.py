@@ -40,17 +40,18 @@ def job_json(job: Job) -> dict[str, Any]:
 def jobs_table(jobs: list[Job]) -> Table:
     """Draw a list of jobs."""
     table = Table(box=SIMPLE, pad_edge=False)
-    for name in ("job", "state", "data", "used", "budget", "test accuracy"):
+    for name in ("job", "state", "data", "used", "budget", "test"):
         table.add_column(name, no_wrap=name != "data")
     for job in jobs:
-        accuracy = (job.result or {}).get("test_accuracy")
+        result = job.result or {}
+        score = result.get("test_accuracy", result.get("test_score"))
         table.add_row(
             job.id,
             f"{job.state}, paused" if job.paused and not job.ended else job.state,
             escape(job.spec.data),
             clock_text(job.seconds_used),
             "" if job.spec.budget is None else clock_text(job.spec.budget),
-            "" if accuracy is None else f"{accuracy:.4f}",
+            "" if score is None else f"{score:.4f}",
         )
     return table
 
@@ -140,7 +141,7 @@ def print_statement(console: Console, progress: Progress) -> None:
         f"{' or more' if result['expected']['lower'] else ''} "
         f"(95 % interval {low:.4f} to {high:.4f})"
     )
-    if result["temperature"] != 1.0:
+    if result.get("temperature", 1.0) != 1.0:
         before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
         console.print(
             f"probabilities at temperature {result['temperature']:.2f}: "
@@ -178,22 +179,19 @@ def _ended_early(job: Job) -> bool:
 
 def _test_lines(result: dict[str, Any], label: str) -> list[str]:
     """Say what the test set showed, and who has opened it before."""
-    lines = []
-    if "test_score" in result:
-        low, high = result["test_score_interval"]
-        lines.append(
-            f"[bold]test {label} {result['test_score']:.4f}[/bold] "
-            f"(95 % interval {low:.4f} to {high:.4f})"
-        )
     earlier = [_opening_text(opening) for opening in result["test_opened_before"]]
+    times = f"opened {len(earlier) + 1} times" if earlier else "opened once"
+    shown = []
+    if "test_score" in result:
+        shown.append((label, result["test_score"], result["test_score_interval"]))
     if "test_accuracy" in result:
-        low, high = result["test_interval"]
-        times = f"opened {len(earlier) + 1} times" if earlier else "opened once"
-        lines.append(
-            f"[bold]test accuracy {result['test_accuracy']:.4f}[/bold] "
-            f"(95 % interval {low:.4f} to {high:.4f}, {result['test_rows']:,} images, {times})"
-        )
-    else:
+        shown.append(("accuracy", result["test_accuracy"], result["test_interval"]))
+    lines = [
+        f"[bold]test {name} {score:.4f}[/bold] (95 % interval {low:.4f} to {high:.4f}, "
+        f"{result['test_rows']:,} images, {times})"
+        for name, score, (low, high) in shown
+    ]
+    if not shown:
         lines.append("[bold]test set not opened[/bold]: that is done once, unless --reopen-test")
     if earlier:
         lines.append(f"opened before by {'; '.join(earlier)}")
@@ -202,7 +200,7 @@ def _test_lines(result: dict[str, Any], label: str) -> list[str]:
 
 def _opening_text(opening: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d", time.localtime(opening["at"]))
-    score = "" if opening["accuracy"] is None else f", accuracy {opening['accuracy']:.4f}"
+    score = "" if opening["score"] is None else f", score {opening['score']:.4f}"
     return f"{opening['job']} ({when}{score})"
 
 

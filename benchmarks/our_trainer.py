@@ -27,9 +27,9 @@ from spaces.architecture import VIEW_COUNTS
 from spaces.cnn import CnnSpace
 from spaces.network import build_network
 from spaces.recipe import Candidate
+from workers import evaluation
 from workers.batches import Normalisation
 from workers.device import DevicePlan, host_speed
-from workers.evaluation import predict_probabilities
 from workers.training import Diverged, EpochReport, Rows, Training
 
 PROCESSES = 2
@@ -167,7 +167,7 @@ def predict(best: Best, task: Task, plan: DevicePlan) -> Any:
     architecture = best.candidate.architecture
     network = build_network(architecture, channels=task.test_images.shape[-1], classes=CLASSES)
     network.load_state_dict(load_file(best.weights))
-    probabilities = predict_probabilities(
+    probabilities = evaluation.predict(
         plan.place(network), task.test_images, normalisation=best.normalisation, plan=plan
     )
     return probabilities.argmax(1)

@@ -34,6 +34,7 @@ from workers.batches import Batch, Batches, Normalisation, always
 from workers.device import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE, DevicePlan
 from workers.evaluation import LARGEST_BATCH
 from workers.stepping import Stepper, StepSums
+from workers.targets import TargetScale
 from workers.worker import main as run_worker
 
 THEIR_PLAN = DevicePlan(device="cpu", dtype="float32", channels_last=False)
@@ -105,11 +106,12 @@ def predict_from_loader(
     *,
     normalisation: Normalisation,
     plan: DevicePlan,
+    scale: TargetScale | None = None,
     interrupt: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """Return softmax probabilities (rows, classes) for images that a `DataLoader` reads."""
     interrupt()
-    assert plan.dtype == "float32"
+    assert plan.dtype == "float32" and scale is None
     no_labels = np.zeros(len(images), dtype=np.int64)
     data = PilImages(images, no_labels, transforms.Compose(to_tensor(normalisation)))
     loader = DataLoader(data, batch_size=LARGEST_BATCH, num_workers=LOADER_WORKERS)
@@ -159,7 +161,7 @@ def main() -> None:
         (workers.preparation, "host_speed", their_speed),
         (workers.training, "Batches", LoaderBatches),
         (workers.training, "Stepper", ReadingStepper),
-        (workers.training, "predict_probabilities", predict_from_loader),
+        (workers.training, "predict", predict_from_loader),
     )
     for module, name, theirs in exchanged:
         patch.object(module, name, theirs).start()  # fails where there is no such name

@@ -18,11 +18,13 @@ def imbalance(labels: NDArray[np.integer[Any]]) -> float:
     return float(counts.max() / counts.min())
 
 
-def usual_metric(labels: NDArray[np.integer[Any]]) -> tuple[MetricName, str]:
-    """Return the metric for these labels, and why it is not the accuracy, if it is not.
+def usual_metric(labels: NDArray[Any]) -> tuple[MetricName, str]:
+    """Return the metric for these labels or numbers, and why it is not the usual one, if so.
 
     Where one class has nearly all rows, an accuracy says little about the others.
     """
+    if np.issubdtype(labels.dtype, np.floating):
+        return "rmse", ""
     times = imbalance(labels)
     if times < UNBALANCED:
         return "accuracy", ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.metrics import Metric
+from search.metrics import Metric, Targets
 from search.predictions import Z_95, OutOfFoldPredictions
 from search.score_errors import standard_error
 from search.selection import greedy_selection
@@ -72,7 +72,7 @@ def cross_fitted(
     metric: Metric,
     seed: int,
     shares: Shares = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Targets]:
     """Return probabilities (rows, classes) and targets (rows,), part after part.
 
     With one model, or one part, there is nothing to fit apart.

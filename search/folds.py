@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from search.durable import sync
 from spaces.errors import DataError, StoreError
 
+RANGE_ROWS, MOST_RANGES = 20, 10  # of numbers, by which rows are parted as by classes
 JUDGING_FOLD = 0  # trials and races are judged on it, networks of the ensemble on the others
 ALL_ROWS = -1  # in place of a fold's number: trained on every row, judged on none
 
@@ -140,6 +141,19 @@ def check_classes(labels: NDArray[np.integer[Any]], *, k: int) -> None:
             "each class must have at least one row for the judging fold and each of "
             f"{k - 1} others, but class {classes[rarest]} has {counts[rarest]}"
         )
+
+
+def strata(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the classes (rows,) whose shares are kept when rows are parted.
+
+    Numbers are put into ranges of about as many rows each, as many as there are rows for.
+    """
+    if not np.issubdtype(labels.dtype, np.floating):
+        return labels.astype(np.int64)
+    ranges = int(np.clip(len(labels) // RANGE_ROWS, 1, MOST_RANGES))
+    borders = np.quantile(labels, np.arange(1, ranges) / ranges)
+    found = np.searchsorted(borders, labels, side="right")
+    return np.unique(found, return_inverse=True)[1].astype(np.int64)
 
 
 def rarest_class(labels: NDArray[np.integer[Any]]) -> int:

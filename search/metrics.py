@@ -1,28 +1,36 @@
-"""What is better: metrics over classes' probabilities, as scores of which more is better."""
+"""What is better: metrics over predictions, as scores of which more is better.
+
+Predictions are classes' probabilities (rows, classes), or numbers (rows, 1).
+"""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.predictions import mean_log_loss
 
-MetricName = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc"]
-Score = Callable[[NDArray[np.int64], NDArray[np.floating]], float]
+MetricName = Literal[
+    "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "rmse", "mae", "r2"
+]
+Task = Literal["classification", "regression"]
+Targets = NDArray[Any]  # (rows,) int64 classes, or float64 numbers
+Score = Callable[[Targets, NDArray[np.floating]], float]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One way to score probabilities (rows, classes) against targets (rows,).
+    """One way to score predictions (rows, classes or 1) against targets (rows,).
 
     Attributes:
         label: what a table calls the score.
-        score: more is better; log-loss is negated.
+        score: more is better; log-loss and errors are negated.
+        task: for which it is.
         of_counts: the same of `confusion`'s counts, where the most probable class of each row
             is all that matters; else None.
     """
@@ -31,6 +39,16 @@ class Metric:
     label: str
     score: Score
     of_counts: Callable[[NDArray[np.int64]], float] | None = None
+    task: Task = "classification"
+
+    def loss(self, targets: Targets, predictions: NDArray[np.floating]) -> float:
+        """Return the loss that tells predictions of equal scores apart: less is better.
+
+        That is the log-loss, or the squared error.
+        """
+        if self.task == "regression":
+            return float(np.mean(_errors(targets, predictions) ** 2))
+        return mean_log_loss(predictions, targets)
 
     @property
     def by_class(self) -> bool:
@@ -43,13 +61,13 @@ class Metric:
     ) -> "Metric":
         """Return a metric of the most probable classes."""
 
-        def score(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+        def score(targets: Targets, probabilities: NDArray[np.floating]) -> float:
             return of_counts(confusion(targets, probabilities))
 
         return cls(name, label, score, of_counts)
 
 
-def accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+def accuracy(targets: Targets, probabilities: NDArray[np.floating]) -> float:
     """Return the share of rows whose most probable class is right."""
     return float(np.mean(probabilities.argmax(1) == targets))
 
@@ -71,12 +89,12 @@ def macro_f1(counts: NDArray[np.int64]) -> float:
     return float((2.0 * counts.diagonal()[either > 0] / either[either > 0]).mean())
 
 
-def negative_log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+def negative_log_loss(targets: Targets, probabilities: NDArray[np.floating]) -> float:
     """Return the mean of ln p(target) in nats."""
     return -mean_log_loss(probabilities, targets)
 
 
-def roc_auc(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+def roc_auc(targets: Targets, probabilities: NDArray[np.floating]) -> float:
     """Return the mean area under the ROC curve, each class that occurs against the others.
 
     With two classes that is the area of either. NaN if there is but one class.
@@ -92,6 +110,32 @@ def roc_auc(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> 
     return float(np.mean(areas)) if areas else math.nan
 
 
+def negative_rmse(targets: Targets, predictions: NDArray[np.floating]) -> float:
+    """Return the root of the mean squared error, negated."""
+    return -math.sqrt(float(np.mean(_errors(targets, predictions) ** 2)))
+
+
+def negative_mae(targets: Targets, predictions: NDArray[np.floating]) -> float:
+    """Return the mean absolute error, negated."""
+    return -float(np.mean(np.abs(_errors(targets, predictions))))
+
+
+def r2(targets: Targets, predictions: NDArray[np.floating]) -> float:
+    """Return the share of the targets' variance that is explained; NaN if they have none."""
+    variance = float(np.var(targets))
+    return (
+        1.0 - float(np.mean(_errors(targets, predictions) ** 2)) / variance
+        if variance
+        else math.nan
+    )
+
+
+def _errors(targets: Targets, predictions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return by how much predictions (rows, 1) are too large."""
+    errors: NDArray[np.float64] = predictions[:, 0].astype(np.float64) - targets
+    return errors
+
+
 METRICS: dict[MetricName, Metric] = {
     metric.name: metric
     for metric in (
@@ -100,11 +144,14 @@ METRICS: dict[MetricName, Metric] = {
         Metric.counted("macro_f1", "macro F1", macro_f1),
         Metric("log_loss", "negative log-loss", negative_log_loss),
         Metric("roc_auc", "ROC AUC", roc_auc),
+        Metric("rmse", "negative RMSE", negative_rmse, task="regression"),
+        Metric("mae", "negative MAE", negative_mae, task="regression"),
+        Metric("r2", "R²", r2, task="regression"),
     )
 }
 
 
-def confusion(targets: NDArray[np.int64], probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
+def confusion(targets: Targets, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return how many rows of each class (first axis) are predicted as each (second)."""
     classes = probabilities.shape[1]
     pairs = targets * classes + probabilities.argmax(1)

@@ -21,40 +21,46 @@ Z_95 = 1.959964  # standard deviations of a normal distribution that hold 95 % o
 
 @dataclass(frozen=True, eq=False)
 class OutOfFoldPredictions:
-    """One model's probabilities for each training row, from folds that did not train on it.
+    """One model's predictions for each training row, from folds that did not train on it.
 
     Attributes:
-        targets: (rows,) int64, the true classes.
+        targets: (rows,) int64, the true classes; or float64, the true numbers.
         probabilities: (rows, classes) float32, the mean over repeats; NaN where not predicted.
-            The columns are all classes of the job in their fixed order.
+            The columns are all classes of the job in their fixed order. Of numbers there is one
+            column, with the number that is expected.
         repeats: (rows,) int32, how often each row was predicted.
 
     Raises:
         ValueError: if shapes, dtypes or values break one of these rules.
     """
 
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
     probabilities: NDArray[np.float32]
     repeats: NDArray[np.int32]
 
     def __post_init__(self) -> None:
         rows = len(self.targets)
-        _check_array("targets", self.targets, shape=(rows,), dtype=np.int64)
+        dtype = np.float64 if self.of_numbers else np.int64
+        _check_array("targets", self.targets, shape=(rows,), dtype=dtype)
         classes = self.probabilities.shape[-1]
         _check_array("probabilities", self.probabilities, shape=(rows, classes), dtype=np.float32)
         _check_array("repeats", self.repeats, shape=(rows,), dtype=np.int32)
-        if rows and not 0 <= self.targets.min() <= self.targets.max() < classes:
+        if self.of_numbers:
+            if classes != 1:
+                raise ValueError(f"numbers must be predicted in 1 column, but got {classes}")
+        elif rows and not 0 <= self.targets.min() <= self.targets.max() < classes:
             span = f"{self.targets.min()} to {self.targets.max()}"
             raise ValueError(f"targets must be from 0 to {classes - 1}, but got {span}")
-        _check_distributions(self.probabilities[self.covered])
+        self._check_values(self.probabilities[self.covered])
         if not np.isnan(self.probabilities[~self.covered]).all():
             raise ValueError("probabilities of rows with 0 repeats must be NaN, but got numbers")
 
     @classmethod
-    def empty(cls, targets: NDArray[np.integer[Any]], classes: int) -> Self:
+    def empty(cls, targets: NDArray[Any], classes: int) -> Self:
         """Return predictions of no row yet, for `targets` of shape (rows,)."""
+        numbers = np.issubdtype(targets.dtype, np.floating)
         return cls(
-            targets=targets.astype(np.int64),
+            targets=targets.astype(np.float64 if numbers else np.int64),
             probabilities=np.full((len(targets), classes), np.nan, dtype=np.float32),
             repeats=np.zeros(len(targets), dtype=np.int32),
         )
@@ -66,7 +72,7 @@ class OutOfFoldPredictions:
 
         Args:
             validation_rows: (n,) row ids, each once.
-            probabilities: (n, classes), each row finite, not negative, with a sum of 1.
+            probabilities: (n, classes), each row finite, not negative, with a sum of 1; or numbers.
 
         Raises:
             ValueError: if an argument breaks a rule.
@@ -77,13 +83,21 @@ class OutOfFoldPredictions:
             raise ValueError(
                 f"probabilities must have shape {shape}, but got {probabilities.shape}"
             )
-        _check_distributions(probabilities)
+        self._check_values(probabilities)
         before = self.repeats[validation_rows, None]
         known = np.where(before > 0, self.probabilities[validation_rows].astype(np.float64), 0.0)
         means, repeats = self.probabilities.copy(), self.repeats.copy()
         means[validation_rows] = (known * before + probabilities) / (before + 1)
         repeats[validation_rows] += 1
         return type(self)(targets=self.targets, probabilities=means, repeats=repeats)
+
+    def _check_values(self, values: NDArray[np.floating[Any]]) -> None:
+        (_check_finite if self.of_numbers else _check_distributions)(values)
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether numbers are predicted, not classes."""
+        return bool(np.issubdtype(self.targets.dtype, np.floating))
 
     @property
     def covered(self) -> NDArray[np.bool_]:
@@ -186,12 +200,16 @@ def _check_rows(rows: NDArray[np.integer[Any]], *, total: int) -> None:
         raise ValueError(f"each row id must come once, but got {distinct} among {len(rows)}")
 
 
+def _check_finite(values: NDArray[np.floating[Any]]) -> None:
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise ValueError(f"predictions must be finite, but got {count} that are not")
+
+
 def _check_distributions(probabilities: NDArray[np.floating[Any]]) -> None:
     if not len(probabilities):
         return
-    if not np.isfinite(probabilities).all():
-        count = int((~np.isfinite(probabilities)).sum())
-        raise ValueError(f"probabilities must be finite, but got {count} that are not")
+    _check_finite(probabilities)
     if probabilities.min() < 0:
         raise ValueError(f"probabilities must not be negative, but got {probabilities.min()}")
     sums = probabilities.sum(axis=1, dtype=np.float64)

@@ -5,13 +5,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from search.metrics import Metric, accuracy
+from search.metrics import Metric, Targets, accuracy
 
 RESAMPLES = 100  # of a bootstrap's rows: its error of an error is a fourteenth
 
 
 def standard_error(
-    metric: Metric, targets: NDArray[np.int64], probabilities: NDArray[np.floating], *, seed: int
+    metric: Metric, targets: Targets, probabilities: NDArray[np.floating], *, seed: int
 ) -> float:
     """Return the standard error of a score over other rows of the same kind.
 
@@ -30,7 +30,7 @@ def binomial_error(accuracy: float, *, rows: int) -> float:
 
 
 def bootstrap_interval(
-    metric: Metric, targets: NDArray[np.int64], probabilities: NDArray[np.floating], *, seed: int
+    metric: Metric, targets: Targets, probabilities: NDArray[np.floating], *, seed: int
 ) -> tuple[float, float]:
     """Return the 95 % interval of a score over other rows of the same kind."""
     count = (10 if metric.by_class else 2) * RESAMPLES
@@ -41,7 +41,7 @@ def bootstrap_interval(
 
 def resampled(
     metric: Metric,
-    targets: NDArray[np.int64],
+    targets: Targets,
     probabilities: NDArray[np.floating],
     *,
     seed: int,

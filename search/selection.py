@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
-from search.metrics import METRICS, Metric
-from search.predictions import OutOfFoldPredictions, log_losses, mean_log_loss
+from search.metrics import METRICS, Metric, Targets
+from search.predictions import OutOfFoldPredictions, log_losses
 
 ROUNDS = 25
 SCORE_DECIMALS = 6  # that scores are compared by, so that float noise admits nobody
@@ -30,9 +30,9 @@ def greedy_selection(
 
     Caruana et al., "Ensemble selection from libraries of models" (ICML 2004), as AutoGluon does
     it (Erickson et al., arXiv 2003.06505). From nothing, each round adds the model that gives the
-    mean the best score; among equals a model already in, then the lowest log-loss of the
-    mean, then chance. After the last round everything beyond the first best is taken back.
-    Weights are how often a model was added, by the number of additions.
+    mean the best score; among equals a model already in, then the lowest log-loss of the mean (of
+    numbers, the lowest squared error), then chance. After the last round everything beyond the
+    first best is taken back. Weights are how often a model was added, by the number of additions.
 
     Scores count the rows that all models predicted. The order of `predictions` has no effect.
 
@@ -60,7 +60,15 @@ def greedy_selection(
         tries[~room.allows] = -np.inf
         compared = tries.round(SCORE_DECIMALS) if chosen else tries
         tied = np.flatnonzero(compared == compared.max())
-        best = _break_tie(tied, chosen=chosen, total=total, models=models, targets=targets, rng=rng)
+        best = _break_tie(
+            tied,
+            chosen=chosen,
+            total=total,
+            models=models,
+            targets=targets,
+            metric=metric,
+            rng=rng,
+        )
         total += models[best]
         chosen.append(best)
         room.take(best)
@@ -101,9 +109,7 @@ class _Room:
 class _Tally(ABC):
     """Scores of an ensemble with each of the models added."""
 
-    def __init__(
-        self, targets: NDArray[np.int64], models: Sequence[Probabilities], metric: Metric
-    ) -> None:
+    def __init__(self, targets: Targets, models: Sequence[Probabilities], metric: Metric) -> None:
         self.targets, self.models, self.metric = targets, models, metric
 
     @abstractmethod
@@ -128,9 +134,7 @@ class _ClassTally(_Tally):
     whatever model is added.
     """
 
-    def __init__(
-        self, targets: NDArray[np.int64], models: Sequence[Probabilities], metric: Metric
-    ) -> None:
+    def __init__(self, targets: Targets, models: Sequence[Probabilities], metric: Metric) -> None:
         super().__init__(targets, models, metric)
         self._highest = [model.max(1) for model in models]
         self._reach = np.zeros(models[0].shape, dtype=np.float32)  # that others gain on a class
@@ -174,9 +178,7 @@ def _pairs(
 class _LogLossTally(_Tally):
     """Of the log-loss, which depends on the true class's probability alone."""
 
-    def __init__(
-        self, targets: NDArray[np.int64], models: Sequence[Probabilities], metric: Metric
-    ) -> None:
+    def __init__(self, targets: Targets, models: Sequence[Probabilities], metric: Metric) -> None:
         super().__init__(targets, models, metric)
         rows = np.arange(len(targets))
         self._given = [model[rows, targets] for model in models]
@@ -186,7 +188,7 @@ class _LogLossTally(_Tally):
         return np.array([-log_losses((given + model) / size).mean() for model in self._given])
 
 
-def _tally(targets: NDArray[np.int64], models: Sequence[Probabilities], metric: Metric) -> _Tally:
+def _tally(targets: Targets, models: Sequence[Probabilities], metric: Metric) -> _Tally:
     if metric.of_counts is not None:
         return _ClassTally(targets, models, metric)
     kind = _LogLossTally if metric.name == "log_loss" else _WholeTally
@@ -195,7 +197,7 @@ def _tally(targets: NDArray[np.int64], models: Sequence[Probabilities], metric: 
 
 def _on_common_rows(
     predictions: Sequence[OutOfFoldPredictions],
-) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
+) -> tuple[Targets, list[NDArray[np.float32]]]:
     """Return targets (n,) and each model's probabilities (n, classes) where all predicted."""
     if not predictions:
         raise ValueError("an ensemble must be chosen from at least one model, but got none")
@@ -220,15 +222,16 @@ def _break_tie(
     chosen: Sequence[int],
     total: NDArray[np.float64],
     models: Sequence[NDArray[np.float32]],
-    targets: NDArray[np.int64],
+    targets: Targets,
+    metric: Metric,
     rng: np.random.Generator,
 ) -> int:
-    """Return one of the `tied` models: one already in, then by log-loss, then by chance."""
+    """Return one of the `tied` models: one already in, then by its loss, then by chance."""
     used = tied[np.isin(tied, chosen)]
     if len(used):
         tied = used
     if len(tied) > 1:
         size = len(chosen) + 1
-        losses = np.array([mean_log_loss((total + models[m]) / size, targets) for m in tied])
+        losses = np.array([metric.loss(targets, (total + models[m]) / size) for m in tied])
         tied = tied[losses == losses.min()]
     return int(rng.choice(tied)) if len(tied) > 1 else int(tied[0])

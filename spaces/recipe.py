@@ -14,6 +14,7 @@ Schedule = Literal["constant", "step", "cosine", "triangular"]
 Averaging = Literal["none", "ema", "lookahead"]
 ClassWeights = Literal["none", "balanced"]
 Sampling = Literal["plain", "balanced"]
+RegressionLoss = Literal["squared", "l1", "huber"]
 Augmentation = Literal[
     "none",
     "flip",
@@ -62,6 +63,9 @@ class Recipe(Value):
         class_weights: on the loss of each image: all the same, or in inverse proportion to how many
             training rows its class has.
         sampling: how often an epoch sees each row: once, or so that all classes come equally often.
+        regression_loss: where a number is predicted: its squared error, the absolute one, or
+            Huber's (Annals of Mathematical Statistics 35, 1964), which is squared up to a standard
+            deviation of the numbers.
         focal: exponent of 1 - p(target) on the loss, so that what is known counts less (arXiv
             1708.02002); 0 turns it off.
         max_norm: the largest norm of a unit's or a filter's incoming weights, to which they are
@@ -89,6 +93,7 @@ class Recipe(Value):
     epochs: Annotated[int, pydantic.Field(ge=1, le=10_000)] = 8
     class_weights: ClassWeights = "none"
     sampling: Sampling = "plain"
+    regression_loss: RegressionLoss = "squared"
     focal: Annotated[float, pydantic.Field(ge=0.0, le=10.0)] = 0.0
     max_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None
     clip_norm: Annotated[float, pydantic.Field(gt=0.0)] | None = None

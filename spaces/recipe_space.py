@@ -12,6 +12,7 @@ from spaces.recipe import (
     Fraction,
     Optimizer,
     Recipe,
+    RegressionLoss,
     Sampling,
     Schedule,
 )
@@ -57,6 +58,7 @@ class RecipeSpace(Value):
     augment_until: Choices[Annotated[float, pydantic.Field(ge=0.0, le=1.0)]] = (0.75,)
     class_weights: Choices[ClassWeights] = ("none",)
     samplings: Choices[Sampling] = ("plain",)
+    regression_losses: Choices[RegressionLoss] = ("squared",)
     focals: Choices[Annotated[float, pydantic.Field(ge=0.0, le=10.0)]] = (0.0,)
     max_norms: Choices[Annotated[float, pydantic.Field(ge=0.0)]] = (0.0,)
     batch_sizes: Choices[int] = (64, 128, 256, 512)
@@ -108,6 +110,7 @@ class RecipeSpace(Value):
             augment_until=pick(trial, "augment_until", self.augment_until),
             class_weights=pick(trial, "class_weights", self.class_weights),
             sampling=pick(trial, "sampling", self.samplings),
+            regression_loss=pick(trial, "regression_loss", self.regression_losses),
             focal=pick(trial, "focal", self.focals),
             max_norm=pick(trial, "max_norm", self.max_norms) or None,
             batch_size=pick(trial, "batch_size", self.batch_sizes),
@@ -134,6 +137,7 @@ class RecipeSpace(Value):
             "augment_until": preferred(0.75, self.augment_until),
             "class_weights": preferred("balanced", self.class_weights),
             "sampling": preferred("plain", self.samplings),
+            "regression_loss": preferred("huber", self.regression_losses),
             "focal": preferred(0.0, self.focals),
             "max_norm": preferred(0.0, self.max_norms),
             "batch_size": max(

@@ -105,7 +105,7 @@ def test_the_test_set_was_opened_once(searched: tuple[Path, dict[str, Any]]) -> 
     manifest = json.loads((folder / "best" / "model.json").read_text())
     openings = store.test.all(manifest["protocol"]["test_fingerprint"])
     assert [opening.job_id for opening in openings] == [found["job"]]
-    assert openings[0].accuracy == found["result"]["test_accuracy"]
+    assert openings[0].score == found["result"]["test_accuracy"]
 
 
 def test_leaderboard_names_the_best_trial_and_its_curve(

@@ -20,7 +20,7 @@ from tests.command import athanor, on_one_core, result_of
 from workers.batches import Normalisation
 from workers.device import DevicePlan
 from workers.environment import thread_environment
-from workers.evaluation import PIXELS, predict_probabilities
+from workers.evaluation import PIXELS, predict
 from workers.memory import (
     LEAST,
     SMALLEST_PIECE,
@@ -219,7 +219,7 @@ def test_predicting_large_images_takes_them_in_small_batches() -> None:
 
     images = np.zeros((30, 512, 512, 1), np.uint8)
     normalisation = Normalisation((0.0,), (1.0,))
-    predict_probabilities(Counting(), images, normalisation=normalisation, plan=DevicePlan())
+    predict(Counting(), images, normalisation=normalisation, plan=DevicePlan())
     assert sum(counts) == 30 and max(counts) * 512 * 512 <= PIXELS
 
 

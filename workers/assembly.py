@@ -69,6 +69,7 @@ def _write_networks(bench: Workbench, choice: Choice, staging: Path) -> list[Net
                 recipe=meta["candidate"]["recipe"],
                 mean=meta["normalisation"]["mean"],
                 std=meta["normalisation"]["std"],
+                scale=meta["scale"],
                 report=meta["report"],
             )
         )
@@ -109,7 +110,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
         class_names=data.class_names,
         image_shape=data.image_shape,
         networks=tuple(entries),
-        temperature=scores["temperature"],
+        temperature=scores.get("temperature", 1.0),
         scores=scores,
         protocol={
             "splits": len(bench.folds.folds),
@@ -121,6 +122,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
             "judging_fold": JUDGING_FOLD,
             "selected_on": "validation rows of the judging fold, on which no network is scored; "
             "ensemble weights on the out-of-fold rows",
+            "task": data.task,
             "predictions": "float32, loaded from this folder in a new process",
             "training": bench.plan.device,
             "metric": bench.metric.name,
@@ -145,26 +147,22 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
         again=job.spec.reopen_test,
     )
     earlier = [
-        {"job": each.job_id, "at": each.opened_at, "accuracy": each.accuracy}
+        {"job": each.job_id, "at": each.opened_at, "score": each.score}
         for each in bench.store.test.all(fingerprint)
         if each.job_id != job.id and (opening is None or each.id < opening.id)
     ]
     if opening is None:
         return {"test_rows": len(bench.data.test_labels), "test_opened_before": earlier}
     labels, metric = bench.data.test_labels, bench.metric
-    correct = int((probabilities.argmax(1) == labels).sum())
-    share = correct / len(labels)
-    bench.store.test.score(opening, accuracy=share)
-    found = {
-        "test_accuracy": share,
-        "test_interval": accuracy_interval(correct, len(labels)),
-        "test_rows": len(labels),
-        "test_opened_before": earlier,
-    }
-    if metric.name == "accuracy":
-        return found
-    seed, score = bench.seed("test interval"), metric.score(labels, probabilities)
-    if not math.isfinite(score):  # of one class alone there is no area under a curve
-        return found
-    interval = bootstrap_interval(metric, labels, probabilities, seed=seed)
-    return found | {"test_score": score, "test_score_interval": interval}
+    found: dict[str, Any] = {"test_rows": len(labels), "test_opened_before": earlier}
+    if metric.task == "classification":
+        correct = int((probabilities.argmax(1) == labels).sum())
+        found["test_accuracy"] = correct / len(labels)
+        found["test_interval"] = accuracy_interval(correct, len(labels))
+    score = metric.score(labels, probabilities)
+    if metric.name != "accuracy" and math.isfinite(score):  # one class alone has no ROC curve
+        seed = bench.seed("test interval")
+        found["test_score"] = score
+        found["test_score_interval"] = bootstrap_interval(metric, labels, probabilities, seed=seed)
+    bench.store.test.score(opening, score=found.get("test_accuracy", score))
+    return found

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from search.baselines import MOST_ROWS, Baseline, BaselineName
-from search.folds import stratified_subset
+from search.folds import strata, stratified_subset
 from search.metrics import METRICS, Metric
 from workers.training import Rows
 
@@ -34,8 +34,9 @@ def measure_baseline(
     score.
     """
     begin = time.perf_counter()
+    numbers = metric.task == "regression"
     chosen = stratified_subset(
-        rows.train_labels,
+        strata(rows.train_labels),
         np.arange(len(rows.train_labels)),
         size=min(MOST_ROWS, len(rows.train_labels)),
         seed=seed,
@@ -44,16 +45,18 @@ def measure_baseline(
     mean, spread = float(train.mean()), float(train.std()) or 1.0
     score, note = None, ""
     try:
-        if name == "SVM" and not metric.by_class:
+        if name == "SVM" and not (metric.by_class or numbers):
             raise ValueError("an SVM gives no probabilities")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that were stopped on purpose
-            model = _model(name, seed=seed).fit((train - mean) / spread, rows.train_labels[chosen])
+            make = _number_model if numbers else _model
+            answers = rows.train_labels[chosen]
+            model = make(name, seed=seed).fit((train - mean) / spread, answers)
             parts = []
             for start in range(0, len(rows.validation_labels), JUDGED_AT_ONCE):
                 part = rows.validation_images[start : start + JUDGED_AT_ONCE]
                 judged = (_pixels(part) - mean) / spread
-                parts.append(_probabilities(model, judged, rows.classes, by_class=metric.by_class))
+                parts.append(_answers(model, judged, rows.classes, metric=metric))
         score = metric.score(rows.validation_labels, np.concatenate(parts))
     except ValueError as failure:  # of scikit-learn: one class alone, no number
         note = str(failure).splitlines()[0]
@@ -63,12 +66,18 @@ def measure_baseline(
     return Baseline(name=name, score=score, rows=len(chosen), seconds=seconds, note=note)
 
 
-def _probabilities(
-    model: Any, pixels: NDArray[np.float32], classes: int, *, by_class: bool
+def _answers(
+    model: Any, pixels: NDArray[np.float32], classes: int, *, metric: Metric
 ) -> NDArray[np.float32]:
-    """Return (rows, classes): all on the predicted class where that is all that counts."""
+    """Return (rows, classes): all on the predicted class where that is all that counts.
+
+    Where numbers are predicted, these (rows, 1).
+    """
+    if metric.task == "regression":
+        numbers: NDArray[np.float32] = model.predict(pixels)[:, None].astype(np.float32)
+        return numbers
     found = np.zeros((len(pixels), classes), dtype=np.float32)
-    if by_class:
+    if metric.by_class:
         found[np.arange(len(pixels)), model.predict(pixels)] = 1.0
     else:
         found[:, model.classes_] = model.predict_proba(pixels)
@@ -86,6 +95,24 @@ def _model(name: BaselineName, *, seed: int) -> Any:
     if name == "MLP":
         return MLPClassifier((HIDDEN,), batch_size=64, max_iter=EPOCHS, random_state=seed)
     return SVC(C=10.0)  # a Gaussian kernel as wide as the pixels' variance suggests
+
+
+def _number_model(name: BaselineName, *, seed: int) -> Any:
+    """Return an untrained model of numbers, which it sees standardised."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVR
+
+    models = {
+        "linear": lambda: Ridge(alpha=100.0),
+        "MLP": lambda: MLPRegressor(
+            hidden_layer_sizes=(HIDDEN,), batch_size=64, max_iter=EPOCHS, random_state=seed
+        ),
+        "SVM": lambda: SVR(C=10.0),
+    }
+    return TransformedTargetRegressor(models[name](), transformer=StandardScaler())
 
 
 def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from spaces.recipe import Recipe
 from workers.augmentation import AUGMENTATIONS
 from workers.row_losses import RowLosses
+from workers.targets import is_numbers
 
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
 
@@ -48,7 +49,7 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Normalised images (n, channels, height, width) and their labels (n,).
+    """Normalised images (n, channels, height, width) and their labels, or numbers, (n,).
 
     With mixup, the image's second share belongs to `other_labels`: the loss weighs the
     labels by `share` and the other labels by 1 - `share`.
@@ -121,7 +122,7 @@ class Batches:
     def __init__(
         self,
         images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
+        labels: NDArray[Any],
         *,
         recipe: Recipe,
         seed: int,
@@ -140,7 +141,8 @@ class Batches:
         padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
         self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
-        self.class_rows = _rows_by_class(labels) if recipe.sampling == "balanced" else []
+        by_class = recipe.sampling == "balanced" and not is_numbers(labels)
+        self.class_rows = _rows_by_class(labels) if by_class else []
         skips = recipe.skip > 0.0 and recipe.mixup == 0.0 and recipe.sampling == "plain"
         self.row_losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
 
@@ -166,8 +168,7 @@ class Batches:
             whole: also the rows that the recipe leaves out.
             augment: asked before each batch; if not, its images are mirrored at most.
         """
-        balanced = self.recipe.sampling == "balanced"
-        order = self._balanced_order() if balanced else self.random.permutation(self.rows)
+        order = self._balanced_order() if self.class_rows else self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
         if self.row_losses is not None and not whole:
             kept, weights = self.row_losses.draw(self.random)

@@ -12,7 +12,7 @@ from search.calibration import at_temperature, helpful_temperature
 from search.ensemble import Ensemble
 from search.estimate import Estimate, estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.metrics import accuracy
+from search.metrics import Targets, accuracy
 from search.plan import Final
 from search.predictions import OutOfFoldPredictions, mean_log_loss
 from search.selection import greedy_selection
@@ -67,27 +67,31 @@ def choose(bench: Workbench) -> Choice:
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
     probabilities, targets = _together(bench, predictions, ensemble)
-    temperature = helpful_temperature(probabilities, targets, seed=bench.seed("temperature"))
-    if final == "bag" and len(networks) > len(shares):
-        # a mean of networks is less sure than each of them, by which it was measured
-        temperature = min(temperature, 1.0)
-    warmed = at_temperature(probabilities, temperature)
     members = sorted(predictions.items())
     scores = {
         "final": final,
         "metric": bench.metric.name,
         "out_of_fold_score": ensemble.score,
-        "out_of_fold_accuracy": accuracy(targets, probabilities),
-        "out_of_fold_log_loss": mean_log_loss(probabilities, targets),
         "out_of_fold_rows": len(targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
-        "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
-        "temperature": temperature,
-        "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
         "expected": asdict(expected),
     }
     if limits.limits:
         scores["limits"], scores["costs"] = dict(limits.limits), limits.total(networks)
+    if bench.metric.task == "regression":
+        return Choice(networks=networks, shares=shares, scores=scores)
+    temperature = helpful_temperature(probabilities, targets, seed=bench.seed("temperature"))
+    if final == "bag" and len(networks) > len(shares):
+        # a mean of networks is less sure than each of them, by which it was measured
+        temperature = min(temperature, 1.0)
+    warmed = at_temperature(probabilities, temperature)
+    scores |= {
+        "out_of_fold_accuracy": accuracy(targets, probabilities),
+        "out_of_fold_log_loss": mean_log_loss(probabilities, targets),
+        "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
+        "temperature": temperature,
+        "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
+    }
     return Choice(networks=networks, shares=shares, scores=scores)
 
 
@@ -199,7 +203,7 @@ def _out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> Predictions:
 
 def _together(
     bench: Workbench, predictions: Predictions, ensemble: Ensemble
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], Targets]:
     """Return the ensemble's out-of-fold probabilities (rows, classes), and the targets (rows,)."""
     covered = next(iter(predictions.values())).covered
     combined = ensemble.combine({name: each.probabilities for name, each in predictions.items()})

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.folds import strata
 from search.job import FILE_SUFFIX, NAMED_SOURCES
+from search.metrics import Task
 from search.splits import Columns
 from spaces.errors import DataError
 from spaces.values import nearest
@@ -22,6 +24,7 @@ from workers.npz import (
     checked_groups,
     checked_images,
     checked_labels,
+    checked_targets,
     checked_times,
     read_arrays,
 )
@@ -37,24 +40,30 @@ class ImageData:
 
     Attributes:
         train_images, test_images: uint8 of (rows, height, width, channels).
-        train_labels, test_labels: int64 of (rows,), indices into `class_names`.
+        train_labels, test_labels: int64 of (rows,), indices into `class_names`; or float64 of
+            (rows,), numbers to be predicted, and there are no names.
         test_split: where the test rows come from.
         columns: what is known of the training rows besides.
     """
 
     name: str
     train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
+    train_labels: NDArray[Any]
     test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
+    test_labels: NDArray[Any]
     class_names: tuple[str, ...]
     test_split: str
     columns: Columns = NO_COLUMNS
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+        """Number of classes, and of a network's outputs; 1 where a number is predicted."""
+        return len(self.class_names) or 1
+
+    @property
+    def task(self) -> Task:
+        """What is to be predicted."""
+        return "classification" if self.class_names else "regression"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -73,11 +82,12 @@ class ImageData:
         return fingerprint(self.test_images, self.test_labels)
 
 
-def fingerprint(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
     """Return the SHA-256 (hex) of rows: their shape, pixels and labels."""
     digest = hashlib.sha256(str(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    numbers = np.issubdtype(labels.dtype, np.floating)
+    digest.update(np.ascontiguousarray(labels, dtype="<f8" if numbers else "<i8").data)
     return digest.hexdigest()
 
 
@@ -131,27 +141,30 @@ def _digits() -> ImageData:
 
 def _npz(path: Path) -> ImageData:
     arrays = read_arrays(path)
-    for key in ("train_images", "train_labels"):
-        if key not in arrays:
-            known = ", ".join(sorted(arrays)) or "no array of a known name"
-            raise DataError(f"{path} must have images and labels, but has {known}")
+    kind = _kind(arrays, path)
+    if "train_images" not in arrays:
+        raise DataError(f"{path} must have images, but has only {', '.join(sorted(arrays))}")
     images = checked_images(arrays["train_images"], name="training images")
-    labels = checked_labels(arrays["train_labels"], rows=len(images), name="training labels")
-    given = arrays.get("class_names")
-    names = _class_names(labels, given)
+    labels = _answers(arrays, "train", kind=kind, rows=len(images))
+    names: tuple[str, ...] = ()
+    if kind == "labels":
+        names = _class_names(labels, arrays.get("class_names"))
+    elif len(np.unique(labels)) < 2:
+        raise DataError(f"targets must have at least 2 values, but all are {labels[0]}")
     columns = _columns(arrays, rows=len(images))
     if "test_images" not in arrays:
         return _with_derived_test(path.stem, images, labels, names, columns)
-    if "test_labels" not in arrays:
-        raise DataError(f"{path} must have test labels if it has test images, but has none")
+    if f"test_{kind}" not in arrays:
+        raise DataError(f"{path} must have test {kind} if it has test images, but has none")
     test_images = checked_images(arrays["test_images"], name="test images")
-    test_labels = checked_labels(arrays["test_labels"], rows=len(test_images), name="test labels")
+    test_labels = _answers(arrays, "test", kind=kind, rows=len(test_images))
     if test_images.shape[1:] != images.shape[1:]:
         raise DataError(
             f"test images must have the shape of training images {images.shape[1:]}, "
             f"but have {test_images.shape[1:]}"
         )
-    _check_range(test_labels, classes=len(names), name="test labels")
+    if kind == "labels":
+        _check_range(test_labels, classes=len(names), name="test labels")
     return ImageData(
         name=path.stem,
         train_images=images,
@@ -162,6 +175,24 @@ def _npz(path: Path) -> ImageData:
         test_split=GIVEN,
         columns=columns,
     )
+
+
+def _kind(arrays: Arrays, path: Path) -> str:
+    """Return what a file has of its images: labels, or targets."""
+    found = [kind for kind in ("labels", "targets") if f"train_{kind}" in arrays]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{path} must have labels or targets, but has both")
+    known = ", ".join(sorted(arrays)) or "no array of a known name"
+    raise DataError(f"{path} must have images and labels (or targets), but has {known}")
+
+
+def _answers(arrays: Arrays, part: str, *, kind: str, rows: int) -> NDArray[Any]:
+    name = f"{'training' if part == 'train' else part} {kind}"
+    check = checked_labels if kind == "labels" else checked_targets
+    answers: NDArray[Any] = check(arrays[f"{part}_{kind}"], rows=rows, name=name)
+    return answers
 
 
 def _columns(arrays: Arrays, *, rows: int) -> Columns:
@@ -206,12 +237,12 @@ def _check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
 def _with_derived_test(
     name: str,
     images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     class_names: tuple[str, ...],
     columns: Columns = NO_COLUMNS,
 ) -> ImageData:
     """Part rows that bring no test split."""
-    train, test, how = derived_test(images, labels, columns)
+    train, test, how = derived_test(images, strata(labels), columns)
     return ImageData(
         name=name,
         train_images=images[train],

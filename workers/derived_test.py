@@ -21,6 +21,9 @@ def derived_test(
     The test has the latest ones where there are times; else classes in equal shares, as far as
     groups, which are not parted, nor are equal images, let them be.
 
+    Args:
+        labels: (rows,) classes, or ranges of numbers.
+
     Raises:
         DataError: the rows cannot be parted so.
     """

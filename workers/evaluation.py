@@ -1,4 +1,4 @@
-"""Class probabilities of a network for uint8 images, in batches."""
+"""What a network says of uint8 images, in batches."""
 
 from collections.abc import Callable
 
@@ -9,22 +9,25 @@ from torch import nn
 
 from workers.batches import Normalisation
 from workers.device import DevicePlan
+from workers.targets import TargetScale, as_answers
 
 LARGEST_BATCH = 500  # images
 PIXELS = 2**20  # of a batch; of large images fewer are predicted at once, to save memory
 
 
-def predict_probabilities(
+def predict(
     network: nn.Module,
     images: NDArray[np.uint8],
     *,
     normalisation: Normalisation,
     plan: DevicePlan,
+    scale: TargetScale | None = None,
     interrupt: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """Return softmax probabilities (rows, classes) for images (rows, height, width, channels).
 
     Args:
+        scale: of the numbers that the network predicts; then numbers (rows, 1) are returned.
         interrupt: called before each batch; may raise to stop.
     """
     network.eval()
@@ -34,6 +37,6 @@ def predict_probabilities(
         for begin in range(0, len(images), size):
             interrupt()
             pixels = torch.from_numpy(images[begin : begin + size])
-            logits = network(normalisation.apply(pixels.to(plan.torch_device)))
-            batches.append(logits.float().softmax(dim=1).cpu())
+            outputs = network(normalisation.apply(pixels.to(plan.torch_device)))
+            batches.append(as_answers(outputs, scale).cpu())
     return torch.cat(batches).numpy()

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
-from workers.evaluation import predict_probabilities
+from workers.evaluation import predict
 from workers.files import write_array, write_atomically
 from workers.memory import batch_pieces
 from workers.retention import tidy
@@ -124,7 +124,7 @@ def processor_pace(training: Training) -> float:
     network = copy.deepcopy(training.network).float().to("cpu")
     images = training.rows.validation_images[:PACE_IMAGES]
     begin = time.perf_counter()
-    predict_probabilities(network, images, normalisation=training.normalisation, plan=DevicePlan())
+    predict(network, images, normalisation=training.normalisation, plan=DevicePlan())
     return (time.perf_counter() - begin) / len(images)
 
 
@@ -193,6 +193,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
             "mean": training.normalisation.mean,
             "std": training.normalisation.std,
         },
+        "scale": None if training.scale is None else asdict(training.scale),
         "report": report,
     }
     probabilities = training.validation_probabilities

@@ -28,7 +28,8 @@ from spaces.recipe import Recipe
 from spaces.values import Value, validated
 from workers.batches import Normalisation
 from workers.device import DevicePlan
-from workers.evaluation import predict_probabilities
+from workers.evaluation import predict
+from workers.targets import TargetScale
 
 FORMAT = 1
 MANIFEST = "model.json"
@@ -41,6 +42,7 @@ class NetworkEntry(Value):
     Attributes:
         mean, std: of each channel in units of pixel values 0..255, from its training rows.
         weight: its share of the ensemble's probabilities.
+        scale: of the numbers that it predicts; None: it predicts classes.
         report: how it was trained and, if it left rows out, what it scored on these.
     """
 
@@ -53,6 +55,7 @@ class NetworkEntry(Value):
     recipe: Recipe
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    scale: TargetScale | None = None
     report: dict[str, Any]
 
 
@@ -60,6 +63,7 @@ class Manifest(Value):
     """What `model.json` holds.
 
     Attributes:
+        class_names: none where numbers are predicted.
         temperature: of the ensemble's probabilities (`search.calibration`).
     """
 
@@ -73,6 +77,11 @@ class Manifest(Value):
     scores: dict[str, Any]
     protocol: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs each network has: one a class, or one number."""
+        return len(self.class_names) or 1
 
 
 def library_versions() -> dict[str, str]:
@@ -111,17 +120,18 @@ class Model:
     plan: DevicePlan
 
     def predict_one(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities (rows, classes) of one network of the folder."""
+        """Return the probabilities (rows, classes) of one network, or its numbers (rows, 1)."""
         entry = self.manifest.networks[index]
-        return predict_probabilities(
+        return predict(
             self.networks[index],
             images,
             normalisation=Normalisation(mean=entry.mean, std=entry.std),
+            scale=entry.scale,
             plan=self.plan,
         )
 
-    def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ensemble's probabilities (rows, classes).
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the ensemble's probabilities (rows, classes), or its numbers (rows, 1).
 
         Args:
             images: uint8 of (rows, height, width, channels), sized as the model expects.
@@ -135,9 +145,11 @@ class Model:
                 f"images must be uint8 of (rows, {', '.join(map(str, expected))}), "
                 f"but are {images.dtype} of {images.shape}"
             )
-        total = np.zeros((len(images), len(self.manifest.class_names)), dtype=np.float64)
+        total = np.zeros((len(images), self.manifest.outputs), dtype=np.float64)
         for index, entry in enumerate(self.manifest.networks):
             total += entry.weight * self.predict_one(index, images).astype(np.float64)
+        if not self.manifest.class_names:
+            return total.astype(np.float32)
         return at_temperature(total, self.manifest.temperature)
 
 
@@ -166,7 +178,7 @@ def _load_network(folder: Path, manifest: Manifest, entry: NetworkEntry) -> Netw
     network = build_network(
         entry.architecture,
         channels=manifest.image_shape[2],
-        classes=len(manifest.class_names),
+        classes=manifest.outputs,
     )
     try:
         network.load_state_dict(load_tensors(content))

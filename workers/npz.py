@@ -12,11 +12,14 @@ from spaces.errors import DataError
 
 MAX_BYTES = 8 * 2**30  # of all arrays, uncompressed
 MAX_LABEL = 2**53  # up to here floating-point numbers hold every whole number
+MAX_TARGET = 1e30  # squares of float32 numbers stay finite below its root, once standardised
 NAMES = {  # ours, and the names that Keras' data sets use
     "train_images": ("train_images", "images", "x_train"),
     "train_labels": ("train_labels", "labels", "y_train"),
     "test_images": ("test_images", "x_test"),
     "test_labels": ("test_labels", "y_test"),
+    "train_targets": ("train_targets", "targets"),
+    "test_targets": ("test_targets",),
     "class_names": ("class_names",),
     "train_groups": ("train_groups", "groups"),
     "train_times": ("train_times", "times"),
@@ -59,15 +62,20 @@ def read_arrays(path: Path) -> Arrays:
     return arrays
 
 
-def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Read images to predict: the test images of a file if it has any, else its images."""
+def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any] | None]:
+    """Read images to predict: the test images of a file if it has any, else its images.
+
+    With them come their labels (int64) or targets (float64), or None.
+    """
     arrays = read_arrays(path)
     part = "test" if "test_images" in arrays else "train"
     images = arrays.get(f"{part}_images")
     if images is None:
         raise DataError(f"{path} must have an array named images or test_images, but has neither")
-    labels = arrays.get(f"{part}_labels")
+    labels, targets = arrays.get(f"{part}_labels"), arrays.get(f"{part}_targets")
     checked = checked_images(images, name=f"{part} images")
+    if targets is not None:
+        return checked, checked_targets(targets, rows=len(checked), name=f"{part} targets")
     if labels is None:
         return checked, None
     return checked, checked_labels(labels, rows=len(checked), name=f"{part} labels")
@@ -134,6 +142,23 @@ def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.
         row = int(whole.argmin())
         raise DataError(f"{name} must be at least 0, but row {row} has {whole[row]}")
     return whole
+
+
+def checked_targets(targets: NDArray[Any], *, rows: int, name: str) -> NDArray[np.float64]:
+    """Return numbers to be predicted as float64 of (rows,), one for each image."""
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    _check_column(targets, rows=rows, name=name)
+    if not np.issubdtype(targets.dtype, np.number) or np.iscomplexobj(targets):
+        raise DataError(f"{name} must be numbers, but are {targets.dtype}")
+    found = targets.astype(np.float64)
+    wrong = ~(np.abs(found) < MAX_TARGET)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{name} must be finite and below {MAX_TARGET:g}, but row {row} has {found[row]}"
+        )
+    return found
 
 
 def checked_groups(groups: NDArray[Any], *, rows: int) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from search.plan import (
     rows_for_trials,
     search_seconds,
 )
+from search.regression import for_regression
 from search.store import StudyStore
 from search.warm_start import fitted
 from spaces.complexity import measure_complexity
@@ -81,7 +82,7 @@ def prepare(
     )
     metric, judged = _metric(spec, data)
     check_metric(metric, data, parts)
-    space, weighed = with_balance(spec.space, metric, data=data)
+    space, weighed = fitted_space(spec.space, metric, data=data)
     notes = tuple(note for note in (*parts.notes, judged, weighed) if note)
     for note in notes:
         progress(note)
@@ -143,11 +144,19 @@ def _metric(spec: JobSpec, data: ImageData) -> tuple[MetricName, str]:
     return usual_metric(data.train_labels)
 
 
-def with_balance(space: Space, metric: MetricName, *, data: ImageData) -> tuple[Space, str]:
-    """Let unbalanced classes count alike in the losses if the metric does so, too."""
-    if metric not in ALIKE or isinstance(space, CustomSpace):  # which chooses recipes itself
+def fitted_space(space: Space, metric: MetricName, *, data: ImageData) -> tuple[Space, str]:
+    """Let unbalanced classes count alike in the losses if the metric does so, too.
+
+    Where numbers are predicted, leave out what is for classes.
+    """
+    if isinstance(space, CustomSpace):  # which chooses recipes itself
         return space, ""
-    recipe, note = with_class_weights(space.recipe, data.train_labels)
+    if data.task == "regression":
+        recipe, note = for_regression(space.recipe)
+    elif metric in ALIKE:
+        recipe, note = with_class_weights(space.recipe, data.train_labels)
+    else:
+        return space, ""
     return space.model_copy(update={"recipe": recipe}), note
 
 

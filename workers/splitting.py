@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.folds import Folds, rarest_class
+from search.folds import Folds, rarest_class, strata
 from search.grouping import Rows, fewest_groups, image_hashes, with_duplicates
 from search.job import JobSpec
-from search.metrics import MetricName
+from search.metrics import METRICS, MetricName
 from search.plan import Final
 from search.splits import Columns, crossing, make_folds, most_folds_by_time
 from spaces.errors import DataError
@@ -47,7 +47,11 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     if not by_time:
         parts = spec.split_count(rows=len(data.train_labels), rarest=most, count=count)
     folds, how = make_folds(
-        data.train_labels, columns, k=parts, seed=spec.seed, data_fingerprint=data.train_fingerprint
+        strata(data.train_labels),
+        columns,
+        k=parts,
+        seed=spec.seed,
+        data_fingerprint=data.train_fingerprint,
     )
     if len(folds.folds) < count + 1:
         raise DataError(
@@ -70,8 +74,8 @@ def _most_parts(data: ImageData, columns: Columns) -> int:
     if columns.times is not None:
         return max(2, most_folds_by_time(columns.times))
     if columns.groups is not None:
-        return max(2, fewest_groups(data.train_labels, columns.groups))
-    return rarest_class(data.train_labels)
+        return max(2, fewest_groups(strata(data.train_labels), columns.groups))
+    return rarest_class(strata(data.train_labels))
 
 
 def _copies_note(folds: Folds, groups: Rows | None, copies: int) -> str:
@@ -86,6 +90,9 @@ def _copies_note(folds: Folds, groups: Rows | None, copies: int) -> str:
 
 def check_metric(metric: MetricName, data: ImageData, parts: Split) -> None:
     """Raise `DataError` if the rows of some fold cannot be judged by the metric."""
+    if METRICS[metric].task != data.task:
+        fitting = ", ".join(each.name for each in METRICS.values() if each.task == data.task)
+        raise DataError(f"a metric for {data.name} must be one of {fitting}, but got {metric}")
     if metric != "roc_auc":
         return
     for fold in parts.folds.folds[: parts.count + 1]:

@@ -1,17 +1,23 @@
 """One training step: forward, loss, backward, update; in pieces where memory is short."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from spaces.recipe import Recipe
+from spaces.recipe import Recipe, RegressionLoss
 from workers.batches import Batch
 from workers.device import DevicePlan
 from workers.memory import SMALLEST_PIECE
 from workers.row_losses import RowLosses
 
 LEAST_DOUBT = 1e-6  # of a focal loss: the gradient of a root is infinite at zero
+REGRESSION_LOSSES: dict[RegressionLoss, Callable[..., Tensor]] = {
+    "squared": nn.functional.mse_loss,
+    "l1": nn.functional.l1_loss,
+    "huber": nn.functional.huber_loss,
+}
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -36,7 +42,8 @@ class StepSums:
             weights = torch.ones(len(batch.labels), device=self.device)
         self.weight += weights.sum()
         self.loss += loss * len(batch.labels)
-        self.correct += ((logits.argmax(1) == batch.labels) * weights).sum()
+        if not batch.labels.is_floating_point():
+            self.correct += ((logits.argmax(1) == batch.labels) * weights).sum()
         self.images += len(batch.labels)
 
 
@@ -110,10 +117,11 @@ class Stepper:
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each image (n,)."""
-        losses = self._cross_entropy(logits, batch.labels)
+        row_losses = self._errors if batch.labels.is_floating_point() else self._cross_entropy
+        losses = row_losses(logits, batch.labels)
         if batch.other_labels is None:
             return losses
-        others = self._cross_entropy(logits, batch.other_labels)
+        others = row_losses(logits, batch.other_labels)
         return batch.share * losses + (1.0 - batch.share) * others
 
     def _weighed(self, losses: Tensor, batch: Batch) -> Tensor:
@@ -135,6 +143,12 @@ class Stepper:
             likelihood = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
             losses = losses * (1.0 - likelihood).clamp_min(LEAST_DOUBT) ** recipe.focal
         return losses
+
+    def _errors(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each number (n,) that was predicted (n, 1)."""
+        loss = REGRESSION_LOSSES[self.recipe.regression_loss]
+        errors: Tensor = loss(outputs.float()[:, 0], targets, reduction="none")
+        return errors
 
     @torch.no_grad()
     def _shorten(self, most: float) -> None:

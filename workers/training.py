@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
 from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
-from workers.evaluation import predict_probabilities
+from workers.evaluation import predict
 from workers.optimization import learning_rate_factor, make_optimizer
 from workers.pretrained import freeze, load_pretrained
 from workers.stepping import Stepper, StepSums
+from workers.targets import TargetScale
 from workers.training_state import (
     TrainingState,
     copies,
@@ -46,12 +48,15 @@ class Diverged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a training sees: uint8 images (n, height, width, channels) and labels (n,)."""
+    """What a training sees: uint8 images (n, height, width, channels) and labels (n,).
+
+    Labels are int64 classes, or float64 numbers to be predicted; then `classes` is 1.
+    """
 
     train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
+    train_labels: NDArray[Any]
     validation_images: NDArray[np.uint8]
-    validation_labels: NDArray[np.int64]
+    validation_labels: NDArray[Any]
     classes: int
 
 
@@ -64,13 +69,14 @@ class EpochReport:
     An epoch is a pass over the rows that the recipe does not leave out. In the training's figures
     images weigh as in the loss.
 
-    The validation's figures are None after an epoch that was not validated.
+    The validation's figures are None after an epoch that was not validated; accuracies are where
+    numbers are predicted, and losses are squared errors there, in units of their variance.
     """
 
     epoch: int
     images: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     train_seconds: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
@@ -129,9 +135,10 @@ class Training:
         if recipe.weights is not None:
             load_pretrained(network, recipe.weights)
         self._frozen = freeze(network, parts=recipe.frozen)
+        self.scale = TargetScale.of(rows.train_labels)
         self.batches = Batches(
             rows.train_images,
-            rows.train_labels,
+            rows.train_labels if self.scale is None else self.scale.standardised(rows.train_labels),
             recipe=recipe,
             seed=seed,
             device=plan.torch_device,
@@ -159,7 +166,7 @@ class Training:
 
     def _class_weights(self) -> Tensor | None:
         """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
-        if self.candidate.recipe.class_weights == "none":
+        if self.candidate.recipe.class_weights == "none" or self.scale is not None:
             return None
         counts = np.bincount(self.rows.train_labels, minlength=self.rows.classes)
         occurring = int((counts > 0).sum())
@@ -288,7 +295,7 @@ class Training:
             epoch=self.epoch + 1,
             images=sums.images,
             train_loss=train_loss,
-            train_accuracy=float(sums.correct / sums.weight),
+            train_accuracy=float(sums.correct / sums.weight) if self.scale is None else None,
             train_seconds=time.perf_counter() - begin,
         )
         if report.epoch == self.rung and not self.finished:
@@ -321,10 +328,11 @@ class Training:
         """Add the validation's figures, predicted by the averaged weights or the present ones."""
         begin = time.perf_counter()
         with self._predicting_weights() if average else nullcontext():
-            probabilities = predict_probabilities(
+            probabilities = predict(
                 self.network,
                 self.rows.validation_images,
                 normalisation=self.normalisation,
+                scale=self.scale,
                 plan=self.evaluation,
                 interrupt=interrupt,
             )
@@ -332,20 +340,37 @@ class Training:
             raise Diverged(f"the predictions of epoch {report.epoch} are not finite")
         self.validation_probabilities = probabilities
         labels = self.rows.validation_labels
-        likelihood = probabilities[np.arange(len(labels)), labels]
+        loss, accuracy = self._loss(labels, probabilities)
         return replace(
             report,
-            validation_loss=float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean()),
-            validation_accuracy=float((probabilities.argmax(1) == labels).mean()),
+            validation_loss=loss,
+            validation_accuracy=accuracy,
             validation_score=self.metric.score(labels, probabilities),
             validation_seconds=time.perf_counter() - begin,
         )
 
+    def _loss(
+        self, labels: NDArray[Any], answers: NDArray[np.float32]
+    ) -> tuple[float, float | None]:
+        """Return the loss of a validation, and its accuracy where classes are predicted."""
+        if self.scale is not None:
+            return float(np.square((answers[:, 0] - labels) / self.scale.std).mean()), None
+        likelihood = answers[np.arange(len(labels)), labels]
+        loss = float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean())
+        return loss, float((answers.argmax(1) == labels).mean())
+
     def predict(self, images: NDArray[np.uint8], plan: DevicePlan) -> NDArray[np.float32]:
-        """Return probabilities (rows, classes) for uint8 images, computed as `plan` says."""
+        """Return probabilities (rows, classes) for uint8 images, computed as `plan` says.
+
+        Numbers (rows, 1) where these are learnt.
+        """
         with self._predicting_weights():
-            return predict_probabilities(
-                self.network, images, normalisation=self.normalisation, plan=plan
+            return predict(
+                self.network,
+                images,
+                normalisation=self.normalisation,
+                scale=self.scale,
+                plan=plan,
             )
 
     def weights(self) -> dict[str, Tensor]:

@@ -211,13 +211,15 @@ class _TrialRun:
     def _error(self, training: Training, report: EpochReport) -> float:
         """Return the standard error of the last validation's score.
 
-        Of one that a former holder has made but not reported there is the score alone: then it is
-        that of an accuracy.
+        Of one that a former holder has made but not reported there is the score alone: its error
+        is that of an accuracy, or about that of what the network says now.
         """
         probabilities = training.validation_probabilities
-        if probabilities is None:
-            share = min(max(report.validation_score or 0.0, 0.0), 1.0)
+        if probabilities is None and training.metric.name == "accuracy":
+            share = report.validation_score or 0.0
             return binomial_error(share, rows=len(training.rows.validation_labels))
+        if probabilities is None:
+            probabilities = training.predict(training.rows.validation_images, training.plan)
         seed = self._bench.seed("error", self._trial.number)
         labels = training.rows.validation_labels
         return standard_error(training.metric, labels, probabilities, seed=seed)
@@ -238,9 +240,11 @@ class _TrialRun:
         last = training.curve[-1]
         assert last.validation_score is not None and last.validation_seconds is not None
         training.validation_probabilities = probabilities
-        right = probabilities.argmax(1) == training.rows.validation_labels
+        right = None
+        if training.metric.task == "classification":
+            right = packed(probabilities.argmax(1) == training.rows.validation_labels)
         self._bench.trials.describe_score(
-            self._trial, error=self._error(training, last), right=packed(right)
+            self._trial, error=self._error(training, last), right=right
         )
         self._bench.trials.describe_pace(
             self._trial,

@@ -45,7 +45,7 @@ def verify_and_predict(
     threads: int,
     interrupt: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """Return the folder's probabilities for the test images, from a new process.
+    """Return the folder's predictions for the test images, from a new process.
 
     Args:
         interrupt: called now and then; what it raises ends the process.
@@ -79,7 +79,7 @@ def verify_and_predict(
     if not difference <= TOLERANCE:
         raise JobFailed(
             f"a loaded network must predict as in training to {TOLERANCE:g}, "
-            f"but a probability differs by {difference:.3g}"
+            f"but a prediction differs by {difference:.3g}"
         )
     return probabilities
 
@@ -115,8 +115,10 @@ def _answer(folder: Path, request: Path, answer: Path) -> None:
     difference = 0.0
     for index, (images, wanted) in enumerate(zip(samples, expected, strict=True)):
         got = model.predict_one(index, images)
-        difference = max(difference, float(np.abs(got - wanted).max()))
-    np.savez(answer, difference=difference, probabilities=model.predict_proba(test))
+        scale = model.manifest.networks[index].scale
+        unit = 1.0 if scale is None else scale.std
+        difference = max(difference, float(np.abs(got - wanted).max()) / unit)
+    np.savez(answer, difference=difference, probabilities=model.predict(test))
 
 
 def main(arguments: list[str]) -> int:

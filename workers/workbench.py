@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, stratified_subset
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, strata, stratified_subset
 from search.job import Job
 from search.metrics import METRICS, Metric
 from search.plan import Plan
@@ -82,7 +82,7 @@ class Workbench:
     def search_rows(self) -> Rows:
         """The sample of the judging fold on which every trial is trained and judged."""
         fold = self.folds.folds[JUDGING_FOLD]
-        labels = self.data.train_labels
+        labels = strata(self.data.train_labels)
         train = stratified_subset(
             labels, fold.train_rows, size=self.plan.search_rows, seed=self.job.spec.seed
         )

@@ -58,7 +58,10 @@ class FoldTask:
 
 @dataclass(frozen=True, slots=True)
 class TestOpening:
-    """One look at a test set; `accuracy` is None between the opening and the score."""
+    """One look at a test set; `score` is None between the opening and the score.
+
+    It is the accuracy; where numbers are predicted, that of the job's metric.
+    """
 
     __test__ = False  # not a test class, whatever its name
 
@@ -68,7 +71,7 @@ class TestOpening:
     opened_by: str
     reason: str
     opened_at: float
-    accuracy: float | None
+    score: float | None
 
 
 class FoldResults(Table):
@@ -187,13 +190,13 @@ class TestOpenings(Table):
             return TestOpening(**row._mapping)
 
     @patient
-    def score(self, opening: TestOpening, *, accuracy: float) -> None:
+    def score(self, opening: TestOpening, *, score: float) -> None:
         """Write down what an opening showed, once and for all."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(test_openings)
-                .where(test_openings.c.id == opening.id, test_openings.c.accuracy.is_(None))
-                .values(accuracy=accuracy)
+                .where(test_openings.c.id == opening.id, test_openings.c.score.is_(None))
+                .values(score=score)
             )
 
     @patient

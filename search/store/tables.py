@@ -68,5 +68,5 @@ test_openings = sa.Table(
     sa.Column("opened_by", sa.String(128), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("opened_at", sa.Float, nullable=False),
-    sa.Column("accuracy", sa.Float),
+    sa.Column("score", sa.Float),
 )

@@ -80,7 +80,8 @@ def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(store_url: str
         execute(store_url, f"ALTER TABLE jobs DROP COLUMN {column}")
     execute(store_url, "ALTER TABLE jobs ADD COLUMN trials_asked INTEGER NOT NULL DEFAULT 7")
     execute(store_url, "ALTER TABLE leases DROP COLUMN reason")
-    execute(store_url, "ALTER TABLE fold_results RENAME COLUMN score TO accuracy")
+    for table in ("fold_results", "test_openings"):
+        execute(store_url, f"ALTER TABLE {table} RENAME COLUMN score TO accuracy")
     execute(store_url, "UPDATE athanor_version SET version_num = '0001'")
     again = StudyStore(store_url)
     assert again.jobs.get(made.id) == made and lease is not None

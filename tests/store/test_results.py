@@ -77,7 +77,7 @@ def test_a_job_opens_its_test_set_once(store: StudyStore) -> None:
     again = opened(store, "job", "t", by="you")
     assert first == again and store.test.all("t") == [first]
     assert (first.job_id, first.opened_by, first.reason) == ("job", "me", "landing")
-    assert first.accuracy is None and first.opened_at > 0
+    assert first.score is None and first.opened_at > 0
 
 
 def test_another_job_opens_it_again_only_if_it_is_told_to(store: StudyStore) -> None:
@@ -111,8 +111,8 @@ def test_of_many_jobs_that_would_open_a_test_set_at_once_one_does(store: StudySt
 def test_an_opening_is_scored_once(store: StudyStore) -> None:
     first = opened(store, "job", "t")
     other = opened(store, "other", "t", again=True)
-    store.test.score(first, accuracy=0.75)
-    store.test.score(first, accuracy=0.99)
-    assert [opening.accuracy for opening in store.test.all("t")] == [0.75, None]
-    assert opened(store, "job", "t").accuracy == 0.75
-    assert other.accuracy is None
+    store.test.score(first, score=0.75)
+    store.test.score(first, score=0.99)
+    assert [opening.score for opening in store.test.all("t")] == [0.75, None]
+    assert opened(store, "job", "t").score == 0.75
+    assert other.score is None

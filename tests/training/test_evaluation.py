@@ -6,7 +6,7 @@ import torch
 
 from tests.training.harness import CPU, candidate, run, training_of
 from workers.device import DevicePlan
-from workers.evaluation import predict_probabilities
+from workers.evaluation import predict
 from workers.finalist import processor_pace
 from workers.training import Rows
 
@@ -21,7 +21,7 @@ def test_probabilities_sum_to_one_whatever_the_batch(
     expected = training.predict(few.train_images, CPU)
     for size in (1, 7, 200, 500):
         monkeypatch.setattr("workers.evaluation.LARGEST_BATCH", size)
-        made = predict_probabilities(
+        made = predict(
             training.network, few.train_images, normalisation=training.normalisation, plan=plan
         )
         assert made.shape == (200, 10) and made.dtype == np.float32

@@ -1,0 +1,39 @@
+"""What a network's outputs mean: classes' probabilities, or a number."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TargetScale:
+    """Mean and deviation of the numbers that a network learns, by which it sees them."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, labels: NDArray[Any]) -> "TargetScale | None":
+        """Measure training numbers (rows,); of classes there is no scale."""
+        if not is_numbers(labels):
+            return None
+        return cls(mean=float(labels.mean()), std=float(labels.std()) or 1.0)
+
+    def standardised(self, numbers: NDArray[Any]) -> NDArray[np.float32]:
+        """Return numbers (rows,) as the network learns them."""
+        scaled: NDArray[np.float32] = ((numbers - self.mean) / self.std).astype(np.float32)
+        return scaled
+
+
+def is_numbers(labels: NDArray[Any]) -> bool:
+    """Whether labels are numbers to be predicted, not classes."""
+    return bool(np.issubdtype(labels.dtype, np.floating))
+
+
+def as_answers(outputs: Tensor, scale: TargetScale | None) -> Tensor:
+    """Return what outputs (n, classes or 1) say: probabilities (n, classes), or numbers (n, 1)."""
+    outputs = outputs.float()
+    return outputs.softmax(dim=1) if scale is None else outputs * scale.std + scale.mean
