@@ -149,7 +149,7 @@ def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> No
     for later in (second, third):
         (opening,) = later.result["test_opened_before"]  # type: ignore[index]
         assert opening["job"] == first.id
-        assert opening["accuracy"] == first.result["test_accuracy"]
+        assert opening["score"] == first.result["test_accuracy"]
     assert third.result["test_accuracy"] > 0.0
     store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
     manifest = read_manifest(sorted(tmp_path.glob(f"**/{second.id}/models/*"))[0])

@@ -185,7 +185,10 @@ def test_a_fingerprint_sees_shape_pixels_and_labels() -> None:
 
 
 BAD_ARRAYS: dict[str, tuple[dict[str, Array], str]] = {
-    "no labels": ({"images": IMAGES}, "must have images and labels, but has train_images"),
+    "no labels": (
+        {"images": IMAGES},
+        "must have images and labels (or targets), but has train_images",
+    ),
     "no known name": ({"pictures": IMAGES}, "but has no array of a known name"),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "empty, but have shape (0, 8, 6, 1)"),
     "one class": ({"images": IMAGES, "labels": LABELS * 0 + 7}, "but only 7 occurs"),

@@ -42,10 +42,10 @@ def test_scores_are_those_of_scikit_learn(seed: int, classes: int, rows: int) ->
         "log_loss": -theirs.log_loss(targets, probabilities, labels=labels),
         "roc_auc": theirs.roc_auc_score(targets, one, **more),
     }
-    for name in METRIC_NAMES:
-        assert METRICS[name].score(targets, probabilities) == pytest.approx(
-            expected[name], abs=1e-5
-        )
+    for metric in METRICS.values():
+        if metric.task == "classification":
+            score = metric.score(targets, probabilities)
+            assert score == pytest.approx(expected[metric.name], abs=1e-5)
 
 
 def test_a_class_that_does_not_occur_changes_no_score() -> None:

@@ -147,7 +147,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(
             np.zeros(4, dtype=np.int64),
             r"probabilities must be float32 of shape \(4, 3\)",
         ),
-        ("targets", np.zeros(5, dtype=np.float32), "targets must be int64"),
+        ("targets", np.zeros(5, dtype=np.int32), "targets must be int64"),
         ("targets", np.array(5), "must hold predictions"),
         ("probabilities", np.zeros((5, 3)), "probabilities must be float32"),
         ("probabilities", np.float32(1), "must hold predictions"),
