@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__, cli_jobs, cli_space
+from athanor import __version__, cli_jobs, cli_landing, cli_space
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
@@ -94,6 +94,9 @@ def search(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Networks of each finalist. [by workers: 4 to 8]")
     ] = None,
+    repeats: Annotated[
+        int | None, typer.Option("--repeats", help="Part the rows so often into folds. [1]")
+    ] = None,
     metric: Annotated[
         str | None, typer.Option("--metric", help=f"{', '.join(METRIC_NAMES)}.")
     ] = None,
@@ -149,6 +152,7 @@ def search(
         "seed": seed,
         "workers": workers,
         "folds": folds,
+        "repeats": repeats,
         "metric": metric,
         "final": final,
         "finalists": finalists,
@@ -164,62 +168,6 @@ def search(
         _refuse_with_resume(job_file, given)
         raise typer.Exit(resume_search(resume, options))
     raise typer.Exit(run_search(read_spec(job_file, given), options))
-
-
-@app.command()
-def ensemble(
-    job: JobArgument,
-    members: Annotated[
-        int | None, typer.Option("--members", min=1, help="Trials to choose from. [its finalists]")
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option("--limit", help="On all networks together: latency=5ms, parameters=500k."),
-    ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Networks of each trial.")] = None,
-    final: Annotated[str | None, typer.Option("--final", help="bag, best or refit. [bag]")] = None,
-    budget: BudgetOption = None,
-    reopen_test: ReopenOption = False,
-    out: OutOption = None,
-    overwrite: OverwriteOption = False,
-    store: StoreOption = None,
-    artifacts: ArtifactsOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Choose an ensemble of a finished job's trials anew; folds that they lack are trained."""
-    from athanor.landing_again import land_again, parse_limits
-
-    options = SearchOptions(Places.of(store, artifacts), out, overwrite, as_json, quiet)
-    changes = {
-        "finalists": members,
-        "folds": folds,
-        "final": final,
-        "budget": budget,
-        "reopen_test": reopen_test or None,
-        **parse_limits(limit or []),
-    }
-    raise typer.Exit(land_again(job, options, changes))
-
-
-@app.command()
-def refit(
-    job: JobArgument,
-    budget: BudgetOption = None,
-    reopen_test: ReopenOption = False,
-    out: OutOption = None,
-    overwrite: OverwriteOption = False,
-    store: StoreOption = None,
-    artifacts: ArtifactsOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train a finished job's finalists once more, on all rows, as long as on a fold."""
-    from athanor.landing_again import land_again
-
-    options = SearchOptions(Places.of(store, artifacts), out, overwrite, as_json, quiet)
-    changes = {"final": "refit", "budget": budget, "reopen_test": reopen_test or None}
-    raise typer.Exit(land_again(job, options, changes))
 
 
 @app.command()
@@ -270,6 +218,7 @@ def migrate(store: StoreOption = None) -> None:
 
 
 cli_jobs.register(app)
+cli_landing.register(app)
 app.add_typer(cli_space.app, name="space")
 
 

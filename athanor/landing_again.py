@@ -1,10 +1,11 @@
-"""`athanor ensemble` and `athanor refit`: land a finished job's trials once more."""
+"""`athanor ensemble`, `refit` and `distill`: land a finished job's trials once more."""
 
 import re
 from typing import Any
 
 from athanor.searching import SearchOptions, run_search
 from search.job import Job, JobSpec, parse_duration
+from search.store import StudyStore
 from spaces.errors import InputError, JobError
 
 LIMITS = {"latency": "ensemble_latency", "parameters": "ensemble_parameters"}
@@ -33,11 +34,52 @@ def land_again(job_id: str, options: SearchOptions, changes: dict[str, Any]) -> 
 
 def spec_of(earlier: Job, changes: dict[str, Any]) -> JobSpec:
     """Return a job that lands the trials of an earlier one, otherwise than that did."""
-    unlimited = dict.fromkeys(("budget", "device_budget", "trials", "max_epochs", "warm_start"))
-    defaults = {"finalists": None, "folds": None, "final": None, "reopen_test": False}
+    unlimited = dict.fromkeys(
+        ("budget", "device_budget", "trials", "max_epochs", "warm_start", "distills")
+    )
+    unset = dict.fromkeys(("warm_start", "finalists", "folds", "final", "distills"))
+    defaults = {**unset, "repeats": 1, "reopen_test": False}
     given = {key: value for key, value in changes.items() if value is not None}
     lands = {"lands": earlier.id, "baselines": False}
     return JobSpec.parse({**earlier.spec.to_json(), **unlimited, **defaults, **lands, **given})
+
+
+def distill(
+    job_id: str,
+    options: SearchOptions,
+    changes: dict[str, Any],
+    *,
+    trial: int | None,
+    parameters: str | None,
+) -> int:
+    """Teach one network what a finished job's ensemble knows; return the exit status.
+
+    Args:
+        trial: that is the student; None: the best that is small enough, or a member itself.
+        parameters: that the student may have, as `500k`.
+    """
+    if trial is None:
+        store = options.places.open()
+        trial = student_of(store, store.jobs.get(job_id), parameters=parameters)
+        store.close()
+    return land_again(job_id, options, {**changes, "final": "refit", "distills": trial})
+
+
+def student_of(store: StudyStore, job: Job, *, parameters: str | None) -> int:
+    """Return the best finished trial of so many parameters, or the ensemble's first member."""
+    if parameters is None:
+        if job.result is None:
+            raise JobError(f"only a job that is done can be landed, but {job.id} is {job.state}")
+        return int(job.result["members"][0]["trial"])
+    most = _count(parameters)
+    board = [record for record in store.trials(job).leaderboard() if record.finished]
+    for record in board:
+        if (record.parameters or 0) <= most:
+            return record.number
+    smallest = min((record.parameters or 0 for record in board), default=0)
+    raise JobError(
+        f"a student must have at most {most:,} parameters, but the smallest trial has {smallest:,}"
+    )
 
 
 def parse_limits(texts: list[str]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """`Leaderboard`: a job's trials, the best first, with what simple models reach, and the front."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from rich.box import SIMPLE
@@ -14,6 +15,7 @@ from search.baselines import Baseline
 from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.metrics import METRICS, Metric
+from search.optimism import score_of_a_choice
 from search.pairing import Difference, difference
 from search.store import FoldTask, StudyStore, TrialRecord
 from search.store.records import pareto_front
@@ -22,7 +24,7 @@ SHOWN = 15  # trials on a terminal
 COST_NAMES: dict[Cost, str] = {"parameters": "parameters", "macs": "MACs", "latency": "latency"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Leaderboard:
     """What a search has found so far, read from the store at one moment.
 
@@ -92,6 +94,15 @@ class Leaderboard:
         equal = [record for record, apart in others if apart is not None and apart.tied]
         return sorted([self.trials[0], *equal], key=lambda r: (r.parameters or 0, r.number))
 
+    @cached_property
+    def corrected(self) -> float | None:
+        """The best finished trial's accuracy on images that did not choose it, if it is known."""
+        finished = [record for record in self.trials if record.state == "complete"]
+        right = [record.right for record in finished if record.right is not None]
+        if self.metric.name != "accuracy" or len(right) < len(finished):
+            return None
+        return score_of_a_choice(right)
+
     def json(self) -> dict[str, Any]:
         """Return everything."""
         front = [record.number for record in self.front]
@@ -102,6 +113,7 @@ class Leaderboard:
             **({} if self.job.spec.minimize is None else {"front": front}),
             "trials": [self._trial_json(record) for record in self.trials],
             "tied": [record.number for record in self.tied],
+            "best_corrected": self.corrected,
             "baselines": [asdict(baseline) for baseline in self.baselines],
         }
 
@@ -110,6 +122,8 @@ class Leaderboard:
         console.print(self._table())
         if len(self.tied) > 1:
             console.print(self._tied_text(), highlight=False, soft_wrap=True)
+        if self.corrected is not None:
+            console.print(self._corrected_text(self.corrected), highlight=False, soft_wrap=True)
         if self.front:
             console.print(self._front_table())
 
@@ -174,6 +188,14 @@ class Leaderboard:
         return (
             f"trials {numbers} are tied: on the same images, the 95 % interval of their difference "
             f"to the best holds zero; the smallest is {smallest.number}{size}"
+        )
+
+    def _corrected_text(self, corrected: float) -> str:
+        """Say what is left of the best score without luck."""
+        count = sum(record.state == "complete" for record in self.trials)
+        return (
+            f"the best of {count} scores is partly the luckiest: judged on images that did not "
+            f"choose it, it would be about {corrected:.4f}"
         )
 
     def _folds_text(self, record: TrialRecord) -> str:

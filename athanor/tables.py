@@ -129,6 +129,13 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
     if "limits" in result:
         console.print(_limits_line(result), highlight=False)
+    if "teacher" in result:
+        teacher = result["teacher"]
+        console.print(
+            f"taught by {teacher['networks']} networks of {teacher['job']}: {label} "
+            f"{score:.4f} against their {teacher['out_of_fold_score']:.4f} out of fold",
+            highlight=False,
+        )
     for gap in gaps(progress.folds):
         console.print(
             f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "

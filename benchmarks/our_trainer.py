@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 from athanor.places import Places
 from benchmarks.rivals.task import CLASSES, EPOCHS, WIDTHS, Task, parser
 from benchmarks.side_by_side import side_by_side
-from search.sampling import derived_seed
+from search.seeds import derived_seed
 from spaces.architecture import VIEW_COUNTS
 from spaces.cnn import CnnSpace
 from spaces.network import build_network

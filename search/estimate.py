@@ -51,7 +51,7 @@ def estimate(
 
     Args:
         predictions: of each finalist.
-        parts: the rows that each fold has left out.
+        parts: the rows that each fold has left out; a row that several have counts once.
         shares: of each limit on the ensemble, what a finalist takes.
     """
     probabilities, targets = cross_fitted(
@@ -78,7 +78,7 @@ def cross_fitted(
     With one model, or one part, there is nothing to fit apart.
     """
     first = next(iter(predictions.values()))
-    found = []
+    found, parts = [], _apart(parts)
     for part in parts:
         others = [rows for rows in parts if rows is not part]
         if len(predictions) == 1 or not others:
@@ -90,6 +90,17 @@ def cross_fitted(
         found.append(means.astype(np.float32))
     rows = np.concatenate(list(parts))
     return np.concatenate(found), first.targets[rows]
+
+
+def _apart(parts: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return the parts without rows that are in an earlier one."""
+    found, known = list[NDArray[np.int64]](), np.array([], dtype=np.int64)
+    for part in parts:
+        rows = np.setdiff1d(part, known)
+        if len(rows):
+            found.append(rows)
+            known = np.concatenate([known, rows])
+    return found
 
 
 def _only(predictions: OutOfFoldPredictions, rows: NDArray[np.int64]) -> OutOfFoldPredictions:

@@ -43,6 +43,8 @@ class Fold:
 class Folds:
     """All folds of a job. Every row of the data is a validation row of at most one of them.
 
+    Where the rows are parted repeatedly, that holds for each parting.
+
     Attributes:
         seed: what the rows were shuffled with.
         data_fingerprint: of the data that the row ids belong to.

@@ -44,6 +44,7 @@ MIN_BUDGET = 20.0  # seconds: below this the processes' start alone takes the bu
 GPU_WORKERS = 2  # the steps of one fill the gaps of the other
 NVIDIA_GPU = Path("/dev/nvidia0")
 MAX_FOLDS = 50
+MAX_REPEATS = 20
 MAX_FINALISTS = 100
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 NAMED_SOURCES = ("fashion-mnist", "digits")
@@ -111,6 +112,8 @@ class JobSpec(Value):
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
             from nine tenths. None: four to eight, so that no worker idles.
+        repeats: how often the rows are parted anew into so many folds: each finalist then gives
+            `folds` times `repeats` networks, and each of its rows is judged more than once.
         final: what is made of the folds' networks: "bag" averages all, "best" keeps the most
             accurate one, "refit" trains each finalist once more, on all rows; the folds' networks
             say how accurate that is. None: "refit" where rows have times, else "bag".
@@ -138,6 +141,8 @@ class JobSpec(Value):
             is below a minute.
         lands: an earlier job of the same store whose trials are landed once more, without a search;
             what their folds have given is kept.
+        distills: with `lands`, the trial that is trained on all rows to predict what the earlier
+            job's ensemble does.
         ensemble_parameters, ensemble_latency: limits on all networks of the model together; the
             latter in seconds, as `max_latency`.
         max_macs, max_parameters: limits on a network; None: by budget, and no limit.
@@ -158,6 +163,7 @@ class JobSpec(Value):
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     workers: Annotated[int, pydantic.Field(ge=1, le=256)] | None = None
     folds: Annotated[int, pydantic.Field(ge=1, le=MAX_FOLDS)] | None = None
+    repeats: Annotated[int, pydantic.Field(ge=1, le=MAX_REPEATS)] = 1
     final: Final | None = None
     finalists: Annotated[int, pydantic.Field(ge=1, le=MAX_FINALISTS)] | None = None
     search_rows: Count | None = None
@@ -171,6 +177,7 @@ class JobSpec(Value):
     reopen_test: bool = False
     baselines: bool | None = None
     lands: str | None = None
+    distills: Annotated[int, pydantic.Field(ge=0)] | None = None
     ensemble_parameters: Count | None = None
     ensemble_latency: Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)] | None = None
     max_macs: Count | None = None
@@ -283,6 +290,12 @@ class JobSpec(Value):
             raise ValueError(
                 f"max_epochs must allow a trial, of {self.epochs} epochs, but got {self.max_epochs}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_distillation(self) -> Self:
+        if self.distills is not None and (self.lands is None or self.final != "refit"):
+            raise ValueError("distills belongs to a job that lands another one with final 'refit'")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -43,10 +43,10 @@ def difference(one: str, other: str) -> Difference:
     Raises:
         ValueError: they were judged on different numbers of images.
     """
-    rows, mine = _unpacked(one)
-    other_rows, theirs = _unpacked(other)
-    if rows != other_rows:
-        raise ValueError(f"two networks must see the same images, but got {rows} and {other_rows}")
+    mine, theirs = unpacked(one), unpacked(other)
+    rows = len(mine)
+    if rows != len(theirs):
+        raise ValueError(f"two networks must see the same images, but got {rows} and {len(theirs)}")
     won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
     variance = (won + lost) - (won - lost) ** 2 / rows
     return Difference(share=(won - lost) / rows, error=math.sqrt(max(variance, 0.0)) / rows)
@@ -57,7 +57,8 @@ def packed(right: NDArray[np.bool_]) -> str:
     return f"{len(right)}:{base64.b64encode(np.packbits(right).tobytes()).decode('ascii')}"
 
 
-def _unpacked(text: str) -> tuple[int, NDArray[np.bool_]]:
+def unpacked(text: str) -> NDArray[np.bool_]:
+    """Return (rows,), which images a network has right, of what `packed` has made of it."""
     rows, _, coded = text.partition(":")
     bits = np.frombuffer(base64.b64decode(coded), dtype=np.uint8)
-    return int(rows), np.unpackbits(bits, count=int(rows)).astype(bool)
+    return np.unpackbits(bits, count=int(rows)).astype(bool)

@@ -1,6 +1,5 @@
 """Strategies: how trials' parameters are chosen, repeatably whatever happens to the workers."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -22,6 +21,7 @@ from search.exhaustive import ExhaustiveSampler
 from search.model_based import ModelSampler
 from search.mutation import MutationSampler
 from search.neighbourhood import GreedySampler, LocalSearchSampler
+from search.seeds import derived_seed
 
 Strategy = Literal[
     "auto",
@@ -134,9 +134,3 @@ class PerTrialSeed(BaseSampler):
     ) -> None:
         """Pass the end of a trial on."""
         self._for(trial).after_trial(study, trial, state, values)
-
-
-def derived_seed(seed: int, *parts: object) -> int:
-    """Return a seed below 2**31 that is fixed by `seed` and the parts, unlike for other parts."""
-    text = "/".join(str(part) for part in (seed, *parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

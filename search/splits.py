@@ -1,13 +1,14 @@
 """How rows are parted into folds: by class, by group, by time, or as somebody has said."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import Fold, Folds, stratified_folds
+from search.folds import JUDGING_FOLD, Fold, Folds, stratified_folds
 from search.grouping import Rows, deal_groups
+from search.seeds import derived_seed
 from spaces.errors import DataError
 
 
@@ -63,6 +64,52 @@ def make_folds(
     else:
         return stratified_folds(labels, k=k, seed=seed, data_fingerprint=data_fingerprint), ""
     return Folds(folds=tuple(folds), seed=seed, data_fingerprint=data_fingerprint), note
+
+
+def repeated(
+    folds: Folds,
+    labels: NDArray[np.integer[Any]],
+    groups: Rows | None,
+    *,
+    count: int,
+    repeats: int,
+) -> Folds:
+    """Return the judging fold, and so many others of each of several partings of the other rows.
+
+    The first parting is the one given. The rows of the judging fold, which chose the finalists,
+    judge no network in any other, either.
+
+    Args:
+        folds: by class or by group.
+        count: folds of each parting.
+    """
+    judging = folds.folds[JUDGING_FOLD]
+    parts = [fold.validation_rows for fold in folds.folds[JUDGING_FOLD + 1 :]]
+    others = np.sort(np.concatenate(parts))
+    chosen = parts[:count]
+    for repeat in range(1, repeats):
+        seed = derived_seed(folds.seed, "repeat", repeat)
+        numbers = _dealt(
+            labels[others], None if groups is None else groups[others], len(parts), seed
+        )
+        chosen += [others[numbers == part] for part in range(count)]
+    every = np.arange(len(labels))
+    more = [
+        Fold(number, np.setdiff1d(every, part), part)
+        for number, part in enumerate(chosen, start=JUDGING_FOLD + 1)
+    ]
+    return replace(folds, folds=(judging, *more))
+
+
+def _dealt(labels: NDArray[np.integer[Any]], groups: Rows | None, parts: int, seed: int) -> Rows:
+    """Return the number of a part (rows,) for each row, by class and by group."""
+    if groups is not None:
+        return deal_groups(labels, groups, shares=[1.0 / parts] * parts, seed=seed)
+    numbers = np.empty(len(labels), dtype=np.int64)
+    split = stratified_folds(labels, k=parts, seed=seed, data_fingerprint="")
+    for fold in split.folds:
+        numbers[fold.validation_rows] = fold.number
+    return numbers
 
 
 def last_by_time(times: NDArray[np.float64], *, share: float) -> NDArray[np.bool_]:

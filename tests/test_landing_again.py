@@ -1,19 +1,23 @@
 """Trials of a finished job are landed once more: other members, limits, all rows."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from athanor.deleting import delete_job
-from athanor.landing_again import parse_limits, spec_of
+from athanor.landing_again import parse_limits, spec_of, student_of
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.store import FoldTask, StudyStore
 from spaces.errors import InputError, JobError
-from tests.small_job import resume, worked
+from tests.small_job import CACHE, bench_of, resume, worked
+from workers.distillation import soft_labels, taught
 from workers.files import JobFiles
+from workers.worker import Worker
 
 TRIALS = 4
 
@@ -82,6 +86,72 @@ def test_a_refit_trains_on_all_rows_and_nothing_else(
     assert found["out_of_fold_score"] == result(job)["out_of_fold_score"]
 
 
+def test_a_student_learns_what_the_ensemble_knows(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, before = searched
+    student = next(number for number in range(TRIALS) if number != before[0].trial)
+    again, folds = landed(folder, job, final="refit", distills=student)
+    found = result(again)
+    assert {task.trial for task in folds} == {student} and len(folds) == 4
+    assert found["networks"] == 1 and found["members"] == [{"trial": student, "weight": 1.0}]
+    assert found["teacher"] == {
+        "job": job.id,
+        "out_of_fold_score": result(job)["out_of_fold_score"],
+        "networks": 3,
+    }
+    for task in folds:
+        assert task.report is not None and task.report["train_accuracy"] > 0.2
+
+
+def test_soft_labels_are_what_networks_say_that_had_not_seen_the_row(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, before = searched
+    store = StudyStore(f"sqlite:///{folder}/athanor.db")
+    again = store.jobs.create(spec_of(job, {"final": "refit", "distills": before[0].trial}))
+    worker = Worker(
+        store, artifacts=folder / "artifacts", cache=CACHE, parent=os.getppid(), job_id=again.id
+    )
+    worker._work_on(again)
+    with bench_of(store, store.jobs.get(again.id), worker) as bench:
+        labels = soft_labels(bench)
+        assert labels.shape == (len(bench.data.train_labels), 10)
+        assert np.allclose(labels.sum(1), 1.0, atol=1e-5)
+        right = np.take_along_axis(labels, bench.data.train_labels[:, None], 1)[:, 0]
+        assert right.min() >= 0.3 - 1e-6
+        judging = bench.folds.folds[0].validation_rows  # which no network has left out
+        assert (right[judging] == 1.0).all()
+        first = bench.folds.folds[1].validation_rows
+        assert before[0].files is not None
+        said = np.load(folder / "artifacts" / job.id / before[0].files / "out_of_fold.npy")
+        hard = np.eye(10)[bench.data.train_labels[first]]
+        assert np.allclose(labels[first], 0.7 * said + 0.3 * hard, atol=1e-5)
+        taught_rows = taught(bench, bench.fold_rows(2), fold=2)
+        assert taught_rows.soft_labels is not None
+        rows = bench.folds.folds[2].train_rows
+        assert np.array_equal(taught_rows.soft_labels, labels[rows])
+    store.jobs.stop(again.id, state="cancelled")
+    store.close()
+
+
+def test_a_student_is_the_best_trial_that_is_small_enough(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, before = searched
+    store = StudyStore(f"sqlite:///{folder}/athanor.db")
+    board = store.trials(job).leaderboard()
+    sizes = {record.number: record.parameters or 0 for record in board}
+    assert student_of(store, job, parameters=None) == before[0].trial
+    assert student_of(store, job, parameters="10m") == board[0].number
+    smallest = f"at most 1 parameters, but the smallest trial has {min(sizes.values()):,}"
+    with pytest.raises(JobError, match=smallest):
+        student_of(store, job, parameters="1")
+    with pytest.raises(JobError, match="belongs to a job that lands another one"):
+        spec_of(job, {"distills": 0, "final": "bag"})
+    store.close()
+
+
 def test_a_landing_can_be_landed_again(searched: tuple[Path, Job, list[FoldTask]]) -> None:
     folder, job, _ = searched
     second, folds = landed(folder, job, finalists=2)
@@ -110,6 +180,8 @@ def test_what_cannot_be_landed_again(
     searched: tuple[Path, Job, list[FoldTask]],
 ) -> None:
     folder, job, _ = searched
+    unknown, _ = landed(folder, job, final="refit", distills=99)
+    assert unknown.error is not None and "one of 4 trials, but got 99" in unknown.error
     again, _ = landed(folder, job, folds=40)
     assert again.error is not None and "folds must be at most 3" in again.error
     store = StudyStore(f"sqlite:///{folder}/athanor.db")

@@ -125,6 +125,7 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     assert all(0.5 < baseline["score"] < 1.0 for baseline in board["baselines"])
     assert best["score"] == max(t["score"] for t in board["trials"] if t["state"] == "complete")
     assert best["curve"][str(max(map(int, best["curve"])))] == best["score"]
+    assert board["best_corrected"] == pytest.approx(best["score"], abs=0.1)
     table = athanor("leaderboard", found["job"], cwd=folder)
     assert f"{best['score']:.4f}" in table.stdout
 
@@ -194,7 +195,7 @@ def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
     found = []
     for run in ("undisturbed", "killed"):
         (tmp_path / run).mkdir()
-        (tmp_path / run / "job.yaml").write_text(JOB.format(trials=13, workers=1))
+        (tmp_path / run / "job.yaml").write_text(JOB.format(trials=8, workers=1))
         search = [sys.executable, "-m", "athanor", "search", "job.yaml", "--json", "--quiet"]
         process = subprocess.Popen(
             [*on_one_core(), *search],
@@ -205,7 +206,7 @@ def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
         )
         if run == "killed":
             url = f"sqlite:///{tmp_path}/{run}/athanor-runs/athanor.db"
-            for moment in (after_epochs(4), after_epochs(15), after_folds(1)):
+            for moment in (after_epochs(4), after_epochs(10), after_folds(1)):
                 kill_worker(url, process, moment)
         printed, said = process.communicate(timeout=LIMIT_SECONDS)
         assert process.returncode == 0, said
@@ -215,7 +216,7 @@ def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
         for f in found
     ]
     assert trials[0] == trials[1]
-    assert len(trials[0]) >= 11  # past the sampler's random start
+    assert len(trials[0]) >= 7  # the last ones were chosen by the sampler's model
     assert found[0]["result"]["test_accuracy"] == found[1]["result"]["test_accuracy"]
 
 

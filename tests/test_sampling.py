@@ -6,7 +6,8 @@ import optuna
 import pytest
 from optuna.trial import Trial
 
-from search.sampling import GENERATION, SAMPLERS, Strategy, derived_seed, make_sampler
+from search.sampling import GENERATION, SAMPLERS, Strategy, make_sampler
+from search.seeds import derived_seed
 
 
 def test_derived_seeds_are_stable_and_distinct() -> None:

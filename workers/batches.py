@@ -51,6 +51,8 @@ class Normalisation:
 class Batch:
     """Normalised images (n, channels, height, width) and their labels, or numbers, (n,).
 
+    Labels may be soft: probabilities (n, classes).
+
     With mixup, the image's second share belongs to `other_labels`: the loss weighs the
     labels by `share` and the other labels by 1 - `share`.
 

@@ -19,7 +19,7 @@ from search.selection import greedy_selection
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import ensemble_limits
-from workers.finalist import FoldFiles
+from workers.fold_files import FoldFiles
 from workers.landing import race_of
 from workers.workbench import Workbench
 

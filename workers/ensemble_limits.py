@@ -9,7 +9,7 @@ from spaces.architecture import Architecture
 from spaces.complexity import measure_complexity
 from spaces.errors import JobFailed
 from workers.device import DevicePlan
-from workers.finalist import FoldFiles
+from workers.fold_files import FoldFiles
 from workers.latency import measure_latency
 from workers.workbench import Workbench
 

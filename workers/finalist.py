@@ -4,8 +4,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from safetensors.torch import save as save_tensors
@@ -19,8 +18,10 @@ from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
+from workers.distillation import taught
 from workers.evaluation import predict
 from workers.files import write_array, write_atomically
+from workers.fold_files import FoldFiles
 from workers.memory import batch_pieces
 from workers.retention import tidy
 from workers.training import EpochReport, Training
@@ -32,28 +33,6 @@ MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time 
 EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
-
-
-@dataclass(frozen=True, slots=True)
-class FoldFiles:
-    """The files of a finalist on a fold."""
-
-    folder: Path
-
-    @property
-    def weights(self) -> Path:
-        """Weights and buffers of the network, float32."""
-        return self.folder / "weights.safetensors"
-
-    @property
-    def predictions(self) -> Path:
-        """Probabilities of the rows that were left out, float32."""
-        return self.folder / "out_of_fold.npy"
-
-    @property
-    def meta(self) -> Path:
-        """Candidate, normalisation and how it was trained."""
-        return self.folder / "meta.json"
 
 
 def run_fold(
@@ -69,7 +48,7 @@ def run_fold(
     """
     assert record.candidate is not None
     end = bench.heartbeat.used + seconds - fold_overhead(bench, task, record)
-    rows = bench.fold_rows(task.fold)
+    rows = taught(bench, bench.fold_rows(task.fold), fold=task.fold)
     all_fences = bench.files.finalist(task.trial, task.fold)
     folder = all_fences / str(lease.fence)
     resumed = load_checkpoint(all_fences)

@@ -17,7 +17,7 @@ from spaces.errors import JobError
 from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles, new_folder
-from workers.finalist import FoldFiles
+from workers.fold_files import FoldFiles
 from workers.workbench import Workbench
 
 
@@ -35,7 +35,7 @@ def prepare_landing(
     Raises:
         JobError: there is no such job, it has no folds that were finished, or other data.
     """
-    earlier, spec = _earlier(store, job), job.spec
+    earlier, spec = earlier_of(store, job), job.spec
     plan = earlier.plan
     assert plan is not None
     if plan.data_fingerprint != data.train_fingerprint:
@@ -51,8 +51,10 @@ def prepare_landing(
             f"folds must be at most {len(folds.folds) - 1}, as {earlier.id} has split its rows, "
             f"but got {count}"
         )
+    if spec.distills is not None:
+        _check_distillation(data, store.trials(job).records(), student=spec.distills)
     speed, device = host_speed(cache=cache, progress=progress)
-    finalists = spec.finalists or known
+    finalists = 1 if spec.distills is not None else spec.finalists or known
     progress(f"landing trials of {earlier.id}: {len(done)} of its networks are kept")
     changes = {
         "device": device.to_json(),
@@ -69,7 +71,15 @@ def prepare_landing(
     store.jobs.set_plan(job.id, plan.model_copy(update=changes))
 
 
-def _earlier(store: StudyStore, job: Job) -> Job:
+def _check_distillation(data: ImageData, records: list[TrialRecord], *, student: int) -> None:
+    if data.task == "regression":
+        raise JobError(f"an ensemble of classes can be distilled, but {data.name} has numbers")
+    if student >= len(records) or records[student].candidate is None:
+        raise JobError(f"a student must be one of {len(records)} trials, but got {student}")
+
+
+def earlier_of(store: StudyStore, job: Job) -> Job:
+    """Return the job whose trials one lands."""
     assert job.spec.lands is not None
     return store.jobs.get(job.spec.lands)
 
@@ -94,7 +104,9 @@ def networks_of(store: StudyStore, earlier: Job) -> list[FoldTask]:
 def finalists_again(bench: Workbench) -> list[TrialRecord]:
     """Return those that the earlier job has trained on folds, then the best other trials."""
     records = bench.trials.records()
-    done = networks_of(bench.store, _earlier(bench.store, bench.job))
+    if bench.job.spec.distills is not None:
+        return [records[bench.job.spec.distills]]
+    done = networks_of(bench.store, earlier_of(bench.store, bench.job))
     first = [records[number] for number in dict.fromkeys(task.trial for task in done)]
     board = [record for record in ranked(records) if record not in first]
     others = best_trials(
@@ -107,8 +119,13 @@ def finalists_again(bench: Workbench) -> list[TrialRecord]:
 
 
 def keep_finished_folds(bench: Workbench, lease: Lease) -> None:
-    """Take over what the earlier job has trained, but for networks of all rows."""
-    earlier = _earlier(bench.store, bench.job)
+    """Take over what the earlier job has trained, but for networks of all rows.
+
+    A student is trained anew, as it learns from other labels.
+    """
+    if bench.job.spec.distills is not None:
+        return
+    earlier = earlier_of(bench.store, bench.job)
     theirs = JobFiles(bench.files.root, earlier.id)
     done = {(task.trial, task.fold): task for task in networks_of(bench.store, earlier)}
     for task in bench.store.folds.all(bench.job.id):

@@ -9,7 +9,7 @@ from search.grouping import Rows, fewest_groups, image_hashes, with_duplicates
 from search.job import JobSpec
 from search.metrics import METRICS, MetricName
 from search.plan import Final
-from search.splits import Columns, crossing, make_folds, most_folds_by_time
+from search.splits import Columns, crossing, make_folds, most_folds_by_time, repeated
 from spaces.errors import DataError
 from workers.data import ImageData
 
@@ -58,6 +58,15 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             f"the data must state {count} folds besides the judging one, "
             f"but state {len(folds.folds)} in all"
         )
+    if spec.repeats > 1:
+        if by_time or columns.folds is not None:
+            raise DataError(
+                "repeats need folds by class or by group, but these are by time or stated"
+            )
+        folds = repeated(
+            folds, strata(data.train_labels), groups, count=count, repeats=spec.repeats
+        )
+        count *= spec.repeats
     notes = [how, _copies_note(folds, groups, copies)]
     shared = len(set(hashes).intersection(image_hashes(data.test_images)))
     if shared:

@@ -42,8 +42,9 @@ class StepSums:
             weights = torch.ones(len(batch.labels), device=self.device)
         self.weight += weights.sum()
         self.loss += loss * len(batch.labels)
-        if not batch.labels.is_floating_point():
-            self.correct += ((logits.argmax(1) == batch.labels) * weights).sum()
+        labels = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
+        if not labels.is_floating_point():
+            self.correct += ((logits.argmax(1) == labels) * weights).sum()
         self.images += len(batch.labels)
 
 
@@ -117,7 +118,8 @@ class Stepper:
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each image (n,)."""
-        row_losses = self._errors if batch.labels.is_floating_point() else self._cross_entropy
+        numbers = batch.labels.is_floating_point() and batch.labels.ndim == 1
+        row_losses = self._errors if numbers else self._cross_entropy
         losses = row_losses(logits, batch.labels)
         if batch.other_labels is None:
             return losses
@@ -139,7 +141,7 @@ class Stepper:
         losses = nn.functional.cross_entropy(
             logits, labels, label_smoothing=recipe.label_smoothing, reduction="none"
         )
-        if recipe.focal > 0.0:
+        if recipe.focal > 0.0 and labels.ndim == 1:
             likelihood = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
             losses = losses * (1.0 - likelihood).clamp_min(LEAST_DOUBT) ** recipe.focal
         return losses

@@ -51,6 +51,10 @@ class Rows:
     """What a training sees: uint8 images (n, height, width, channels) and labels (n,).
 
     Labels are int64 classes, or float64 numbers to be predicted; then `classes` is 1.
+
+    Attributes:
+        soft_labels: (n, classes) float32, what a training row should be predicted as; None: its
+            label.
     """
 
     train_images: NDArray[np.uint8]
@@ -58,6 +62,7 @@ class Rows:
     validation_images: NDArray[np.uint8]
     validation_labels: NDArray[Any]
     classes: int
+    soft_labels: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class Training:
         self.scale = TargetScale.of(rows.train_labels)
         self.batches = Batches(
             rows.train_images,
-            rows.train_labels if self.scale is None else self.scale.standardised(rows.train_labels),
+            self._learnt_labels(),
             recipe=recipe,
             seed=seed,
             device=plan.torch_device,
@@ -164,9 +169,17 @@ class Training:
         self.validation_probabilities: NDArray[np.float32] | None = None
         torch.manual_seed(seed)
 
+    def _learnt_labels(self) -> NDArray[Any]:
+        """Return what the training rows should be predicted as: (rows,) or (rows, classes)."""
+        if self.rows.soft_labels is not None:
+            return self.rows.soft_labels
+        labels = self.rows.train_labels
+        return labels if self.scale is None else self.scale.standardised(labels)
+
     def _class_weights(self) -> Tensor | None:
         """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
-        if self.candidate.recipe.class_weights == "none" or self.scale is not None:
+        unweighed = self.scale is not None or self.rows.soft_labels is not None
+        if self.candidate.recipe.class_weights == "none" or unweighed:
             return None
         counts = np.bincount(self.rows.train_labels, minlength=self.rows.classes)
         occurring = int((counts > 0).sum())

@@ -12,7 +12,7 @@ from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, strata, stratified_subse
 from search.job import Job
 from search.metrics import METRICS, Metric
 from search.plan import Plan
-from search.sampling import derived_seed
+from search.seeds import derived_seed
 from search.store import Lease, StudyStore, Trials
 from search.store.patience import Patience, may_be_written_later
 from spaces.errors import JobFailed, WorkerUnfit
