@@ -130,12 +130,7 @@ def print_statement(console: Console, progress: Progress) -> None:
     if "limits" in result:
         console.print(_limits_line(result), highlight=False)
     if "teacher" in result:
-        teacher = result["teacher"]
-        console.print(
-            f"taught by {teacher['networks']} networks of {teacher['job']}: {label} "
-            f"{score:.4f} against their {teacher['out_of_fold_score']:.4f} out of fold",
-            highlight=False,
-        )
+        console.print(_teacher_line(result, label), highlight=False)
     for gap in gaps(progress.folds):
         console.print(
             f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "
@@ -165,14 +160,27 @@ def print_statement(console: Console, progress: Progress) -> None:
         console.print(line)
 
 
+def _teacher_line(result: dict[str, Any], label: str) -> str:
+    """Say by whom the network was taught, and what it costs to have but one."""
+    teacher = result["teacher"]
+    line = f"taught by {teacher['networks']} networks of {teacher['job']}"
+    if teacher["score"] is None:
+        return line
+    return (
+        f"{line}: {label} {result['out_of_fold_score']:.4f}, theirs {teacher['score']:.4f} "
+        f"(out of fold, where one of them predicts each image; {teacher['rows']:,} images)"
+    )
+
+
 def _limits_line(result: dict[str, Any]) -> str:
     """Say what the networks cost together, of what they may."""
-    units = {"latency": (1e3, "ms"), "parameters": (1e-3, "k")}
     costs = []
     for name, limit in result["limits"].items():
-        factor, unit = units[name]
-        cost = factor * result["costs"][name]
-        costs.append(f"{name} {cost:.3g} {unit} of {factor * limit:.3g} {unit}")
+        cost = result["costs"][name]
+        pair = (f"{1e3 * cost:.3g}", f"{1e3 * limit:.3g} ms")
+        if name == "parameters":
+            pair = (f"{cost:,.0f}", f"{limit:,.0f}")
+        costs.append(f"{name} {' of '.join(pair)}")
     return f"{result['networks']} networks together: {', '.join(costs)}"
 
 

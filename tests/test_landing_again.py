@@ -95,10 +95,12 @@ def test_a_student_learns_what_the_ensemble_knows(
     found = result(again)
     assert {task.trial for task in folds} == {student} and len(folds) == 4
     assert found["networks"] == 1 and found["members"] == [{"trial": student, "weight": 1.0}]
+    rows = found["out_of_fold_rows"]
     assert found["teacher"] == {
         "job": job.id,
-        "out_of_fold_score": result(job)["out_of_fold_score"],
         "networks": 3,
+        "score": pytest.approx(result(job)["out_of_fold_score"]),  # all of its rows
+        "rows": rows,
     }
     for task in folds:
         assert task.report is not None and task.report["train_accuracy"] > 0.2

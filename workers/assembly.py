@@ -15,9 +15,9 @@ from search.predictions import accuracy_interval
 from search.score_errors import bootstrap_interval
 from search.store import FoldTask, Lease
 from workers.choice import Choice, choose, fold_files, member_name, saved_predictions
+from workers.distillation import teacher_of
 from workers.files import new_folder
 from workers.landing import SAMPLE_ROWS, cores
-from workers.landing_again import earlier_of
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
 from workers.verification import Sample, verify_and_predict
 from workers.workbench import Workbench
@@ -42,7 +42,7 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         scores |= _open_test(bench, probabilities)
         write_manifest(staging, _manifest(bench, entries, scores))
     if bench.job.spec.distills is not None:
-        scores["teacher"] = _teacher(bench)
+        scores["teacher"] = teacher_of(bench)
     return {
         **scores,
         "model": bench.files.relative(folder),
@@ -50,13 +50,6 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         "members": [{"trial": trial, "weight": share} for trial, share in choice.shares.items()],
         "folds": min(sum(t.trial == task.trial for t in members) for task in members),
     }
-
-
-def _teacher(bench: Workbench) -> dict[str, Any]:
-    """Say what the ensemble reached that the network was taught by."""
-    earlier = earlier_of(bench.store, bench.job)
-    result = earlier.result or {}
-    return {"job": earlier.id, **{k: result.get(k) for k in ("out_of_fold_score", "networks")}}
 
 
 def _write_networks(bench: Workbench, choice: Choice, staging: Path) -> list[NetworkEntry]:

@@ -6,11 +6,12 @@ are of new images; rows that no fold has left out keep their label alone.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import ALL_ROWS
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions
 from workers.files import JobFiles
 from workers.fold_files import FoldFiles
@@ -32,24 +33,43 @@ def taught(bench: Workbench, rows: Rows, *, fold: int) -> Rows:
 
 def soft_labels(bench: Workbench) -> NDArray[np.float32]:
     """Return what each training row of the data should be predicted as (rows, classes)."""
-    earlier, data = earlier_of(bench.store, bench.job), bench.data
-    assert earlier.result is not None
-    files, done = JobFiles(bench.files.root, earlier.id), networks_of(bench.store, earlier)
+    said, data = said_out_of_fold(bench), bench.data
     rows = np.arange(len(data.train_labels))
     labels = np.zeros((len(rows), data.classes), dtype=np.float32)
     labels[rows, data.train_labels] = 1.0
-    sums, shares = np.zeros_like(labels), np.zeros((len(rows), 1), dtype=np.float32)
-    for member in earlier.result["members"]:
-        predictions = OutOfFoldPredictions.empty(data.train_labels, data.classes)
-        for task in done:
-            if task.trial == member["trial"] and task.files is not None:
-                path = FoldFiles(files.folder / task.files).predictions
-                predicted = bench.folds.folds[task.fold].validation_rows
-                predictions = predictions.with_fold(predicted, np.load(path, allow_pickle=False))
-        known = predictions.covered
-        sums[known] += member["weight"] * predictions.probabilities[known]
-        shares[known] += member["weight"]
-    known = shares[:, 0] > 0.0
-    labels[known] *= 1.0 - TEACHING
-    labels[known] += TEACHING * sums[known] / shares[known]
+    known = said.covered
+    labels[known] = (1.0 - TEACHING) * labels[known] + TEACHING * said.probabilities[known]
     return labels
+
+
+def said_out_of_fold(bench: Workbench) -> OutOfFoldPredictions:
+    """Return what the earlier job's ensemble says of each row that its folds have left out."""
+    earlier, data = earlier_of(bench.store, bench.job), bench.data
+    assert earlier.result is not None
+    files, members = JobFiles(bench.files.root, earlier.id), earlier.result["members"]
+    done = networks_of(bench.store, earlier)
+    together = OutOfFoldPredictions.empty(data.train_labels, data.classes)
+    for fold in sorted({task.fold for task in done}):
+        weights, said = [], []
+        for member in members:
+            for task in done:
+                if (task.trial, task.fold) == (member["trial"], fold) and task.files is not None:
+                    path = FoldFiles(files.folder / task.files).predictions
+                    said.append(np.load(path, allow_pickle=False))
+                    weights.append(member["weight"])
+        if said:
+            rows = bench.folds.folds[fold].validation_rows
+            together = together.with_fold(rows, np.average(said, axis=0, weights=weights))
+    return together
+
+
+def teacher_of(bench: Workbench) -> dict[str, Any]:
+    """Say what the ensemble reached on the rows that judge its student."""
+    earlier, said = earlier_of(bench.store, bench.job), said_out_of_fold(bench)
+    tasks = [task for task in bench.store.folds.all(bench.job.id) if task.done]
+    folds = {task.fold for task in tasks if task.fold > JUDGING_FOLD}
+    judged = [bench.folds.folds[fold].validation_rows for fold in sorted(folds)]
+    rows = np.intersect1d(np.concatenate(judged), np.flatnonzero(said.covered))
+    score = bench.metric.score(said.targets[rows], said.probabilities[rows]) if len(rows) else None
+    networks = (earlier.result or {}).get("networks")
+    return {"job": earlier.id, "networks": networks, "score": score, "rows": len(rows)}
