@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 
 from athanor.console import make_console
+from athanor.energy import WATT_HOUR, EnergyMeter
 from athanor.interruption import Interruption
 from athanor.leaderboard import Leaderboard
 from athanor.places import Places, check_new_folder
@@ -135,16 +136,16 @@ def _check_artifacts(places: Places) -> None:
 
 
 def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
-    console = _console(options)
+    console, meter = _console(options), EnergyMeter()
     try:
         if not job.ended:
-            _work(store, job, options, console)
+            _work(store, job, options, console, meter)
         progress = Progress.read(store, job.id)
         if progress.job.state != "done":
             raise JobFailed(f"job {job.id} is {progress.job.state}: {progress.job.error or ''}")
         if options.out is not None:
             export(options.places, progress.job, options.out, overwrite=options.overwrite)
-        _state(store, progress, options, console)
+        _state(store, progress, options, console, joules=meter.joules())
         return 0
     except KeyboardInterrupt:
         print(f"interrupted; nothing is lost: {_resuming(job, options)}", file=sys.stderr)
@@ -159,7 +160,9 @@ def _resuming(job: Job, options: SearchOptions) -> str:
     return shlex.join(["athanor", "search", "--resume", job.id, *options.arguments()])
 
 
-def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console) -> None:
+def _work(
+    store: StudyStore, job: Job, options: SearchOptions, console: Console, meter: EnergyMeter
+) -> None:
     """Run workers until the job has ended; Ctrl-C stops them between two training steps."""
     workers = job.spec.worker_count
     cores = len(os.sched_getaffinity(0))
@@ -180,6 +183,7 @@ def _work(store: StudyStore, job: Job, options: SearchOptions, console: Console)
         while True:
             interruption.check()
             store.jobs.tick(job.id)
+            meter.joules()  # often enough to notice when a counter begins again
             progress = Progress.read(store, job.id, workers=pool.running)
             view.show(progress)
             if progress.job.ended:
@@ -208,16 +212,29 @@ def export(places: Places, job: Job, out: Path, *, overwrite: bool) -> None:
         shutil.copytree(source, staging, dirs_exist_ok=True)
 
 
-def _state(store: StudyStore, progress: Progress, options: SearchOptions, console: Console) -> None:
-    """Print the leaderboard and the final statement."""
+def _state(
+    store: StudyStore,
+    progress: Progress,
+    options: SearchOptions,
+    console: Console,
+    *,
+    joules: float | None,
+) -> None:
+    """Print the leaderboard and the final statement.
+
+    Args:
+        joules: that the processors have taken since the command began.
+    """
     board = Leaderboard.read(store, progress)
     if options.as_json:
         told = {key: value for key, value in board.json().items() if key not in ("job", "state")}
         told["leaderboard"] = told.pop("trials")
         out = None if options.out is None else str(options.out)
-        print(json.dumps({**job_json(progress.job), **told, "out": out}))
+        print(json.dumps({**job_json(progress.job), **told, "joules": joules, "out": out}))
         return
     board.print(console)
     print_statement(console, progress)
+    if joules is not None:
+        _say(console, f"energy: {joules / WATT_HOUR:.1f} Wh by this machine's processors")
     if options.out is not None:
         _say(console, f"model folder: {options.out}")
