@@ -10,14 +10,15 @@ Parts, of which `--parts a,b` chooses some:
                 (ties broken by the second metric, as we do), a transcript of the paper with
                 scikit-learn's metrics, and the best single model; then the speed, in turn
     leaks       searches on shuffled labels with copies, and on groups that tell the label
+    protocols   data with times, with groups, unbalanced, and few: are they parted accordingly?
     estimate    a hundred small searches: does the test score lie in the interval stated before?
     budgets     1, 2, 5 and 10 minutes five times, 30 minutes once, of wall-clock and of devices;
                 among them with a slow disk, and with a worker killed midway
 
 Prints tables and, as its last line, one JSON object: `selection_worse` (problems),
 `selection_speedup`, `leaks_missed`, `overrun_max_s`, and what they rest on. A part that was not run
-is null. The exit status is 1 if a selection is worse, a leak was missed, or a search ended late or
-without a model.
+is null. The exit status is 1 if a selection is worse, a leak was missed, a protocol is wrong, or a
+search ended late or without a model.
 """
 
 import argparse
@@ -33,10 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 from benchmarks import leaks
 from benchmarks.budgets import BudgetRun, Mishap, can_slow_disks, play
 from benchmarks.environments import AUTOGLUON
+from benchmarks.protocols import protocols
 from benchmarks.results import Results, machine, print_table
 from benchmarks.selection import compare, of_search, random_problems, speedup, worse
 
-PARTS = ("selection", "leaks", "estimate", "budgets")
+PARTS = ("selection", "leaks", "protocols", "estimate", "budgets")
 PROBLEMS, QUICK_PROBLEMS = 100, 12
 LARGE = {"models": 100, "rows": 60_000, "times": 3}
 QUICK_LARGE = {"models": 20, "rows": 20_000, "times": 1}
@@ -103,6 +105,15 @@ def leak_tests(folder: Path, *, quick: bool) -> Figures:
         "leaks": missed,
         "leak_searches_over_s": [round(each.over, 2) for each in found],
     }
+
+
+def protocol_tests(folder: Path) -> Figures:
+    """Search on data that ask for a protocol of their own."""
+    rows = list(protocols(folder))
+    print_table(rows, ("data", "right", "folds", "splits", "final", "metric", "score", "over_s"))
+    for row in rows:
+        print(f"{row['data']}: {'; '.join(row['said'])}")
+    return {"protocols_wrong": sum(not row["right"] for row in rows), "protocols": rows}
 
 
 def estimates(results: Results) -> Figures:
@@ -197,13 +208,16 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="athanor-") as name:
             figures |= leak_tests(Path(name), quick=options.quick)
         figures["overrun_max_s"] = max(figures["leak_searches_over_s"])
+    if "protocols" in parts and not options.quick:
+        with tempfile.TemporaryDirectory(prefix="athanor-") as name:
+            figures |= protocol_tests(Path(name))
     if "estimate" in parts and not options.quick:
         figures |= estimates(results)
     if "budgets" in parts and not options.quick:
         figures |= budgets(results)
     print(json.dumps({**figures, "machine": machine()}))
     late = (figures["overrun_max_s"] or 0.0) > LATE
-    bad = ("selection_worse", "leaks_missed", "budget_runs_without_a_model")
+    bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_without_a_model")
     return int(late or any(figures.get(name) for name in bad))
 
 
