@@ -9,6 +9,7 @@ from rich.table import Table
 
 from search.effects import Effect, Interaction
 from search.influence import Influences
+from search.metrics import score_text
 
 BAR = 12  # characters of the longest bar
 SIGNALS = {"parameters": "parameters", "macs": "MACs", "early score": "first validation"}
@@ -53,7 +54,7 @@ def interactions_lines(interactions: tuple[Interaction, ...]) -> list[str]:
         one, other, score = pair.best
         lines.append(
             f"{pair.names[0]} x {pair.names[1]}: {pair.share:.1%} of the variance together; "
-            f"best {_value(one)} with {_value(other)} → {score:.4f}"
+            f"best {_value(one)} with {_value(other)} → {score_text(score)}"
         )
     return lines
 
@@ -69,7 +70,7 @@ def signals_text(signals: dict[str, float | None]) -> str:
 
 def _extremes(effects: tuple[Effect, ...]) -> str:
     ranked = sorted(effects, key=lambda effect: -effect.score)
-    return " · ".join(f"{_value(e.value)} → {e.score:.4f}" for e in (ranked[0], ranked[-1]))
+    return " · ".join(f"{_value(e.value)} → {score_text(e.score)}" for e in (ranked[0], ranked[-1]))
 
 
 def _value(value: Any) -> str:

@@ -23,21 +23,23 @@ def land_again(job_id: str, options: SearchOptions, changes: dict[str, Any]) -> 
         JobError: there is no such job, or it is not done.
     """
     store = options.places.open()
-    earlier = store.jobs.get(job_id)
+    earlier = _done(store, job_id)
     store.close()
-    if earlier.state != "done":
-        raise JobError(
-            f"only a job that is done can be landed again, but {job_id} is {earlier.state}"
-        )
     return run_search(spec_of(earlier, changes), options)
+
+
+def _done(store: StudyStore, job_id: str) -> Job:
+    job = store.jobs.get(job_id)
+    if job.state != "done":
+        raise JobError(f"only a job that is done can be landed, but {job_id} is {job.state}")
+    return job
 
 
 def spec_of(earlier: Job, changes: dict[str, Any]) -> JobSpec:
     """Return a job that lands the trials of an earlier one, otherwise than that did."""
-    unlimited = dict.fromkeys(
-        ("budget", "device_budget", "trials", "max_epochs", "warm_start", "distills")
-    )
+    unlimited = dict.fromkeys(("budget", "device_budget", "trials", "max_epochs"))
     unset = dict.fromkeys(("warm_start", "finalists", "folds", "final", "distills"))
+    unset |= dict.fromkeys(LIMITS.values())
     defaults = {**unset, "repeats": 1, "reopen_test": False}
     given = {key: value for key, value in changes.items() if value is not None}
     lands = {"lands": earlier.id, "baselines": False}
@@ -58,9 +60,11 @@ def distill(
         trial: that is the student; None: the best that is small enough, or a member itself.
         parameters: that the student may have, as `500k`.
     """
+    if trial is not None and parameters is not None:
+        raise InputError("a student is --trial, or the best within --max-parameters, but got both")
     if trial is None:
         store = options.places.open()
-        trial = student_of(store, store.jobs.get(job_id), parameters=parameters)
+        trial = student_of(store, _done(store, job_id), parameters=parameters)
         store.close()
     return land_again(job_id, options, {**changes, "final": "refit", "distills": trial})
 
@@ -68,8 +72,7 @@ def distill(
 def student_of(store: StudyStore, job: Job, *, parameters: str | None) -> int:
     """Return the best finished trial of so many parameters, or the ensemble's first member."""
     if parameters is None:
-        if job.result is None:
-            raise JobError(f"only a job that is done can be landed, but {job.id} is {job.state}")
+        assert job.result is not None
         return int(job.result["members"][0]["trial"])
     most = _count(parameters)
     board = [record for record in store.trials(job).leaderboard() if record.finished]

@@ -14,7 +14,7 @@ from search.attributes import Cost
 from search.baselines import Baseline
 from search.folds import JUDGING_FOLD
 from search.job import Job
-from search.metrics import METRICS, Metric
+from search.metrics import METRICS, Metric, score_text
 from search.optimism import score_of_a_choice
 from search.pairing import Difference, difference
 from search.store import FoldTask, StudyStore, TrialRecord
@@ -159,7 +159,7 @@ class Leaderboard:
                 str(place),
                 str(record.number),
                 record.state,
-                "" if record.score is None else f"{record.score:.4f}",
+                "" if record.score is None else score_text(record.score),
                 self._behind_text(record),
                 self._folds_text(record),
                 f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
@@ -167,7 +167,7 @@ class Leaderboard:
                 str(record.candidate.architecture) if record.candidate else "",
             )
         for baseline in self.baselines:
-            score = "" if baseline.score is None else f"{baseline.score:.4f}"
+            score = "" if baseline.score is None else score_text(baseline.score)
             about = f"{baseline.name}, {baseline.rows:,} rows"
             if baseline.note:
                 about = escape(f"{baseline.name}: {baseline.note}")
@@ -201,7 +201,7 @@ class Leaderboard:
     def _folds_text(self, record: TrialRecord) -> str:
         mine = [task for task in self.folds if task.trial == record.number]
         scores = [t.score for t in mine if t.fold > JUDGING_FOLD and t.score is not None]
-        return f"{sum(scores) / len(scores):.4f} x {len(scores)}" if scores else ""
+        return f"{score_text(sum(scores) / len(scores))} x {len(scores)}" if scores else ""
 
     def _front_table(self) -> Table:
         """Draw the front, the cheapest trial first, and what else has raced."""
@@ -230,8 +230,8 @@ class Leaderboard:
             table.add_row(
                 role,
                 str(record.number),
-                f"{record.score:.4f}",
-                f"{raced[record.number]:.4f}" if record.number in raced else "",
+                score_text(record.score),
+                score_text(raced[record.number]) if record.number in raced else "",
                 f"{1e3 * price:.2f} ms" if cost == "latency" else f"{price:,.0f}",
                 f"{price / most:.0%}" if most else "",
                 str(record.candidate.architecture) if record.candidate else "",

@@ -101,7 +101,7 @@ def predictions_csv(
     if not class_names:
         writer.writerow(["image", "value"])
         rows = zip(names, probabilities[:, 0], strict=True)
-        writer.writerows((name, f"{value:.8g}") for name, value in rows)
+        writer.writerows((name, f"{value:.10g}") for name, value in rows)
         return text.getvalue()
     writer.writerow(["image", "class", "probability", *class_names])
     for name, row in zip(names, probabilities, strict=True):

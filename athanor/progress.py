@@ -14,6 +14,7 @@ from rich.text import Text
 
 from search.folds import JUDGING_FOLD
 from search.job import Job
+from search.metrics import score_text
 from search.store import FoldTask, StudyStore, TrialRecord
 
 LINE_SECONDS = 10.0  # between two lines where there is no terminal
@@ -93,7 +94,9 @@ class Progress:
         if best is None or best.score is None or best.candidate is None:
             return ""
         size = f", {(best.parameters or 0) / 1e3:.0f} k parameters"
-        return f"{best.score:.4f} (trial {best.number}: {best.candidate.architecture}{size})"
+        return (
+            f"{score_text(best.score)} (trial {best.number}: {best.candidate.architecture}{size})"
+        )
 
     def line(self) -> str:
         """Say everything on one line, for logs."""

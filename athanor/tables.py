@@ -12,7 +12,7 @@ from rich.table import Table
 from athanor.progress import PHASES, Progress, clock_text
 from search.folds import ALL_ROWS
 from search.job import Job
-from search.metrics import METRICS
+from search.metrics import METRICS, score_text
 from search.overfitting import gaps
 from search.store import WorkerRecord
 
@@ -51,7 +51,7 @@ def jobs_table(jobs: list[Job]) -> Table:
             escape(job.spec.data),
             clock_text(job.seconds_used),
             "" if job.spec.budget is None else clock_text(job.spec.budget),
-            "" if score is None else f"{score:.4f}",
+            "" if score is None else score_text(score),
         )
     return table
 
@@ -126,7 +126,9 @@ def print_statement(console: Console, progress: Progress) -> None:
     }
     label = METRICS[result["metric"]].label
     score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
-    console.print(f"{kept[result['final']]}; out-of-fold {label} {score:.4f} ({images:,} images)")
+    console.print(
+        f"{kept[result['final']]}; out-of-fold {label} {score_text(score)} ({images:,} images)"
+    )
     if "limits" in result:
         console.print(_limits_line(result), highlight=False)
     if "teacher" in result:
@@ -139,9 +141,9 @@ def print_statement(console: Console, progress: Progress) -> None:
         )
     low, high = result["expected"]["interval"]
     console.print(
-        f"expected before the test was opened: {label} {result['expected']['score']:.4f}"
+        f"expected before the test was opened: {label} {score_text(result['expected']['score'])}"
         f"{' or more' if result['expected']['lower'] else ''} "
-        f"(95 % interval {low:.4f} to {high:.4f})"
+        f"(95 % interval {score_text(low)} to {score_text(high)})"
     )
     if result.get("temperature", 1.0) != 1.0:
         before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
@@ -168,7 +170,7 @@ def _teacher_line(result: dict[str, Any], label: str) -> str:
         return line
     return (
         f"{line}: {label} {result['out_of_fold_score']:.4f}, theirs {teacher['score']:.4f} "
-        f"(out of fold, where one of them predicts each image; {teacher['rows']:,} images)"
+        f"(out of fold, {teacher['rows']:,} images)"
     )
 
 
@@ -202,11 +204,15 @@ def _test_lines(result: dict[str, Any], label: str) -> list[str]:
     if "test_accuracy" in result:
         shown.append(("accuracy", result["test_accuracy"], result["test_interval"]))
     lines = [
-        f"[bold]test {name} {score:.4f}[/bold] (95 % interval {low:.4f} to {high:.4f}, "
-        f"{result['test_rows']:,} images, {times})"
-        for name, score, (low, high) in shown
+        f"[bold]test {name} {score_text(score)}[/bold] (95 % interval "
+        f"{' to '.join(map(score_text, interval))}, {result['test_rows']:,} images, {times})"
+        for name, score, interval in shown
     ]
-    if not shown:
+    if not shown and result.get("test_opened"):
+        lines.append(
+            f"[bold]test {label} is no number[/bold] on these {result['test_rows']:,} images"
+        )
+    elif not shown:
         lines.append("[bold]test set not opened[/bold]: that is done once, unless --reopen-test")
     if earlier:
         lines.append(f"opened before by {'; '.join(earlier)}")
@@ -215,7 +221,7 @@ def _test_lines(result: dict[str, Any], label: str) -> list[str]:
 
 def _opening_text(opening: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d", time.localtime(opening["at"]))
-    score = "" if opening["score"] is None else f", score {opening['score']:.4f}"
+    score = "" if opening["score"] is None else f", score {score_text(opening['score'])}"
     return f"{opening['job']} ({when}{score})"
 
 

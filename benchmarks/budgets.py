@@ -62,8 +62,11 @@ def play(run: BudgetRun, *, data: str = "fashion-mnist") -> dict[str, Any]:
             text=True,
             env={**os.environ, "PYTHONPATH": str(root)},
         )
-        with _mishap(run, process):
-            out, errors = process.communicate(timeout=run.budget + HOPELESS)
+        try:
+            with _mishap(run, process):
+                out, errors = process.communicate(timeout=run.budget + HOPELESS)
+        finally:
+            process.kill()  # a no-op once it has ended
         wall = time.monotonic() - begin
         usable = (Path(name) / "model" / "model.json").exists()
     row: dict[str, Any] = {**run.key, "wall_s": round(wall, 2), "usable": usable}

@@ -27,7 +27,7 @@ from workers.files import PREDICTIONS, JobFiles
 SCRIPT = Path(__file__).parent / "rivals" / "autogluon_selection.py"
 COMPARED: tuple[MetricName, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 ROUNDED = 10.0**-SCORE_DECIMALS  # selections that compare rounded scores agree to within it
-LESS_THAN_ONE = 1.0 - 1e-7
+LESS_THAN_ONE = 1.0 - 1e-6
 
 Weights = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Problem:
         """Write the problem for AutoGluon, which fails where rounding lifts a mean above 1."""
         np.savez(
             folder / f"{self.name}.npz",
-            probabilities=self.probabilities.astype(np.float64) * LESS_THAN_ONE,
+            probabilities=self.probabilities * np.float32(LESS_THAN_ONE),
             targets=self.targets,
             metric=np.array(self.metric),
         )

@@ -45,8 +45,8 @@ class Ensemble(Value):
         """Rebuild an ensemble; `InputError` states the first rule that the data break."""
         return validated(cls, data, error=InputError, where="ensemble")
 
-    def combine(self, probabilities: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the members' weighted mean, (rows, classes) float32.
+    def combine(self, probabilities: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Return the members' weighted mean, (rows, classes), in their number type.
 
         Args:
             probabilities: (rows, classes) of at least each member, by name.
@@ -63,4 +63,4 @@ class Ensemble(Value):
         mean = np.zeros(shapes[self.members[0]], dtype=np.float64)
         for name, weight in zip(self.members, self.weights, strict=True):
             mean += weight * probabilities[name].astype(np.float64)
-        return mean.astype(np.float32)
+        return mean.astype(probabilities[self.members[0]].dtype)

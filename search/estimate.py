@@ -8,6 +8,7 @@ rows have chosen (cross-fitting), so that no row flatters itself.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from search.metrics import Metric, Targets
 from search.predictions import Z_95, OutOfFoldPredictions
 from search.score_errors import standard_error
-from search.selection import greedy_selection
+from search.selection import WITHIN, greedy_selection
 
 Shares = Mapping[str, Sequence[float]] | None
 
@@ -72,7 +73,7 @@ def cross_fitted(
     metric: Metric,
     seed: int,
     shares: Shares = None,
-) -> tuple[NDArray[np.float32], Targets]:
+) -> tuple[NDArray[Any], Targets]:
     """Return probabilities (rows, classes) and targets (rows,), part after part.
 
     With one model, or one part, there is nothing to fit apart.
@@ -82,12 +83,17 @@ def cross_fitted(
     for part in parts:
         others = [rows for rows in parts if rows is not part]
         if len(predictions) == 1 or not others:
-            means = np.mean([each.probabilities[part] for each in predictions.values()], axis=0)
+            allowed = [
+                each.probabilities[part]
+                for name, each in predictions.items()
+                if shares is None or max(shares[name], default=0.0) <= WITHIN
+            ]
+            means = np.mean(allowed, axis=0)
         else:
             kept = {n: _only(each, np.concatenate(others)) for n, each in predictions.items()}
             ensemble = greedy_selection(predictions=kept, metric=metric, seed=seed, shares=shares)
             means = ensemble.combine({n: e.probabilities[part] for n, e in predictions.items()})
-        found.append(means.astype(np.float32))
+        found.append(means.astype(first.probabilities.dtype))
     rows = np.concatenate(list(parts))
     return np.concatenate(found), first.targets[rows]
 

@@ -154,8 +154,15 @@ def strata(labels: NDArray[Any]) -> NDArray[np.int64]:
         return labels.astype(np.int64)
     ranges = int(np.clip(len(labels) // RANGE_ROWS, 1, MOST_RANGES))
     borders = np.quantile(labels, np.arange(1, ranges) / ranges)
-    found = np.searchsorted(borders, labels, side="right")
-    return np.unique(found, return_inverse=True)[1].astype(np.int64)
+    found = np.unique(np.searchsorted(borders, labels, side="right"), return_inverse=True)[1]
+    counts = np.bincount(found)
+    while len(counts) > 1 and counts.min() < RANGE_ROWS // 2:  # where many numbers are equal
+        least = int(counts.argmin())
+        into = least + 1 if least == 0 else least - 1
+        found[found == least] = into
+        found = np.unique(found, return_inverse=True)[1]
+        counts = np.bincount(found)
+    return found.astype(np.int64)
 
 
 def rarest_class(labels: NDArray[np.integer[Any]]) -> int:

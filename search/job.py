@@ -15,6 +15,7 @@ from search.attributes import Cost
 from search.baselines import LEAST_BUDGET
 from search.metrics import MetricName
 from search.plan import (
+    COOLDOWN,
     RUNG_SHARE,
     SEARCH_EPOCHS,
     Final,
@@ -286,9 +287,10 @@ class JobSpec(Value):
 
     @pydantic.model_validator(mode="after")
     def _check_epochs(self) -> Self:
-        if self.max_epochs is not None and self.max_epochs < self.epochs:
+        needed = self.epochs + math.ceil(COOLDOWN * self.rung)
+        if self.max_epochs is not None and self.max_epochs < needed:
             raise ValueError(
-                f"max_epochs must allow a trial, of {self.epochs} epochs, but got {self.max_epochs}"
+                f"max_epochs must allow a trial, of {needed} epochs, but got {self.max_epochs}"
             )
         return self
 

@@ -50,6 +50,10 @@ class Metric:
             return float(np.mean(_errors(targets, predictions) ** 2))
         return mean_log_loss(predictions, targets)
 
+    def unit(self, targets: Targets) -> float:
+        """Return by how much scores differ that differ much: the deviation of numbers, else 1."""
+        return float(np.std(targets)) or 1.0 if self.name in ("rmse", "mae") else 1.0
+
     @property
     def by_class(self) -> bool:
         """Whether it depends on the most probable class of each row alone."""
@@ -149,6 +153,11 @@ METRICS: dict[MetricName, Metric] = {
         Metric("r2", "R²", r2, task="regression"),
     )
 }
+
+
+def score_text(score: float) -> str:
+    """Write a score for people: a share with four digits, others with five that count."""
+    return f"{score:.4f}" if score == 0.0 or 1e-3 <= abs(score) <= 1.0 else f"{score:.5g}"
 
 
 def confusion(targets: Targets, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:

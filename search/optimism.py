@@ -32,6 +32,7 @@ def score_of_a_choice(right: Sequence[str], *, seed: int = 0) -> float | None:
         times = np.bincount(random.integers(0, rows, rows), minlength=rows)
         left_out = times == 0
         if left_out.any():
-            best = int((scores @ times).argmax())
+            right_drawn = scores @ times  # whole numbers; chance decides among equal ones
+            best = int((right_drawn + random.uniform(0.0, 0.5, len(scores))).argmax())
             judged.append(float(scores[best, left_out].mean()))
     return float(np.mean(judged)) if judged else None

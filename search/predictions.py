@@ -27,7 +27,7 @@ class OutOfFoldPredictions:
         targets: (rows,) int64, the true classes; or float64, the true numbers.
         probabilities: (rows, classes) float32, the mean over repeats; NaN where not predicted.
             The columns are all classes of the job in their fixed order. Of numbers there is one
-            column, with the number that is expected.
+            column, float64, with the number that is expected.
         repeats: (rows,) int32, how often each row was predicted.
 
     Raises:
@@ -35,7 +35,7 @@ class OutOfFoldPredictions:
     """
 
     targets: NDArray[Any]
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[Any]
     repeats: NDArray[np.int32]
 
     def __post_init__(self) -> None:
@@ -43,7 +43,8 @@ class OutOfFoldPredictions:
         dtype = np.float64 if self.of_numbers else np.int64
         _check_array("targets", self.targets, shape=(rows,), dtype=dtype)
         classes = self.probabilities.shape[-1]
-        _check_array("probabilities", self.probabilities, shape=(rows, classes), dtype=np.float32)
+        kind = np.float64 if self.of_numbers else np.float32
+        _check_array("probabilities", self.probabilities, shape=(rows, classes), dtype=kind)
         _check_array("repeats", self.repeats, shape=(rows,), dtype=np.int32)
         if self.of_numbers:
             if classes != 1:
@@ -61,7 +62,9 @@ class OutOfFoldPredictions:
         numbers = np.issubdtype(targets.dtype, np.floating)
         return cls(
             targets=targets.astype(np.float64 if numbers else np.int64),
-            probabilities=np.full((len(targets), classes), np.nan, dtype=np.float32),
+            probabilities=np.full(
+                (len(targets), classes), np.nan, dtype=np.float64 if numbers else np.float32
+            ),
             repeats=np.zeros(len(targets), dtype=np.int32),
         )
 

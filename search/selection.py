@@ -14,6 +14,7 @@ from search.predictions import OutOfFoldPredictions, log_losses
 ROUNDS = 25
 SCORE_DECIMALS = 6  # that scores are compared by, so that float noise admits nobody
 ROUNDING = 1e-6  # by which sums of probabilities may be off, at most
+WITHIN = 1.0 + 1e-9  # of a limit that members may take together: sums are rounded
 
 Probabilities = NDArray[np.float32]
 
@@ -48,7 +49,7 @@ def greedy_selection(
         raise ValueError(f"rounds must be at least 1, but got {rounds}")
     names = sorted(predictions)
     targets, models = _on_common_rows([predictions[name] for name in names])
-    rng = np.random.default_rng(seed)
+    rng, unit = np.random.default_rng(seed), metric.unit(targets)
     room = _Room([() if shares is None else shares[name] for name in names])
     tally = _tally(targets, models, metric)
     # In float64 the sum of a few float32 has practically no rounding error.
@@ -58,7 +59,7 @@ def greedy_selection(
     for _ in range(rounds):
         tries = tally.with_each(total, size=len(chosen) + 1)
         tries[~room.allows] = -np.inf
-        compared = tries.round(SCORE_DECIMALS) if chosen else tries
+        compared = (tries / unit).round(SCORE_DECIMALS) if chosen else tries
         tied = np.flatnonzero(compared == compared.max())
         best = _break_tie(
             tied,
@@ -73,7 +74,7 @@ def greedy_selection(
         chosen.append(best)
         room.take(best)
         scores.append(float(tries[best]))
-    best_size = int(np.argmax(np.round(scores, SCORE_DECIMALS))) + 1
+    best_size = int(np.argmax(np.round(np.divide(scores, unit), SCORE_DECIMALS))) + 1
     counts = sorted(Counter(chosen[:best_size]).items())
     return Ensemble(
         members=tuple(names[model] for model, _ in counts),
@@ -88,7 +89,7 @@ class _Room:
 
     def __init__(self, shares: Sequence[Sequence[float]]) -> None:
         self._shares = np.array(shares, dtype=np.float64).reshape(len(shares), -1)
-        self._left = np.full(self._shares.shape[1], 1.0 + ROUNDING)
+        self._left = np.full(self._shares.shape[1], WITHIN)
         self._taken = np.zeros(len(shares), dtype=np.bool_)
         self.allows = self._fitting()
         if not self.allows.any():

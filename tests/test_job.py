@@ -88,7 +88,7 @@ def test_a_device_budget_must_be_long_enough(monkeypatch: pytest.MonkeyPatch) ->
     [
         ({"device_budget": -1}, "must be some seconds, but got -1"),
         ({"max_epochs": 0}, "max_epochs: input should be greater than or equal to 1, but got 0"),
-        ({"max_epochs": 11}, "must allow a trial, of 12 epochs, but got 11"),
+        ({"max_epochs": 12}, "must allow a trial, of 13 epochs, but got 12"),
         ({"budget": "19s"}, "at least 20 seconds, but got 19"),
         ({"budget": -600}, "at least 20 seconds, but got -600"),
         ({"budget": math.nan}, "budget: "),

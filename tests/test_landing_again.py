@@ -11,7 +11,7 @@ import pytest
 from athanor.deleting import delete_job
 from athanor.landing_again import parse_limits, spec_of, student_of
 from search.folds import ALL_ROWS
-from search.job import Job
+from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import InputError, JobError
 from tests.small_job import CACHE, bench_of, resume, worked
@@ -183,7 +183,7 @@ def test_what_cannot_be_landed_again(
 ) -> None:
     folder, job, _ = searched
     unknown, _ = landed(folder, job, final="refit", distills=99)
-    assert unknown.error is not None and "one of 4 trials, but got 99" in unknown.error
+    assert unknown.error is not None and "a finished trial of [0, " in unknown.error
     again, _ = landed(folder, job, folds=40)
     assert again.error is not None and "folds must be at most 3" in again.error
     store = StudyStore(f"sqlite:///{folder}/athanor.db")
@@ -194,6 +194,16 @@ def test_what_cannot_be_landed_again(
     assert len(records) == TRIALS
     assert len(StudyStore(store.url).trials(job).records()) == TRIALS  # the study is the other's
     store.close()
+
+
+def test_a_job_that_goes_on_cannot_be_landed(tmp_path: Path) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    queued = store.jobs.create(JobSpec.parse({"data": "digits", "trials": 1}))
+    again = store.jobs.create(JobSpec.parse({"data": "digits", "lands": queued.id}))
+    store.close()
+    job, _ = resume(tmp_path, again.id)
+    assert job.state == "failed" and job.error is not None
+    assert f"{queued.id} is queued" in job.error
 
 
 @pytest.mark.parametrize(

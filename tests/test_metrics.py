@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
-from search.metrics import METRIC_NAMES, METRICS, confusion, roc_auc
+from search.metrics import METRIC_NAMES, METRICS, confusion, roc_auc, score_text
 from search.score_errors import bootstrap_interval, standard_error
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -76,3 +76,18 @@ def test_equal_seeds_give_equal_errors() -> None:
     rows = some_rows(0)
     one, again = (standard_error(METRICS["macro_f1"], *rows, seed=3) for _ in range(2))
     assert one == again
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (0.91239, "0.9124"),
+        (1.0, "1.0000"),
+        (-0.2937, "-0.2937"),
+        (0.0, "0.0000"),
+        (-308.1234, "-308.12"),
+        (-1.23456e-7, "-1.2346e-07"),
+    ],
+)
+def test_scores_are_written_with_the_digits_that_count(score: float, text: str) -> None:
+    assert score_text(score) == text

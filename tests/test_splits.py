@@ -18,6 +18,7 @@ from search.splits import Columns, make_folds, repeated
 from spaces.errors import DataError
 from tests.small_job import worked
 from workers.data import load_data
+from workers.files import JobFiles
 from workers.splitting import split
 
 Ints = NDArray[np.int64]
@@ -300,3 +301,25 @@ def test_rows_that_are_parted_in_one_way_alone_are_not_parted_repeatedly(
     data = load_data(str(tmp_path / "d.npz"), cache=tmp_path)
     with pytest.raises(DataError, match="repeats need folds by class or"):
         split(JobSpec.parse({"data": str(tmp_path / "d.npz"), "repeats": 2, "folds": 1}), data)
+
+
+def test_one_network_is_not_told_to_be_as_good_as_the_mean_of_three(tmp_path: Path) -> None:
+    """Where rows are parted three times, what is said of a refit is what one network reached."""
+    job, tasks = worked(tmp_path, folds=2, repeats=3, final="refit")
+    assert job.state == "done" and job.result is not None, job.error
+    first = [task for task in tasks if task.fold in (1, 2)]
+    rows = [split_rows(tmp_path, job, task.fold) for task in first]
+    alone = np.average([task.score or 0.0 for task in first], weights=rows)
+    assert job.result["out_of_fold_score"] == pytest.approx(alone)
+    assert job.result["expected"]["score"] == pytest.approx(alone)
+
+
+def split_rows(folder: Path, job: Any, fold: int) -> int:
+    folds = Folds.load(JobFiles(folder / "artifacts", job.id).folds(job.plan.folds_hash))
+    return len(folds.folds[fold].validation_rows)
+
+
+def test_repeats_need_two_folds(tmp_path: Path) -> None:
+    data = load_data("digits", cache=tmp_path)
+    with pytest.raises(DataError, match="two folds besides the judging one, but got 1"):
+        split(JobSpec.parse({"data": "digits", "repeats": 2, "folds": 1}), data)

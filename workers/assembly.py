@@ -72,7 +72,7 @@ def _write_networks(bench: Workbench, choice: Choice, staging: Path) -> list[Net
                 recipe=meta["candidate"]["recipe"],
                 mean=meta["normalisation"]["mean"],
                 std=meta["normalisation"]["std"],
-                scale=meta["scale"],
+                scale=meta.get("scale"),
                 report=meta["report"],
             )
         )
@@ -157,7 +157,8 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
     if opening is None:
         return {"test_rows": len(bench.data.test_labels), "test_opened_before": earlier}
     labels, metric = bench.data.test_labels, bench.metric
-    found: dict[str, Any] = {"test_rows": len(labels), "test_opened_before": earlier}
+    found: dict[str, Any] = {"test_opened": True, "test_rows": len(labels)}
+    found["test_opened_before"] = earlier
     if metric.task == "classification":
         correct = int((probabilities.argmax(1) == labels).sum())
         found["test_accuracy"] = correct / len(labels)
@@ -167,5 +168,7 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
         seed = bench.seed("test interval")
         found["test_score"] = score
         found["test_score_interval"] = bootstrap_interval(metric, labels, probabilities, seed=seed)
-    bench.store.test.score(opening, score=found.get("test_accuracy", score))
+    shown = found.get("test_accuracy", found.get("test_score"))
+    if shown is not None:
+        bench.store.test.score(opening, score=shown)
     return found

@@ -68,13 +68,13 @@ def measure_baseline(
 
 def _answers(
     model: Any, pixels: NDArray[np.float32], classes: int, *, metric: Metric
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     """Return (rows, classes): all on the predicted class where that is all that counts.
 
     Where numbers are predicted, these (rows, 1).
     """
     if metric.task == "regression":
-        numbers: NDArray[np.float32] = model.predict(pixels)[:, None].astype(np.float32)
+        numbers: NDArray[Any] = model.predict(pixels)[:, None].astype(np.float64)
         return numbers
     found = np.zeros((len(pixels), classes), dtype=np.float32)
     if metric.by_class:

@@ -143,8 +143,9 @@ class Batches:
         padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
         self.windows = windows(padded, *self.side)
         self.labels = torch.from_numpy(labels).to(device)
-        by_class = recipe.sampling == "balanced" and not is_numbers(labels)
-        self.class_rows = _rows_by_class(labels) if by_class else []
+        classes = labels.argmax(1) if labels.ndim > 1 else labels
+        by_class = recipe.sampling == "balanced" and not is_numbers(classes)
+        self.class_rows = _rows_by_class(classes) if by_class else []
         skips = recipe.skip > 0.0 and recipe.mixup == 0.0 and recipe.sampling == "plain"
         self.row_losses = RowLosses(self.rows, skip=recipe.skip, device=device) if skips else None
 

@@ -15,7 +15,7 @@ from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import Targets, accuracy
 from search.plan import Final
 from search.predictions import OutOfFoldPredictions, mean_log_loss
-from search.selection import greedy_selection
+from search.selection import WITHIN, greedy_selection
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import ensemble_limits
@@ -59,10 +59,13 @@ def choose(bench: Workbench) -> Choice:
         seed=bench.seed("ensemble"),
         shares=taken,
     )
-    within = [task for task in tasks if max(taken[member_name(task.trial)], default=0.0) <= 1.0]
+    within = [task for task in tasks if max(taken[member_name(task.trial)], default=0.0) <= WITHIN]
     final, networks, shares = _kept(bench, within, ensemble)
     if limits.limits:
         networks = [task for task in networks if _rank(task, networks) < each]
+    if final != "bag" or each < folds:  # networks that are fewer than judge each row
+        tasks = _one_parting(bench, tasks)
+        predictions = _out_of_fold(bench, tasks)
     expected = _expected(bench, tasks, predictions, taken, better=final != "best")
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
@@ -71,7 +74,7 @@ def choose(bench: Workbench) -> Choice:
     scores = {
         "final": final,
         "metric": bench.metric.name,
-        "out_of_fold_score": ensemble.score,
+        "out_of_fold_score": bench.metric.score(targets, probabilities),
         "out_of_fold_rows": len(targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
         "expected": asdict(expected),
@@ -199,6 +202,20 @@ def _out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> Predictions:
         rows = bench.folds.folds[task.fold].validation_rows
         predictions[name] = current.with_fold(rows, saved_predictions(bench, task))
     return predictions
+
+
+def _one_parting(bench: Workbench, tasks: list[FoldTask]) -> list[FoldTask]:
+    """Return the folds of one parting of the rows, so that one network judges each row.
+
+    They are all, unless the rows are parted repeatedly.
+    """
+    kept, known = set[int](), np.array([], dtype=np.int64)
+    for fold in sorted({task.fold for task in tasks}):
+        rows = bench.folds.folds[fold].validation_rows
+        if not len(np.intersect1d(rows, known)):
+            kept.add(fold)
+            known = np.concatenate([known, rows])
+    return [task for task in tasks if task.fold in kept]
 
 
 def _together(

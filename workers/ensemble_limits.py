@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search.selection import WITHIN
 from search.store import FoldTask
 from spaces.architecture import Architecture
 from spaces.complexity import measure_complexity
@@ -33,7 +34,7 @@ class EnsembleLimits:
             JobFailed: no single network is within the limits.
         """
         for networks in range(count, 0, -1):
-            if any(max(shares, default=0.0) <= 1.0 for shares in self._all_shares(networks)):
+            if any(max(shares, default=0.0) <= WITHIN for shares in self._all_shares(networks)):
                 return networks
         cheapest = [min(costs) for costs in zip(*self.costs.values(), strict=True)]
         raise JobFailed(

@@ -9,13 +9,12 @@ from search.finalists import (
     smallest_within,
     spread_over_costs,
 )
-from search.first_trials import leader, without_loser
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
-from search.store.records import ranked
 from spaces.architecture import VIEW_COUNTS
 from spaces.errors import JobFailed
+from workers.contenders import contenders
 from workers.finalist import EXACT_COST
 from workers.workbench import Workbench
 
@@ -25,14 +24,6 @@ ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
 MAX_UNFORESEEN = 36.0  # seconds at most
 PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
-
-
-def contenders(bench: Workbench) -> tuple[list[TrialRecord], int]:
-    """Return the scored trials that may become finalists, best first, and the prior's number."""
-    first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
-    records = bench.trials.records()
-    prior = leader(first, records, validation_rows=rows)
-    return without_loser(ranked(records), first, leader=prior), prior
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:

@@ -12,8 +12,8 @@ from search.finalists import best_trials
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
 from search.store import FoldTask, Lease, StudyStore, TrialRecord
-from search.store.records import ranked
-from spaces.errors import JobError
+from spaces.errors import JobError, JobFailed
+from workers.contenders import contenders
 from workers.data import ImageData
 from workers.device import host_speed
 from workers.files import JobFiles, new_folder
@@ -37,7 +37,10 @@ def prepare_landing(
     """
     earlier, spec = earlier_of(store, job), job.spec
     plan = earlier.plan
-    assert plan is not None
+    if earlier.state != "done" or plan is None:
+        raise JobError(
+            f"only a job that is done can be landed, but {earlier.id} is {earlier.state}"
+        )
     if plan.data_fingerprint != data.train_fingerprint:
         raise JobError(f"{earlier.id} was run on other rows than {spec.data} has now")
     folds = Folds.load(JobFiles(files.root, earlier.id).folds(plan.folds_hash))
@@ -65,7 +68,7 @@ def prepare_landing(
         "finalists": finalists,
         "survivors": finalists,
         "folds": count,
-        "final": spec.final or "bag",
+        "final": spec.final or ("refit" if plan.refit else "bag"),
         "finalist_epochs": round(statistics.fmean(_epochs(task) for task in done)) or 1,
     }
     store.jobs.set_plan(job.id, plan.model_copy(update=changes))
@@ -74,8 +77,9 @@ def prepare_landing(
 def _check_distillation(data: ImageData, records: list[TrialRecord], *, student: int) -> None:
     if data.task == "regression":
         raise JobError(f"an ensemble of classes can be distilled, but {data.name} has numbers")
-    if student >= len(records) or records[student].candidate is None:
-        raise JobError(f"a student must be one of {len(records)} trials, but got {student}")
+    if student >= len(records) or not records[student].finished:
+        finished = [record.number for record in records if record.finished]
+        raise JobError(f"a student must be a finished trial of {finished}, but got {student}")
 
 
 def earlier_of(store: StudyStore, job: Job) -> Job:
@@ -108,13 +112,14 @@ def finalists_again(bench: Workbench) -> list[TrialRecord]:
         return [records[bench.job.spec.distills]]
     done = networks_of(bench.store, earlier_of(bench.store, bench.job))
     first = [records[number] for number in dict.fromkeys(task.trial for task in done)]
-    board = [record for record in ranked(records) if record not in first]
-    others = best_trials(
-        board,
-        count=max(len(board), 1),
-        with_prior=False,
-        validation_rows=bench.plan.validation_rows,
-    )
+    board, prior = contenders(bench)
+    known = {record.number for record in first}
+    others = [r for r in board if r.state == "complete" and r.number not in known]
+    if others:
+        rows = bench.plan.validation_rows
+        others = best_trials(
+            others, count=len(others), prior=prior, with_prior=False, validation_rows=rows
+        )
     return [*first, *others][: bench.plan.survivors]
 
 
@@ -134,7 +139,10 @@ def keep_finished_folds(bench: Workbench, lease: Lease) -> None:
             continue
         assert known.files is not None and known.report is not None
         folder = bench.files.finalist(task.trial, task.fold) / str(lease.fence)
-        _copy(FoldFiles(theirs.folder / known.files), folder)
+        source = FoldFiles(theirs.folder / known.files)
+        if not source.weights.exists():
+            raise JobFailed(f"the networks of {earlier.id} must be at {theirs.folder}, but are not")
+        bench.write(lambda source=source, folder=folder: _copy(source, folder))  # type: ignore[misc]
         bench.store.folds.record(
             task, files=bench.files.relative(folder), score=known.score, report=known.report
         )

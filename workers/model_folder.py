@@ -119,7 +119,7 @@ class Model:
     networks: tuple[Network, ...]
     plan: DevicePlan
 
-    def predict_one(self, index: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_one(self, index: int, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the probabilities (rows, classes) of one network, or its numbers (rows, 1)."""
         entry = self.manifest.networks[index]
         return predict(
@@ -130,7 +130,7 @@ class Model:
             plan=self.plan,
         )
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the ensemble's probabilities (rows, classes), or its numbers (rows, 1).
 
         Args:
@@ -149,7 +149,7 @@ class Model:
         for index, entry in enumerate(self.manifest.networks):
             total += entry.weight * self.predict_one(index, images).astype(np.float64)
         if not self.manifest.class_names:
-            return total.astype(np.float32)
+            return total
         return at_temperature(total, self.manifest.temperature)
 
 

@@ -12,7 +12,7 @@ from spaces.errors import DataError
 
 MAX_BYTES = 8 * 2**30  # of all arrays, uncompressed
 MAX_LABEL = 2**53  # up to here floating-point numbers hold every whole number
-MAX_TARGET = 1e30  # squares of float32 numbers stay finite below its root, once standardised
+MAX_TARGET = 1e30  # its square is still a number
 NAMES = {  # ours, and the names that Keras' data sets use
     "train_images": ("train_images", "images", "x_train"),
     "train_labels": ("train_labels", "labels", "y_train"),

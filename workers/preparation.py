@@ -64,7 +64,7 @@ def prepare(
     spec = job.spec
     shape = Shape(
         rows=len(data.train_labels),
-        splits=len(folds.folds),
+        splits=parts.parts,
         folds=parts.count,
         workers=spec.worker_count,
         survivors=spec.survivor_count,

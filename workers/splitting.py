@@ -19,12 +19,14 @@ class Split:
     """The folds of a job.
 
     Attributes:
-        count: on how many of them, besides the judging one, a finalist is trained.
+        parts: into how many the rows are parted at a time.
+        count: on how many folds, besides the judging one, a finalist is trained.
         final: what is made of these.
         notes: what was decided because of the data, for people.
     """
 
     folds: Folds
+    parts: int
     count: int
     final: Final
     notes: tuple[str, ...]
@@ -58,11 +60,14 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             f"the data must state {count} folds besides the judging one, "
             f"but state {len(folds.folds)} in all"
         )
+    known = len(folds.folds)
     if spec.repeats > 1:
         if by_time or columns.folds is not None:
             raise DataError(
                 "repeats need folds by class or by group, but these are by time or stated"
             )
+        if known < 3:
+            raise DataError(f"repeats need two folds besides the judging one, but got {known - 1}")
         folds = repeated(
             folds, strata(data.train_labels), groups, count=count, repeats=spec.repeats
         )
@@ -73,7 +78,13 @@ def split(spec: JobSpec, data: ImageData) -> Split:
         notes.append(f"{shared:,} images of the test set are in the training rows as well")
     if by_time and spec.final is None:
         notes.append("the finalist is trained once more on all rows, the latest included")
-    return Split(folds=folds, count=count, final=final, notes=tuple(note for note in notes if note))
+    return Split(
+        folds=folds,
+        parts=known,
+        count=count,
+        final=final,
+        notes=tuple(note for note in notes if note),
+    )
 
 
 def _most_parts(data: ImageData, columns: Columns) -> int:

@@ -130,11 +130,16 @@ class Stepper:
         """Return each image's loss (n,) times the weight of its class, or of its two."""
         if self.class_weights is None:
             return losses
-        weights = self.class_weights[batch.labels]
+        weights = self._weights_of(self.class_weights, batch.labels)
         if batch.other_labels is not None:
-            others = self.class_weights[batch.other_labels]
+            others = self._weights_of(self.class_weights, batch.other_labels)
             weights = batch.share * weights + (1.0 - batch.share) * others
         return losses * weights
+
+    @staticmethod
+    def _weights_of(class_weights: Tensor, labels: Tensor) -> Tensor:
+        """Return the weights (n,) of labels (n,), or of soft ones (n, classes)."""
+        return class_weights[labels] if labels.ndim == 1 else labels @ class_weights
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits, recipe = logits.float(), self.recipe

@@ -18,8 +18,9 @@ from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
+from workers.contenders import contenders
 from workers.finalist import fold_overhead, run_fold
-from workers.landing import choose_finalists, contenders, race_of, seconds_for
+from workers.landing import choose_finalists, race_of, seconds_for
 from workers.landing_again import finalists_again, keep_finished_folds
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
@@ -59,7 +60,8 @@ def next_step(bench: Workbench, state: JobState) -> None:
 
 def _search(bench: Workbench) -> None:
     running = bench.trials.running()
-    number = _unheld(bench, running)
+    again = bench.job.spec.lands is not None  # others' trials, which have ended
+    number = None if again else _unheld(bench, running)
     if number is None and not _measure_baseline(bench):
         number = _next_trial(bench, others=len(running))
     if number is not None:
@@ -143,8 +145,8 @@ def _wants_trial(bench: Workbench) -> bool:
         begun = sum(record.state not in ("waiting", "infeasible") for record in records)
         if begun >= limit:
             return False
-    epochs = bench.job.spec.max_epochs
-    if epochs is not None and not allows_trial(records, bench.plan, max_epochs=epochs):
+    epochs, rung = bench.job.spec.max_epochs, bench.job.spec.rung
+    if epochs is not None and not allows_trial(records, bench.plan, rung=rung, max_epochs=epochs):
         return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
         endless = bench.job.spec.counts_trials or bench.job.spec.minimize is not None

@@ -178,8 +178,7 @@ class Training:
 
     def _class_weights(self) -> Tensor | None:
         """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
-        unweighed = self.scale is not None or self.rows.soft_labels is not None
-        if self.candidate.recipe.class_weights == "none" or unweighed:
+        if self.candidate.recipe.class_weights == "none" or self.scale is not None:
             return None
         counts = np.bincount(self.rows.train_labels, minlength=self.rows.classes)
         occurring = int((counts > 0).sum())

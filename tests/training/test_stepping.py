@@ -282,3 +282,9 @@ def test_half_of_the_images_are_mirrored_and_the_others_in_the_next_epoch() -> N
         mirrored.append(batch.images[order, 0, 0, 3] > 0)
     assert 10 < int(mirrored[0].sum()) < 54
     assert torch.equal(mirrored[0], ~mirrored[1])
+
+
+def test_soft_labels_weigh_as_their_classes_do() -> None:
+    weights = torch.tensor([1.0, 3.0])
+    assert Stepper._weights_of(weights, torch.tensor([0, 1])).tolist() == [1.0, 3.0]
+    assert Stepper._weights_of(weights, torch.tensor([[1.0, 0.0], [0.5, 0.5]])).tolist() == [1, 2]
