@@ -100,7 +100,7 @@ def test_a_search_uses_its_epochs_and_no_more(tmp_path: Path) -> None:
 
 
 def test_a_search_of_one_trial_s_epochs_has_one_trial(tmp_path: Path) -> None:
-    job, _ = worked(tmp_path, trials=None, max_epochs=2, search_epochs=2)
+    job, _ = worked(tmp_path, trials=None, max_epochs=2, search_epochs=2, discard_after=0)
     assert job.state == "done" and job.plan is not None
     assert job.result is not None and job.result["members"][0]["trial"] == 0
 
