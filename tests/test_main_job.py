@@ -319,3 +319,22 @@ def test_a_paused_job_rests_and_a_deleted_one_is_gone(tmp_path: Path) -> None:
     assert athanor("delete", job, "--yes", cwd=tmp_path).returncode == 0
     assert not files.exists()
     assert json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout) == []
+
+
+def test_a_finished_job_is_landed_once_more_by_a_command(
+    searched: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = searched
+    limits = ("--limit", "parameters=10m", "--limit", "latency=2s")
+    told = result_of(
+        athanor("ensemble", found["job"], *limits, "--out", "again", "--json", cwd=folder)
+    )
+    assert told["job"] != found["job"] and told["state"] == "done"
+    result, before = told["result"], found["result"]
+    assert result["out_of_fold_score"] == pytest.approx(before["out_of_fold_score"])
+    assert result["networks"] == before["networks"]
+    assert result["costs"]["latency"] < result["limits"]["latency"] == 2.0
+    assert "test_accuracy" not in result
+    assert {path.suffix for path in (folder / "again").iterdir()} == {".json", ".safetensors"}
+    refused = athanor("distill", found["job"], "--max-parameters", "3", cwd=folder)
+    assert refused.returncode == 2 and "at most 3 parameters" in refused.stderr

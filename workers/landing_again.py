@@ -3,6 +3,7 @@
 import shutil
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -142,7 +143,7 @@ def keep_finished_folds(bench: Workbench, lease: Lease) -> None:
         source = FoldFiles(theirs.folder / known.files)
         if not source.weights.exists():
             raise JobFailed(f"the networks of {earlier.id} must be at {theirs.folder}, but are not")
-        bench.write(lambda source=source, folder=folder: _copy(source, folder))  # type: ignore[misc]
+        bench.write(partial(_copy, source, folder))
         bench.store.folds.record(
             task, files=bench.files.relative(folder), score=known.score, report=known.report
         )
