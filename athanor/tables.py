@@ -136,7 +136,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     for gap in gaps(progress.folds):
         console.print(
             f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "
-            f"{gap.left_out:.4f} on what it left out ({gap.points:+.1f} points): {gap.word}",
+            f"{gap.left_out:.4f} on what it left out ({gap.points:+.1f} points)"
+            f"{_tested(result, gap.trial)}: {gap.word}",
             highlight=False,
         )
     low, high = result["expected"]["interval"]
@@ -160,6 +161,12 @@ def print_statement(console: Console, progress: Progress) -> None:
         )
     for line in _test_lines(result, label):
         console.print(line)
+
+
+def _tested(result: dict[str, Any], trial: int) -> str:
+    """Say what a finalist's networks together had right in the test, if that was opened."""
+    share = result.get("test_accuracy_of_members", {}).get(f"trial-{trial}")
+    return "" if share is None else f", {share:.4f} in the test"
 
 
 def _teacher_line(result: dict[str, Any], label: str) -> str:

@@ -144,6 +144,8 @@ def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> No
     third, _ = worked(tmp_path, seed=2, reopen_test=True)
     assert first.result is not None and second.result is not None and third.result is not None
     assert first.result["test_opened_before"] == []
+    alone = {"trial-0": pytest.approx(first.result["test_accuracy"])}
+    assert first.result["test_accuracy_of_members"] == alone
     assert "test_accuracy" not in second.result and "test_interval" not in second.result
     assert second.result["expected"]["score"] > 0.0
     for later in (second, third):

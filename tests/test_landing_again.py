@@ -71,6 +71,7 @@ def test_the_test_set_is_opened_again_only_on_demand(
     folder, job, _ = searched
     found = result(landed(folder, job, reopen_test=True)[0])
     assert found["test_accuracy"] == result(job)["test_accuracy"]  # the very same networks
+    assert found["test_accuracy_of_members"] == result(job)["test_accuracy_of_members"]
     assert found["test_opened_before"][0]["job"] == job.id
 
 

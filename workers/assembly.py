@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.metrics import accuracy
 from search.predictions import accuracy_interval
 from search.score_errors import bootstrap_interval
 from search.store import FoldTask, Lease
@@ -19,7 +19,7 @@ from workers.distillation import teacher_of
 from workers.files import new_folder
 from workers.landing import SAMPLE_ROWS, cores
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
-from workers.verification import Sample, verify_and_predict
+from workers.verification import Sample, TestPredictions, verify_and_predict
 from workers.workbench import Workbench
 
 
@@ -37,9 +37,9 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         write_manifest(staging, _manifest(bench, entries, scores))
         bench.heartbeat.expect(None)
         bench.heartbeat.check()
-        probabilities = _verified(bench, members, staging)
+        predictions = _verified(bench, members, staging)
         bench.heartbeat.check_now()
-        scores |= _open_test(bench, probabilities)
+        scores |= _open_test(bench, predictions, members)
         write_manifest(staging, _manifest(bench, entries, scores))
     if bench.job.spec.distills is not None:
         scores["teacher"] = teacher_of(bench)
@@ -90,7 +90,7 @@ def _sample(bench: Workbench, members: list[FoldTask]) -> Sample:
     return Sample(images=np.stack(images), expected=np.stack(expected))
 
 
-def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> NDArray[np.float32]:
+def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> TestPredictions:
     """Return what the folder predicts for the test images, loaded in a new process."""
     try:
         return verify_and_predict(
@@ -136,7 +136,9 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
     )
 
 
-def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _open_test(
+    bench: Workbench, predictions: TestPredictions, networks: list[FoldTask]
+) -> dict[str, Any]:
     """Compare the predictions with the test labels: the only place where these are read.
 
     Not if another job has done so before, unless this one was told to.
@@ -156,13 +158,18 @@ def _open_test(bench: Workbench, probabilities: NDArray[np.float32]) -> dict[str
     ]
     if opening is None:
         return {"test_rows": len(bench.data.test_labels), "test_opened_before": earlier}
-    labels, metric = bench.data.test_labels, bench.metric
+    labels, metric, probabilities = bench.data.test_labels, bench.metric, predictions.together
     found: dict[str, Any] = {"test_opened": True, "test_rows": len(labels)}
     found["test_opened_before"] = earlier
     if metric.task == "classification":
         correct = int((probabilities.argmax(1) == labels).sum())
         found["test_accuracy"] = correct / len(labels)
         found["test_interval"] = accuracy_interval(correct, len(labels))
+        trials = np.array([task.trial for task in networks])
+        found["test_accuracy_of_members"] = {
+            member_name(trial): accuracy(labels, predictions.each[trials == trial].mean(0))
+            for trial in dict.fromkeys(trials.tolist())
+        }
     score = metric.score(labels, probabilities)
     if metric.name != "accuracy" and math.isfinite(score):  # one class alone has no ROC curve
         seed = bench.seed("test interval")

@@ -8,6 +8,7 @@ trial-7-fold-0.safetensors …    weights and buffers of every network, float32
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -145,9 +146,13 @@ class Model:
                 f"images must be uint8 of (rows, {', '.join(map(str, expected))}), "
                 f"but are {images.dtype} of {images.shape}"
             )
-        total = np.zeros((len(images), self.manifest.outputs), dtype=np.float64)
-        for index, entry in enumerate(self.manifest.networks):
-            total += entry.weight * self.predict_one(index, images).astype(np.float64)
+        return self.combined([self.predict_one(n, images) for n in range(len(self.networks))])
+
+    def combined(self, predictions: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return what the ensemble says where each network says (rows, classes or 1)."""
+        total = np.zeros(predictions[0].shape, dtype=np.float64)
+        for entry, predicted in zip(self.manifest.networks, predictions, strict=True):
+            total += entry.weight * predicted.astype(np.float64)
         if not self.manifest.class_names:
             return total
         return at_temperature(total, self.manifest.temperature)

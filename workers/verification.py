@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,21 @@ class Sample:
     expected: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class TestPredictions:
+    """What a folder says of the test images.
+
+    Attributes:
+        together: (rows, classes or 1), the ensemble's.
+        each: (networks, rows, classes or 1), each network's.
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    together: NDArray[Any]
+    each: NDArray[Any]
+
+
 def verify_and_predict(
     folder: Path,
     *,
@@ -44,7 +60,7 @@ def verify_and_predict(
     test_images: NDArray[np.uint8],
     threads: int,
     interrupt: Callable[[], None],
-) -> NDArray[np.float32]:
+) -> TestPredictions:
     """Return the folder's predictions for the test images, from a new process.
 
     Args:
@@ -72,7 +88,7 @@ def verify_and_predict(
             raise RuntimeError(f"the verification ended with status {status}: {last}")
         with np.load(answer, allow_pickle=False) as result:
             difference = float(result["difference"])
-            probabilities: NDArray[np.float32] = result["probabilities"]
+            predictions = TestPredictions(result["probabilities"], result["each"])
     finally:
         request.unlink(missing_ok=True)
         answer.unlink(missing_ok=True)
@@ -81,7 +97,7 @@ def verify_and_predict(
             f"a loaded network must predict as in training to {TOLERANCE:g}, "
             f"but a prediction differs by {difference:.3g}"
         )
-    return probabilities
+    return predictions
 
 
 def _run(
@@ -118,7 +134,8 @@ def _answer(folder: Path, request: Path, answer: Path) -> None:
         scale = model.manifest.networks[index].scale
         unit = 1.0 if scale is None else scale.std
         difference = max(difference, float(np.abs(got - wanted).max()) / unit)
-    np.savez(answer, difference=difference, probabilities=model.predict(test))
+    each = [model.predict_one(index, test) for index in range(len(model.networks))]
+    np.savez(answer, difference=difference, probabilities=model.combined(each), each=np.stack(each))
 
 
 def main(arguments: list[str]) -> int:
