@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from search.job import FILE_SUFFIX, NAMED_SOURCES
+from search.job import FILE_SUFFIX, NAMED_SOURCES, usable_cores
 from search.metrics import METRICS, MetricName, accuracy
+from search.numbers import is_numbers
 from search.predictions import accuracy_interval
 from spaces.errors import DataError, InputError
 from workers.data import load_data
@@ -133,7 +134,7 @@ def run_predict(
     folder: Path, sources: list[str], *, out: Path | None, as_json: bool, cache: Path
 ) -> None:
     """Predict and print, or write to `out`; say the accuracy where labels are known."""
-    os.environ.update(thread_environment(len(os.sched_getaffinity(0))))  # before torch reads it
+    os.environ.update(thread_environment(usable_cores()))  # before torch reads it
     from workers.model_folder import load_model
 
     model = load_model(folder)
@@ -172,8 +173,7 @@ def scores(
     Raises:
         DataError: the labels are of another kind than the predictions.
     """
-    numbers = np.issubdtype(labels.dtype, np.floating)
-    if numbers == bool(classes):
+    if is_numbers(labels) == bool(classes):
         kinds = ("labels of classes", "numbers")
         wanted, got = kinds if classes else kinds[::-1]
         raise DataError(f"the model predicts {wanted}, but the file has {got}")

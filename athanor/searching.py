@@ -22,7 +22,7 @@ from athanor.progress import Progress, ProgressView
 from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
-from search.job import Job, JobSpec
+from search.job import Job, JobSpec, usable_cores
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
@@ -167,7 +167,7 @@ def _work(
 ) -> None:
     """Run workers until the job has ended; Ctrl-C stops them between two training steps."""
     workers = job.spec.worker_count
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     command = WorkerCommand(
         store_url=options.places.store_url,
         artifacts=options.places.artifacts,

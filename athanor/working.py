@@ -1,6 +1,5 @@
 """`athanor worker`: processes that wait for jobs and work on them, here or on a Ray cluster."""
 
-import os
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -8,7 +7,7 @@ from typing import Protocol
 
 from athanor.interruption import Interruption
 from athanor.places import Places
-from search.job import usual_workers
+from search.job import usable_cores, usual_workers
 from search.store import StudyStore
 from search.store.sqlite import SQLite
 from spaces.errors import InputError
@@ -62,7 +61,7 @@ def _tell(message: str) -> None:
 def _pool(
     store: StudyStore, places: Places, *, count: int, job_id: str | None, slots: RaySlots | None
 ) -> AbstractContextManager[Pool]:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     command = WorkerCommand(
         store_url=places.store_url,
         artifacts=places.artifacts,

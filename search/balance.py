@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.metrics import MetricName
+from search.numbers import is_numbers
 from spaces.recipe_space import RecipeSpace
 
 ALIKE: tuple[MetricName, ...] = ("balanced_accuracy", "macro_f1")  # to these all classes are
@@ -23,7 +24,7 @@ def usual_metric(labels: NDArray[Any]) -> tuple[MetricName, str]:
 
     Where one class has nearly all rows, an accuracy says little about the others.
     """
-    if np.issubdtype(labels.dtype, np.floating):
+    if is_numbers(labels):
         return "rmse", ""
     times = imbalance(labels)
     if times < UNBALANCED:

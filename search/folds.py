@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.durable import sync
+from search.numbers import is_numbers
 from spaces.errors import DataError, StoreError
 
 RANGE_ROWS, MOST_RANGES = 20, 10  # of numbers, by which rows are parted as by classes
@@ -150,7 +151,7 @@ def strata(labels: NDArray[Any]) -> NDArray[np.int64]:
 
     Numbers are put into ranges of about as many rows each, as many as there are rows for.
     """
-    if not np.issubdtype(labels.dtype, np.floating):
+    if not is_numbers(labels):
         return labels.astype(np.int64)
     ranges = int(np.clip(len(labels) // RANGE_ROWS, 1, MOST_RANGES))
     borders = np.quantile(labels, np.arange(1, ranges) / ranges)

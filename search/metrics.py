@@ -162,9 +162,15 @@ def score_text(score: float) -> str:
 
 def confusion(targets: Targets, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return how many rows of each class (first axis) are predicted as each (second)."""
-    classes = probabilities.shape[1]
-    pairs = targets * classes + probabilities.argmax(1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    return pair_counts(targets, probabilities.argmax(1), classes=probabilities.shape[1])
+
+
+def pair_counts(
+    targets: Targets, predicted: NDArray[np.int64], *, classes: int
+) -> NDArray[np.int64]:
+    """Return the same of the classes (rows,) that are predicted."""
+    pairs = np.bincount(targets * classes + predicted, minlength=classes**2)
+    return pairs.reshape(classes, classes)
 
 
 def _mean_ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.folds import read_arrays, write_arrays
+from search.numbers import is_numbers
 from spaces.errors import StoreError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class OutOfFoldPredictions:
     @classmethod
     def empty(cls, targets: NDArray[Any], classes: int) -> Self:
         """Return predictions of no row yet, for `targets` of shape (rows,)."""
-        numbers = np.issubdtype(targets.dtype, np.floating)
+        numbers = is_numbers(targets)
         return cls(
             targets=targets.astype(np.float64 if numbers else np.int64),
             probabilities=np.full(
@@ -100,7 +101,7 @@ class OutOfFoldPredictions:
     @property
     def of_numbers(self) -> bool:
         """Whether numbers are predicted, not classes."""
-        return bool(np.issubdtype(self.targets.dtype, np.floating))
+        return is_numbers(self.targets)
 
     @property
     def covered(self) -> NDArray[np.bool_]:

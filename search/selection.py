@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
-from search.metrics import METRICS, Metric, Targets
+from search.metrics import METRICS, Metric, Targets, pair_counts
 from search.predictions import OutOfFoldPredictions, log_losses
 
 ROUNDS = 25
@@ -143,6 +143,8 @@ class _ClassTally(_Tally):
             np.maximum(self._reach, highest[:, None] - model, out=self._reach)
 
     def with_each(self, total: NDArray[np.float64], *, size: int) -> NDArray[np.float64]:
+        if size == 1:
+            return np.array([self.metric.score(self.targets, model) for model in self.models])
         rows, classes = np.arange(len(total)), total.shape[1]
         first = total.argmax(1)
         others = total.copy()
@@ -150,30 +152,19 @@ class _ClassTally(_Tally):
         lead = total[rows, first] - others.max(1, initial=-np.inf) - ROUNDING
         open_rows = np.flatnonzero(lead <= self._reach[rows, first])
         lead, firsts = lead[open_rows], open_rows * classes + first[open_rows]
-        counts = _pairs(self.targets, first, classes)
+        counts = pair_counts(self.targets, first, classes=classes)
         of_counts = self.metric.of_counts
         assert of_counts is not None
         scores = []
         for model, highest in zip(self.models, self._highest, strict=True):
             gains = highest.take(open_rows) - model.reshape(-1).take(firsts)
             changing = open_rows[gains >= lead]
-            if size == 1:
-                scores.append(of_counts(_pairs(self.targets, model.argmax(1), classes)))
-                continue
             changed = (total.take(changing, 0) + model.take(changing, 0)).argmax(1)
             targets = self.targets.take(changing)
-            more = _pairs(targets, changed, classes)
-            more -= _pairs(targets, first.take(changing), classes)
+            more = pair_counts(targets, changed, classes=classes)
+            more -= pair_counts(targets, first.take(changing), classes=classes)
             scores.append(of_counts(counts + more))
         return np.array(scores)
-
-
-def _pairs(
-    targets: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
-    """Return how many rows of each class (first axis) are predicted as each (second)."""
-    pairs = np.bincount(targets * classes + predicted, minlength=classes**2)
-    return pairs.reshape(classes, classes)
 
 
 class _LogLossTally(_Tally):

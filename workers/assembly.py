@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.job import usable_cores
 from search.metrics import accuracy
 from search.predictions import accuracy_interval
 from search.score_errors import bootstrap_interval
@@ -17,7 +18,7 @@ from search.store import FoldTask, Lease
 from workers.choice import Choice, choose, fold_files, member_name, saved_predictions
 from workers.distillation import teacher_of
 from workers.files import new_folder
-from workers.landing import SAMPLE_ROWS, cores
+from workers.landing import SAMPLE_ROWS
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
 from workers.verification import Sample, TestPredictions, verify_and_predict
 from workers.workbench import Workbench
@@ -97,7 +98,7 @@ def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> TestPr
             folder,
             sample=_sample(bench, members),
             test_images=bench.data.test_images,
-            threads=cores(),
+            threads=usable_cores(),
             interrupt=bench.heartbeat.check,
         )
     except RuntimeError:

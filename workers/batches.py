@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search.numbers import is_numbers
 from spaces.recipe import Recipe
 from workers.augmentation import AUGMENTATIONS
 from workers.row_losses import RowLosses
-from workers.targets import is_numbers
 
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from search.folds import strata
 from search.job import FILE_SUFFIX, NAMED_SOURCES
 from search.metrics import Task
+from search.numbers import is_numbers
 from search.splits import Columns
 from spaces.errors import DataError
 from spaces.values import nearest
@@ -86,8 +87,8 @@ def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
     """Return the SHA-256 (hex) of rows: their shape, pixels and labels."""
     digest = hashlib.sha256(str(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)
-    numbers = np.issubdtype(labels.dtype, np.floating)
-    digest.update(np.ascontiguousarray(labels, dtype="<f8" if numbers else "<i8").data)
+    kind = "<f8" if is_numbers(labels) else "<i8"
+    digest.update(np.ascontiguousarray(labels, dtype=kind).data)
     return digest.hexdigest()
 
 

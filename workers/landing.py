@@ -1,7 +1,6 @@
 """The landing's beginning: which trials are finalists, and how long each fold may take."""
 
 import math
-import os
 
 from search.finalists import (
     best_trials,
@@ -10,6 +9,7 @@ from search.finalists import (
     spread_over_costs,
 )
 from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.job import usable_cores
 from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
 from spaces.architecture import VIEW_COUNTS
@@ -80,7 +80,7 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     if budget is None:
         return None
     rows = len(bench.data.test_labels) + SAMPLE_ROWS
-    speedup = max(1.0, cores() / bench.plan.threads)  # paces are those of a worker's threads
+    speedup = max(1.0, usable_cores() / bench.plan.threads)  # paces are those of a worker's threads
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
     networks = min(len(wanted), _exported(bench, wanted))
     trials = {task.trial for task in wanted}
@@ -116,11 +116,6 @@ def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:
 def _counted_pace(record: TrialRecord) -> float:
     assert record.candidate is not None
     return (record.macs or 0) * VIEW_COUNTS[record.candidate.architecture.views] / PROCESSOR_MACS
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from search.numbers import is_numbers
+
 
 @dataclass(frozen=True, slots=True)
 class TargetScale:
@@ -26,11 +28,6 @@ class TargetScale:
         """Return numbers (rows,) as the network learns them."""
         scaled: NDArray[np.float32] = ((numbers - self.mean) / self.std).astype(np.float32)
         return scaled
-
-
-def is_numbers(labels: NDArray[Any]) -> bool:
-    """Whether labels are numbers to be predicted, not classes."""
-    return bool(np.issubdtype(labels.dtype, np.floating))
 
 
 def as_answers(outputs: Tensor, scale: TargetScale | None) -> Tensor:
