@@ -25,7 +25,7 @@ from workers.baselines import measure_baseline
 from workers.data import ImageData, load_data
 from workers.device import DevicePlan
 from workers.model_folder import load_model
-from workers.targets import TargetScale
+from workers.targets import TargetScale, as_answers
 from workers.training import Rows, Training
 
 SIDE = 12
@@ -205,6 +205,12 @@ def test_numbers_are_standardised_and_given_back() -> None:
     assert scale.standardised(numbers).tolist() == pytest.approx([-1.2247, 0.0, 1.2247], abs=1e-3)
     assert TargetScale.of(np.array([0, 1])) is None
     assert TargetScale.of(np.array([3.0, 3.0])) == TargetScale(mean=3.0, std=1.0)
+
+
+def test_large_numbers_lose_nothing_of_what_was_learnt() -> None:
+    outputs = torch.tensor([[0.25], [0.5], [-1.0]])
+    said = as_answers(outputs, TargetScale(mean=1e9, std=1.0)).numpy()[:, 0]
+    assert said.tolist() == [1e9 + 0.25, 1e9 + 0.5, 1e9 - 1.0]
 
 
 @pytest.mark.parametrize("name", ["linear", "MLP", "SVM"])
