@@ -129,6 +129,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(
         f"{kept[result['final']]}; out-of-fold {label} {score_text(score)} ({images:,} images)"
     )
+    if result.get("stacking") is not None:
+        console.print(_stacking_line(result["stacking"], label), highlight=False)
     if "limits" in result:
         console.print(_limits_line(result), highlight=False)
     if "teacher" in result:
@@ -179,6 +181,13 @@ def _teacher_line(result: dict[str, Any], label: str) -> str:
         f"{line}: {label} {result['out_of_fold_score']:.4f}, theirs {teacher['score']:.4f} "
         f"(out of fold, {teacher['rows']:,} images)"
     )
+
+
+def _stacking_line(stacking: dict[str, Any], label: str) -> str:
+    """Say whether a linear model of the members is better than their mean."""
+    scores = f"{score_text(stacking['score'])}, the mean {score_text(stacking['mean_score'])}"
+    verdict = "used" if stacking["used"] else "not clearly better, hence not used"
+    return f"stacking: {label} {scores} on rows that neither was fitted to: {verdict}"
 
 
 def _limits_line(result: dict[str, Any]) -> str:

@@ -12,6 +12,11 @@ from spaces.errors import InputError
 from spaces.values import Value, validated
 
 
+def member_name(trial: int) -> str:
+    """Return what a finalist is called in an ensemble and in its folder."""
+    return f"trial-{trial}"
+
+
 class Ensemble(Value):
     """Models and the weights that their probabilities are averaged with.
 

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
+from search.joint_costs import JointCosts, Room
 from search.metrics import METRICS, Metric, Targets, pair_counts
 from search.predictions import OutOfFoldPredictions, log_losses
 
 ROUNDS = 25
 SCORE_DECIMALS = 6  # that scores are compared by, so that float noise admits nobody
+FREE = JointCosts()
 ROUNDING = 1e-6  # by which sums of probabilities may be off, at most
-WITHIN = 1.0 + 1e-9  # of a limit that members may take together: sums are rounded
 
 Probabilities = NDArray[np.float32]
 
@@ -25,7 +26,7 @@ def greedy_selection(
     metric: Metric = METRICS["accuracy"],
     rounds: int = ROUNDS,
     seed: int,
-    shares: Mapping[str, Sequence[float]] | None = None,
+    costs: JointCosts = FREE,
 ) -> Ensemble:
     """Choose an ensemble by greedy selection with replacement.
 
@@ -38,8 +39,8 @@ def greedy_selection(
     Scores count the rows that all models predicted. The order of `predictions` has no effect.
 
     Args:
-        shares: of each limit on the whole ensemble, what a model takes; a model is added only
-            while the members stay within all limits, each counted once.
+        costs: a model is added only while the members stay within all limits, and scores are
+            compared after what the members cost is taken off.
 
     Raises:
         ValueError: if there are no models, rounds or common rows, if targets or classes differ, or
@@ -50,16 +51,17 @@ def greedy_selection(
     names = sorted(predictions)
     targets, models = _on_common_rows([predictions[name] for name in names])
     rng, unit = np.random.default_rng(seed), metric.unit(targets)
-    room = _Room([() if shares is None else shares[name] for name in names])
+    room = Room(names, costs)
     tally = _tally(targets, models, metric)
     # In float64 the sum of a few float32 has practically no rounding error.
     total = np.zeros(models[0].shape, dtype=np.float64)
     chosen: list[int] = []
     scores: list[float] = []
+    worths: list[float] = []  # scores less what the members cost
     for _ in range(rounds):
         tries = tally.with_each(total, size=len(chosen) + 1)
-        tries[~room.allows] = -np.inf
-        compared = (tries / unit).round(SCORE_DECIMALS) if chosen else tries
+        worth = np.where(room.fits(), tries - room.prices(), -np.inf) / unit
+        compared = worth.round(SCORE_DECIMALS) if chosen else worth
         tied = np.flatnonzero(compared == compared.max())
         best = _break_tie(
             tied,
@@ -74,7 +76,8 @@ def greedy_selection(
         chosen.append(best)
         room.take(best)
         scores.append(float(tries[best]))
-    best_size = int(np.argmax(np.round(np.divide(scores, unit), SCORE_DECIMALS))) + 1
+        worths.append(float(worth[best]))
+    best_size = int(np.argmax(np.round(worths, SCORE_DECIMALS))) + 1
     counts = sorted(Counter(chosen[:best_size]).items())
     return Ensemble(
         members=tuple(names[model] for model, _ in counts),
@@ -82,29 +85,6 @@ def greedy_selection(
         score=scores[best_size - 1],
         rounds=tuple(scores),
     )
-
-
-class _Room:
-    """What is left of the limits on an ensemble, and which models fit into it."""
-
-    def __init__(self, shares: Sequence[Sequence[float]]) -> None:
-        self._shares = np.array(shares, dtype=np.float64).reshape(len(shares), -1)
-        self._left = np.full(self._shares.shape[1], WITHIN)
-        self._taken = np.zeros(len(shares), dtype=np.bool_)
-        self.allows = self._fitting()
-        if not self.allows.any():
-            raise ValueError(f"a model must be within all limits, but they take {shares} of them")
-
-    def take(self, model: int) -> None:
-        """Count a model, unless it is in the ensemble already."""
-        if not self._taken[model]:
-            self._taken[model] = True
-            self._left -= self._shares[model]
-            self.allows = self._fitting()
-
-    def _fitting(self) -> NDArray[np.bool_]:
-        fitting: NDArray[np.bool_] = self._taken | np.all(self._shares <= self._left, axis=1)
-        return fitting
 
 
 class _Tally(ABC):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
+from search.joint_costs import JointCosts
 from search.metrics import METRICS, Metric
 from search.predictions import OutOfFoldPredictions, mean_log_loss
 from search.selection import greedy_selection
@@ -266,21 +267,44 @@ def test_an_ensemble_stays_within_limits_and_loses_nothing_by_wide_ones(
     predictions = random_problem(problem)
     rng = np.random.default_rng(seed)
     shares = {name: rng.uniform(0.0, 1.0, 2).tolist() for name in predictions}
-    made = greedy_selection(predictions=predictions, seed=seed, shares=shares)
+    made = greedy_selection(predictions=predictions, seed=seed, costs=JointCosts(shares))
     taken = np.sum([shares[name] for name in made.members], axis=0)
     assert taken.max() <= 1.0 + 1e-6
     wide = {name: [value / len(predictions) for value in each] for name, each in shares.items()}
     unlimited = greedy_selection(predictions=predictions, seed=seed)
-    assert greedy_selection(predictions=predictions, seed=seed, shares=wide) == unlimited
+    assert greedy_selection(predictions=predictions, seed=seed, costs=JointCosts(wide)) == unlimited
 
 
 def test_of_models_beyond_the_limits_none_is_taken() -> None:
     right, wrong = right_on({0, 1, 2}), right_on({0})
     shares = {"right": [1.1], "wrong": [0.4]}
-    made = greedy_selection(predictions={"right": right, "wrong": wrong}, seed=0, shares=shares)
+    both = {"right": right, "wrong": wrong}
+    made = greedy_selection(predictions=both, seed=0, costs=JointCosts(shares))
     assert made.members == ("wrong",)
     with pytest.raises(ValueError, match="a model must be within all limits"):
-        greedy_selection(predictions={"right": right}, seed=0, shares={"right": [1.1]})
+        greedy_selection(predictions={"right": right}, seed=0, costs=JointCosts({"right": [1.1]}))
+
+
+@pytest.mark.parametrize(
+    ("price", "member"),
+    [(0.0, "dear"), (0.2, "dear"), (0.22, "cheap"), (9.0, "cheap")],
+)
+def test_what_a_member_costs_must_be_worth_it(price: float, member: str) -> None:
+    # Three of six rows right against two, for eight tenths more of the limit.
+    predictions = {"dear": right_on({0, 1, 2}), "cheap": right_on({0, 1})}
+    costs = JointCosts({"dear": [0.9, 0.1], "cheap": [0.1, 0.05]}, price=price)
+    made = greedy_selection(predictions=predictions, seed=0, costs=costs)
+    assert made.members == (member,)
+    assert made.score == pytest.approx((3 if member == "dear" else 2) / 6)
+
+
+def test_a_second_member_is_dropped_if_it_gains_less_than_it_costs() -> None:
+    predictions = {"a": right_on({0, 1}), "b": right_on({1, 2}), "c": right_on({0, 2})}
+    shares = {name: [0.3] for name in predictions}
+    free = greedy_selection(predictions=predictions, seed=0, costs=JointCosts(shares))
+    assert len(free.members) == 2 and free.score == pytest.approx(3 / 6)
+    dear = greedy_selection(predictions=predictions, seed=0, costs=JointCosts(shares, price=1.0))
+    assert len(dear.members) == 1 and dear.score == pytest.approx(2 / 6)
 
 
 def test_what_cannot_be_selected_from() -> None:

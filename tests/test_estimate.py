@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from search.estimate import cross_fitted, estimate
+from search.combining import Combining
+from search.estimate import estimate
 from search.metrics import METRICS
 from search.predictions import OutOfFoldPredictions
 from search.selection import greedy_selection
@@ -43,7 +44,7 @@ def test_the_interval_holds_the_test_score_nearly_always(models: int) -> None:
     for seed in range(60):
         predictions, parts, tests, targets = some_models(seed, models=models)
         found = estimate(
-            predictions, parts, metric=ACCURACY, test_rows=TEST, lower=False, seed=seed
+            predictions, parts, combining=Combining(seed=seed), test_rows=TEST, lower=False
         )
         ensemble = greedy_selection(predictions=predictions, seed=seed)
         low, high = found.interval
@@ -58,7 +59,7 @@ def test_the_interval_holds_the_test_score_nearly_always(models: int) -> None:
 
 def test_one_model_is_taken_as_it_is() -> None:
     predictions, parts, *_ = some_models(0, models=1)
-    probabilities, targets = cross_fitted(predictions, parts, metric=ACCURACY, seed=0)
+    probabilities, targets = Combining(seed=0).cross_fitted(predictions, parts)
     assert np.array_equal(probabilities, predictions["m0"].probabilities)
     assert np.array_equal(targets, predictions["m0"].targets)
 
@@ -73,5 +74,5 @@ def test_a_row_has_no_say_in_its_own_weights() -> None:
         name: OutOfFoldPredictions.empty(targets, 2).with_fold(np.arange(8), values)
         for name, values in (("a", first), ("b", first[::-1].copy()))
     }
-    found = estimate(predictions, parts, metric=ACCURACY, test_rows=8, lower=True, seed=0)
+    found = estimate(predictions, parts, combining=Combining(seed=0), test_rows=8, lower=True)
     assert found.score == 0.0 and found.lower and found.rows == 8

@@ -61,6 +61,7 @@ def test_more_members_are_trained_and_what_was_trained_is_kept(
     members = {member["trial"] for member in found["members"]}
     assert members <= {task.trial for task in folds}
     assert found["out_of_fold_score"] >= result(job)["out_of_fold_score"]
+    assert ("stacking" in found) == (len(members) > 1)
     assert "test_accuracy" not in found  # the earlier job has opened it
     assert found["test_opened_before"][0]["job"] == job.id
 

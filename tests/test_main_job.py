@@ -335,6 +335,9 @@ def test_a_finished_job_is_landed_once_more_by_a_command(
     assert result["networks"] == before["networks"]
     assert result["costs"]["latency"] < result["limits"]["latency"] == 2.0
     assert "test_accuracy" not in result
-    assert {path.suffix for path in (folder / "landed again").iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in (folder / "landed again").iterdir()} == {
+        ".json",
+        ".safetensors",
+    }
     refused = athanor("distill", found["job"], "--max-parameters", "3", cwd=folder)
     assert refused.returncode == 2 and "at most 3 parameters" in refused.stderr

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from search.ensemble import member_name
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import usable_cores
 from search.metrics import accuracy
 from search.predictions import accuracy_interval
 from search.score_errors import bootstrap_interval
+from search.stacking import Stack
 from search.store import FoldTask, Lease
-from workers.choice import Choice, choose, fold_files, member_name, saved_predictions
+from workers.choice import Choice, choose
 from workers.distillation import teacher_of
 from workers.files import new_folder
 from workers.landing import SAMPLE_ROWS
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
+from workers.out_of_fold import fold_files, saved_predictions
 from workers.verification import Sample, TestPredictions, verify_and_predict
 from workers.workbench import Workbench
 
@@ -35,13 +38,13 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
     folder = bench.files.model(lease.fence)
     with new_folder(folder) as staging:
         entries = _write_networks(bench, choice, staging)
-        write_manifest(staging, _manifest(bench, entries, scores))
+        write_manifest(staging, _manifest(bench, choice.stack, entries, scores))
         bench.heartbeat.expect(None)
         bench.heartbeat.check()
         predictions = _verified(bench, members, staging)
         bench.heartbeat.check_now()
         scores |= _open_test(bench, predictions, members)
-        write_manifest(staging, _manifest(bench, entries, scores))
+        write_manifest(staging, _manifest(bench, choice.stack, entries, scores))
     if bench.job.spec.distills is not None:
         scores["teacher"] = teacher_of(bench)
     return {
@@ -106,7 +109,9 @@ def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> TestPr
         raise
 
 
-def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, Any]) -> Manifest:
+def _manifest(
+    bench: Workbench, stack: Stack | None, entries: list[NetworkEntry], scores: dict[str, Any]
+) -> Manifest:
     spec, data = bench.job.spec, bench.data
     return Manifest(
         job=bench.job.id,
@@ -114,6 +119,7 @@ def _manifest(bench: Workbench, entries: list[NetworkEntry], scores: dict[str, A
         class_names=data.class_names,
         image_shape=data.image_shape,
         networks=tuple(entries),
+        stack=stack,
         temperature=scores.get("temperature", 1.0),
         scores=scores,
         protocol={

@@ -2,28 +2,31 @@
 
 import math
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from search.calibration import at_temperature, helpful_temperature
-from search.ensemble import Ensemble
-from search.estimate import Estimate, estimate
+from search.calibration import HOTTEST
+from search.combining import Combining, compare_stack
+from search.ensemble import Ensemble, member_name
+from search.estimate import estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.metrics import Targets, accuracy
+from search.joint_costs import JointCosts
 from search.plan import Final
-from search.predictions import OutOfFoldPredictions, mean_log_loss
-from search.selection import WITHIN, greedy_selection
+from search.score_errors import standard_error
+from search.selection import FREE
+from search.stacking import Stack, fitted_stack
 from search.store import FoldTask
 from spaces.errors import JobFailed
-from workers.ensemble_limits import ensemble_limits
-from workers.fold_files import FoldFiles
+from workers.ensemble_limits import EnsembleLimits, ensemble_limits
 from workers.landing import race_of
+from workers.out_of_fold import (
+    Predictions,
+    known_scores,
+    left_out,
+    one_parting,
+    out_of_fold,
+)
 from workers.workbench import Workbench
-
-Predictions = dict[str, OutOfFoldPredictions]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +36,13 @@ class Choice:
     Attributes:
         networks: the finalists' folds whose networks are kept.
         shares: of each of their trials in the ensemble, by number; their sum is 1.
+        stack: what combines their trials in place of the shares.
         scores: for the job's result; those out of fold are of networks that had not seen the rows.
     """
 
     networks: list[FoldTask]
     shares: dict[int, float]
+    stack: Stack | None
     scores: dict[str, Any]
 
 
@@ -48,93 +53,67 @@ def choose(bench: Workbench) -> Choice:
         JobFailed: no fold was finished.
     """
     tasks = _counting_folds(bench)
-    predictions = _out_of_fold(bench, tasks)
+    predictions = out_of_fold(bench, tasks)
     limits = ensemble_limits(bench, tasks)
     folds = len({task.fold for task in tasks}) if bench.plan.final == "bag" else 1
     each = limits.networks_each(folds)
-    taken = {member_name(trial): limits.shares(trial, each) for trial in limits.costs}
-    ensemble = greedy_selection(
-        predictions=predictions,
+    combining = Combining(
         metric=bench.metric,
         seed=bench.seed("ensemble"),
-        shares=taken,
+        costs=_joint_costs(bench, limits, predictions, networks=each),
     )
-    within = [task for task in tasks if max(taken[member_name(task.trial)], default=0.0) <= WITHIN]
+    ensemble = combining.mean(predictions)
+    within = [task for task in tasks if combining.costs.allow(member_name(task.trial))]
     final, networks, shares = _kept(bench, within, ensemble)
     if limits.limits:
         networks = [task for task in networks if _rank(task, networks) < each]
     if final != "bag" or each < folds:  # networks that are fewer than judge each row
-        tasks = _one_parting(bench, tasks)
-        predictions = _out_of_fold(bench, tasks)
-    expected = _expected(bench, tasks, predictions, taken, better=final != "best")
+        tasks = one_parting(bench, tasks)
+        predictions = out_of_fold(bench, tasks)
+    parts = left_out(bench, tasks)
+    whole = final != "best" and len(shares) == len(ensemble.members)
+    stacking = compare_stack(predictions, parts, combining) if whole else None
+    stack = None
+    if stacking is not None and stacking.used:
+        combining = replace(combining, stacked=True)
+        stack = fitted_stack(predictions, ensemble.members, seed=combining.seed)
+    expected = estimate(
+        predictions,
+        parts,
+        combining=combining,
+        test_rows=len(bench.data.test_labels),
+        lower=final != "best",
+    )
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
-    probabilities, targets = _together(bench, predictions, ensemble)
-    members = sorted(predictions.items())
-    scores = {
-        "final": final,
-        "metric": bench.metric.name,
-        "out_of_fold_score": bench.metric.score(targets, probabilities),
-        "out_of_fold_rows": len(targets),
-        "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
-        "expected": asdict(expected),
-    }
+    # a mean of networks is less sure than each of them, by which the temperature is measured
+    hottest = 1.0 if final == "bag" and len(networks) > len(shares) else HOTTEST
+    scores = known_scores(bench, predictions, stack or ensemble, hottest=hottest)
+    scores |= {"final": final, "expected": asdict(expected)}
+    if stacking is not None:
+        scores["stacking"] = asdict(stacking)
     if limits.limits:
         scores["limits"], scores["costs"] = dict(limits.limits), limits.total(networks)
-    if bench.metric.task == "regression":
-        return Choice(networks=networks, shares=shares, scores=scores)
-    temperature = helpful_temperature(probabilities, targets, seed=bench.seed("temperature"))
-    if final == "bag" and len(networks) > len(shares):
-        # a mean of networks is less sure than each of them, by which it was measured
-        temperature = min(temperature, 1.0)
-    warmed = at_temperature(probabilities, temperature)
-    scores |= {
-        "out_of_fold_accuracy": accuracy(targets, probabilities),
-        "out_of_fold_log_loss": mean_log_loss(probabilities, targets),
-        "out_of_fold_log_loss_of_members": {name: each.log_loss() for name, each in members},
-        "temperature": temperature,
-        "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
-    }
-    return Choice(networks=networks, shares=shares, scores=scores)
+    return Choice(networks=networks, shares=shares, stack=stack, scores=scores)
 
 
-def _expected(
-    bench: Workbench,
-    tasks: list[FoldTask],
-    predictions: Predictions,
-    taken: dict[str, tuple[float, ...]],
-    *,
-    better: bool,
-) -> Estimate:
-    """Return what the test should score: by all folds, also where the best one alone is kept."""
-    folds = sorted({task.fold for task in tasks})
-    return estimate(
-        predictions,
-        [bench.folds.folds[fold].validation_rows for fold in folds],
-        metric=bench.metric,
-        test_rows=len(bench.data.test_labels),
-        lower=better,
-        seed=bench.seed("estimate"),
-        shares=taken,
+def _joint_costs(
+    bench: Workbench, limits: EnsembleLimits, predictions: Predictions, *, networks: int
+) -> JointCosts:
+    """Return what finalists of so many networks each take of the limits on the model.
+
+    A model that uses its tightest limit up must be better by a standard error of the best
+    finalist's score than one that costs nothing: what is cheaper and as good is taken.
+    """
+    if not limits.limits:
+        return FREE
+    best = max(predictions.values(), key=lambda each: each.score(bench.metric))
+    rows = best.covered
+    targets, found = best.targets[rows], best.probabilities[rows]
+    return JointCosts(
+        shares={member_name(trial): limits.shares(trial, networks) for trial in limits.costs},
+        price=standard_error(bench.metric, targets, found, seed=bench.seed("price")),
     )
-
-
-def fold_files(bench: Workbench, task: FoldTask) -> FoldFiles:
-    """Return the files of a fold that is done."""
-    assert task.files is not None
-    return FoldFiles(bench.files.folder / task.files)
-
-
-def saved_predictions(bench: Workbench, task: FoldTask) -> NDArray[np.float32]:
-    """Return what a fold's network gave for the rows that it predicts (rows, classes)."""
-    path = fold_files(bench, task).predictions
-    array: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return array
-
-
-def member_name(trial: int) -> str:
-    """Return what a finalist is called in an ensemble and in its folder."""
-    return f"trial-{trial}"
 
 
 def _kept(
@@ -170,7 +149,7 @@ def _or_worst(score: float | None) -> float:
 
 def _alone(bench: Workbench, task: FoldTask) -> tuple[Ensemble, Predictions]:
     """Return the ensemble of a single network, and what it says of the rows that it left out."""
-    predictions, name = _out_of_fold(bench, [task]), member_name(task.trial)
+    predictions, name = out_of_fold(bench, [task]), member_name(task.trial)
     score = predictions[name].score(bench.metric)
     return Ensemble(members=(name,), weights=(1.0,), score=score), predictions
 
@@ -190,38 +169,3 @@ def _counting_folds(bench: Workbench) -> list[FoldTask]:
     fullest = max(done.values(), key=len)
     wanted = {task.fold for task in fullest}
     return [task for tasks in done.values() if {t.fold for t in tasks} == wanted for task in tasks]
-
-
-def _out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> Predictions:
-    predictions: Predictions = {}
-    for task in tasks:
-        name = member_name(task.trial)
-        current = predictions.get(name) or OutOfFoldPredictions.empty(
-            bench.data.train_labels, bench.data.classes
-        )
-        rows = bench.folds.folds[task.fold].validation_rows
-        predictions[name] = current.with_fold(rows, saved_predictions(bench, task))
-    return predictions
-
-
-def _one_parting(bench: Workbench, tasks: list[FoldTask]) -> list[FoldTask]:
-    """Return the folds of one parting of the rows, so that one network judges each row.
-
-    They are all, unless the rows are parted repeatedly.
-    """
-    kept, known = set[int](), np.array([], dtype=np.int64)
-    for fold in sorted({task.fold for task in tasks}):
-        rows = bench.folds.folds[fold].validation_rows
-        if not len(np.intersect1d(rows, known)):
-            kept.add(fold)
-            known = np.concatenate([known, rows])
-    return [task for task in tasks if task.fold in kept]
-
-
-def _together(
-    bench: Workbench, predictions: Predictions, ensemble: Ensemble
-) -> tuple[NDArray[np.float32], Targets]:
-    """Return the ensemble's out-of-fold probabilities (rows, classes), and the targets (rows,)."""
-    covered = next(iter(predictions.values())).covered
-    combined = ensemble.combine({name: each.probabilities for name, each in predictions.items()})
-    return combined[covered], bench.data.train_labels[covered]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.selection import WITHIN
+from search.joint_costs import WITHIN
 from search.store import FoldTask
 from spaces.architecture import Architecture
 from spaces.complexity import measure_complexity

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pydantic
@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from search.calibration import at_temperature
+from search.ensemble import member_name
+from search.stacking import Stack
 from spaces.architecture import Architecture
 from spaces.errors import ModelFolderError
 from spaces.network import Network, build_network
@@ -42,7 +44,7 @@ class NetworkEntry(Value):
 
     Attributes:
         mean, std: of each channel in units of pixel values 0..255, from its training rows.
-        weight: its share of the ensemble's probabilities.
+        weight: its share of the ensemble's probabilities; with a stack, of its trial's.
         scale: of the numbers that it predicts; None: it predicts classes.
         report: how it was trained and, if it left rows out, what it scored on these.
     """
@@ -65,6 +67,7 @@ class Manifest(Value):
 
     Attributes:
         class_names: none where numbers are predicted.
+        stack: what combines the trials, each the mean of its networks; None: the weights do.
         temperature: of the ensemble's probabilities (`search.calibration`).
     """
 
@@ -74,10 +77,22 @@ class Manifest(Value):
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     networks: tuple[NetworkEntry, ...]
+    stack: Stack | None = None
     temperature: Annotated[float, pydantic.Field(gt=0.0)] = 1.0
     scores: dict[str, Any]
     protocol: dict[str, Any]
     versions: dict[str, str]
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        names = tuple(sorted({member_name(entry.trial) for entry in self.networks}))
+        if self.stack is not None and tuple(sorted(self.stack.members)) != names:
+            raise ValueError(f"a stack must have the members {names}, but has {self.stack.members}")
+        if self.stack is not None and len(self.stack.biases) != self.outputs:
+            raise ValueError(
+                f"a stack must have {self.outputs} biases, but has {len(self.stack.biases)}"
+            )
+        return self
 
     @property
     def outputs(self) -> int:
@@ -150,12 +165,27 @@ class Model:
 
     def combined(self, predictions: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return what the ensemble says where each network says (rows, classes or 1)."""
-        total = np.zeros(predictions[0].shape, dtype=np.float64)
-        for entry, predicted in zip(self.manifest.networks, predictions, strict=True):
-            total += entry.weight * predicted.astype(np.float64)
+        together, stack = self._weighted(predictions), self.manifest.stack
+        total = sum(together.values()) if stack is None else stack.combine(self._means(together))
+        total = np.asarray(total)
         if not self.manifest.class_names:
             return total
         return at_temperature(total, self.manifest.temperature)
+
+    def _weighted(self, predictions: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Return the weighted sum of each trial's networks (rows, classes or 1), by its name."""
+        sums: dict[str, NDArray[np.float64]] = {}
+        for entry, predicted in zip(self.manifest.networks, predictions, strict=True):
+            more = entry.weight * predicted.astype(np.float64)
+            name = member_name(entry.trial)
+            sums[name] = sums[name] + more if name in sums else more
+        return sums
+
+    def _means(self, sums: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        weights = dict.fromkeys(sums, 0.0)
+        for entry in self.manifest.networks:
+            weights[member_name(entry.trial)] += entry.weight
+        return {name: total / weights[name] for name, total in sums.items()}
 
 
 def load_model(folder: Path) -> Model:
