@@ -66,11 +66,11 @@ def refit(
     quiet: QuietOption = False,
 ) -> None:
     """Train a finished job's finalists once more, on all rows, as long as on a fold."""
-    from athanor.landing_again import land_again
+    from athanor.landing_again import refit as run
 
     options = SearchOptions(Places.of(store, artifacts), out, overwrite, as_json, quiet)
-    changes = {"final": "refit", "budget": budget, "reopen_test": reopen_test or None}
-    raise typer.Exit(land_again(job, options, changes))
+    changes = {"budget": budget, "reopen_test": reopen_test or None}
+    raise typer.Exit(run(job, options, changes))
 
 
 def distill(

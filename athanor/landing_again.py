@@ -46,6 +46,23 @@ def spec_of(earlier: Job, changes: dict[str, Any]) -> JobSpec:
     return JobSpec.parse({**earlier.spec.to_json(), **unlimited, **defaults, **lands, **given})
 
 
+def refit(job_id: str, options: SearchOptions, changes: dict[str, Any]) -> int:
+    """Train a finished job's finalists once more, on all rows; return the exit status.
+
+    There are no more workers than finalists, so that these share all cores.
+    """
+    store = options.places.open()
+    workers = refit_workers(store, _done(store, job_id))
+    store.close()
+    return land_again(job_id, options, {**changes, "final": "refit", "workers": workers})
+
+
+def refit_workers(store: StudyStore, job: Job) -> int:
+    """Return how many processes have something to do where a job's finalists are trained anew."""
+    finalists = {task.trial for task in store.folds.all(job.id) if task.done}
+    return max(1, min(job.spec.worker_count, len(finalists)))
+
+
 def distill(
     job_id: str,
     options: SearchOptions,

@@ -2,7 +2,7 @@
 
     python benchmarks/landing.py --prepare    a minute: AutoGluon's core in its own environment
     python benchmarks/landing.py --quick      under a minute
-    python benchmarks/landing.py --out landing.json    five hours; resumes run by run
+    python benchmarks/landing.py --out landing.json    sixteen hours; resumes run by run
 
 Parts, of which `--parts a,b` chooses some:
 
@@ -14,6 +14,8 @@ Parts, of which `--parts a,b` chooses some:
     estimate    a hundred small searches: does the test score lie in the interval stated before?
     budgets     1, 2, 5 and 10 minutes five times, 30 minutes once, of wall-clock and of devices;
                 among them with a slow disk, and with a worker killed midway
+    finals      what is made of the same search, of 20 and of 60 minutes, three seeds: the folds'
+                ensemble, the best network, a refit, a taught one, in the same time (eleven hours)
 
 Prints tables and, as its last line, one JSON object: `selection_worse` (problems),
 `selection_speedup`, `leaks_missed`, `overrun_max_s`, and what they rest on. A part that was not run
@@ -34,11 +36,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 from benchmarks import leaks
 from benchmarks.budgets import BudgetRun, Mishap, can_slow_disks, play
 from benchmarks.environments import AUTOGLUON
+from benchmarks.finals import finals
 from benchmarks.protocols import protocols
 from benchmarks.results import Results, machine, print_table
 from benchmarks.selection import compare, of_search, random_problems, speedup, worse
 
-PARTS = ("selection", "leaks", "protocols", "estimate", "budgets")
+PARTS = ("selection", "leaks", "protocols", "estimate", "budgets", "finals")
 PROBLEMS, QUICK_PROBLEMS = 100, 12
 LARGE = {"models": 100, "rows": 60_000, "times": 3}
 QUICK_LARGE = {"models": 20, "rows": 20_000, "times": 1}
@@ -179,6 +182,8 @@ def main() -> int:
     parser.add_argument("--prepare", action="store_true", help="install AutoGluon's core")
     parser.add_argument("--quick", action="store_true", help="selection and leaks, in small")
     parser.add_argument("--parts", default=",".join(PARTS), help="a,b,...")
+    parser.add_argument("--budgets", default="1200,3600", help="seconds of `finals`")
+    parser.add_argument("--seeds", default="0,1,2", help="of `finals`")
     parser.add_argument("--out", type=Path, help="JSON file; its runs are not run again")
     parser.add_argument(
         "--study",
@@ -219,6 +224,10 @@ def main() -> int:
     if "budgets" in parts and not options.quick:
         figures |= budgets(results)
         late += figures["budget_runs_over_s"]
+    if "finals" in parts and not options.quick:
+        times = [float(each) for each in options.budgets.split(",")]
+        seeds = [int(each) for each in options.seeds.split(",")]
+        figures["finals"] = finals(results, budgets=times, seeds=seeds)
     figures["overrun_max_s"] = max(late, default=None)
     print(json.dumps({**figures, "machine": machine()}))
     bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_without_a_model")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from athanor.deleting import delete_job
-from athanor.landing_again import parse_limits, spec_of, student_of
+from athanor.landing_again import parse_limits, refit_workers, spec_of, student_of
 from search.folds import ALL_ROWS
 from search.job import Job, JobSpec
 from search.store import FoldTask, StudyStore
@@ -86,6 +87,16 @@ def test_a_refit_trains_on_all_rows_and_nothing_else(
     found = result(again)
     assert (found["final"], found["networks"]) == ("refit", 1)
     assert found["out_of_fold_score"] == result(job)["out_of_fold_score"]
+
+
+def test_a_single_refit_has_one_worker_and_all_cores(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, _ = searched
+    store = StudyStore(f"sqlite:///{folder}/athanor.db")
+    many = replace(job, spec=job.spec.model_copy(update={"workers": 4}))
+    assert refit_workers(store, many) == 1  # as it has a single finalist
+    store.close()
 
 
 def test_a_student_learns_what_the_ensemble_knows(
