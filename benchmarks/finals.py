@@ -72,9 +72,11 @@ def _command(folder: Path, *arguments: str) -> dict[str, Any]:
         cwd=folder,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
     )
+    if process.returncode:
+        raise RuntimeError(f"athanor {' '.join(arguments)}: {process.stderr.strip()[-500:]}")
     found: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return found
 

@@ -56,7 +56,9 @@ def prepare_landing(
             f"but got {count}"
         )
     if spec.distills is not None:
-        _check_distillation(data, store.trials(job).records(), student=spec.distills)
+        able = {record.number for record in store.trials(job).records() if record.finished}
+        able |= {task.trial for task in done}  # also one that the search's end has interrupted
+        _check_distillation(data, able, student=spec.distills)
     speed, device = host_speed(cache=cache, progress=progress)
     finalists = 1 if spec.distills is not None else spec.finalists or known
     progress(f"landing trials of {earlier.id}: {len(done)} of its networks are kept")
@@ -75,12 +77,11 @@ def prepare_landing(
     store.jobs.set_plan(job.id, plan.model_copy(update=changes))
 
 
-def _check_distillation(data: ImageData, records: list[TrialRecord], *, student: int) -> None:
+def _check_distillation(data: ImageData, able: set[int], *, student: int) -> None:
     if data.task == "regression":
         raise JobError(f"an ensemble of classes can be distilled, but {data.name} has numbers")
-    if student >= len(records) or not records[student].finished:
-        finished = [record.number for record in records if record.finished]
-        raise JobError(f"a student must be a finished trial of {finished}, but got {student}")
+    if student not in able:
+        raise JobError(f"a student must be a finished trial of {sorted(able)}, but got {student}")
 
 
 def earlier_of(store: StudyStore, job: Job) -> Job:
