@@ -101,7 +101,7 @@ def sample(
             break
     else:
         raise InputError(
-            f"some network of the space must be within the limits {limits.to_json()}, "
+            f"some network of the space must be within the limits ({limits.text()}), "
             f"but of {MOST_DRAWN * count} sampled only {len(samples)} were"
         )
     if as_json:

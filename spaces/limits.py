@@ -37,6 +37,11 @@ class Limits(Value):
     latency_batch: int = 1
     memory: int | None = None
 
+    def text(self) -> str:
+        """Write the limits that there are, as "macs 3,000,000, latency 0.005"."""
+        set_ones = self.model_dump(exclude_none=True, exclude={"latency_batch"})
+        return ", ".join(f"{name} {limit:,}" for name, limit in set_ones.items()) or "none"
+
     def excess(self, complexity: Complexity) -> dict[str, float]:
         """Return for each limit how far the cost exceeds it, as a share; at most 0 is feasible."""
         names = ("parameters", "macs", "activations", "latency")

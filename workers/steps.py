@@ -202,7 +202,7 @@ def _check_space(bench: Workbench, records: list[TrialRecord]) -> None:
     last = records[-MAX_INFEASIBLE:]
     if len(last) == MAX_INFEASIBLE and all(record.state == "infeasible" for record in last):
         raise JobFailed(
-            f"some network of the space must be within the limits {bench.plan.limits.to_json()}, "
+            f"some network of the space must be within the limits ({bench.plan.limits.text()}), "
             f"but the last {MAX_INFEASIBLE} sampled were not"
         )
 

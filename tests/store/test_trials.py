@@ -166,7 +166,7 @@ def test_every_pruning_stops_what_is_worse_and_keeps_its_word(store: StudyStore)
     for pruning in sorted(set(PRUNINGS) - {"none", "discard"}):
         spec = some_spec(discard_after=None, pruning=pruning, search_epochs=9)
         trials = store.trials(store.jobs.create(spec))
-        for _ in range(8):
+        for _ in range(5):
             good = trials.ask()
             for epoch in range(1, 10):
                 trials.report(good, epoch=epoch, score=0.8 + epoch / 100)
