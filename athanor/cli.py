@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__, cli_jobs, cli_landing, cli_space
+from athanor import __version__, cli_jobs, cli_landing, cli_report, cli_space
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
@@ -219,6 +219,7 @@ def migrate(store: StoreOption = None) -> None:
 
 cli_jobs.register(app)
 cli_landing.register(app)
+cli_report.register(app)
 app.add_typer(cli_space.app, name="space")
 
 

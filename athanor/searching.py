@@ -147,7 +147,7 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
             raise JobFailed(f"job {job.id} is {progress.job.state}: {progress.job.error or ''}")
         if options.out is not None:
             export(options.places, progress.job, options.out, overwrite=options.overwrite)
-        _state(store, progress, options, console, joules=meter.joules())
+        _state(store, progress, options, console, joules=_counted(store, progress.job, meter))
         return 0
     except KeyboardInterrupt:
         print(f"interrupted; nothing is lost: {_resuming(job, options)}", file=sys.stderr)
@@ -156,6 +156,14 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
         raise WorkerUnfit(f"{failure}\nonce it does: {_resuming(job, options)}") from None
     finally:
         store.close()
+
+
+def _counted(store: StudyStore, job: Job, meter: EnergyMeter) -> float | None:
+    """Return what the processors took since the command began, and keep it for reports."""
+    joules = meter.joules()
+    if joules is not None:
+        store.trials(job).add_joules(joules)
+    return joules
 
 
 def _resuming(job: Job, options: SearchOptions) -> str:

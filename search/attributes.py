@@ -13,6 +13,7 @@ CURVE = "athanor:curve"  # score by epoch, where Optuna keeps none: with two obj
 ERROR = "athanor:error"  # standard error of the score
 ENDED = "athanor:ended"
 FILES = "athanor:files"
+JOULES = "athanor:joules:"  # of the study, followed by the job that took them
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 RIGHT = "athanor:right"  # which validation images, as `search.pairing` packs them

@@ -174,6 +174,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
         },
         "scale": None if training.scale is None else asdict(training.scale),
         "report": report,
+        "curve": [asdict(epoch) for epoch in training.curve],
     }
     probabilities = training.validation_probabilities
 

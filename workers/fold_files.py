@@ -22,5 +22,5 @@ class FoldFiles:
 
     @property
     def meta(self) -> Path:
-        """Candidate, normalisation and how it was trained."""
+        """Candidate, normalisation and how it was trained, epoch by epoch."""
         return self.folder / "meta.json"

@@ -1,36 +1,55 @@
 """What the finalists' folds say of the rows that they have left out, and how well."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.calibration import at_temperature, helpful_temperature
 from search.ensemble import Ensemble, member_name
+from search.folds import Folds
 from search.metrics import accuracy
 from search.predictions import OutOfFoldPredictions, mean_log_loss
 from search.stacking import Stack
 from search.store import FoldTask
+from workers.data import ImageData
+from workers.files import JobFiles
 from workers.fold_files import FoldFiles
 from workers.workbench import Workbench
 
 Predictions = dict[str, OutOfFoldPredictions]
 
 
-def fold_files(bench: Workbench, task: FoldTask) -> FoldFiles:
+class Judging(Protocol):
+    """What predictions are read with: a workbench, or no more of it than this."""
+
+    @property
+    def data(self) -> ImageData:
+        """The rows."""
+
+    @property
+    def folds(self) -> Folds:
+        """How they were parted."""
+
+    @property
+    def files(self) -> JobFiles:
+        """Where the predictions are."""
+
+
+def fold_files(bench: Judging, task: FoldTask) -> FoldFiles:
     """Return the files of a fold that is done."""
     assert task.files is not None
     return FoldFiles(bench.files.folder / task.files)
 
 
-def saved_predictions(bench: Workbench, task: FoldTask) -> NDArray[np.float32]:
+def saved_predictions(bench: Judging, task: FoldTask) -> NDArray[np.float32]:
     """Return what a fold's network gave for the rows that it predicts (rows, classes)."""
     path = fold_files(bench, task).predictions
     array: NDArray[np.float32] = np.load(path, allow_pickle=False)
     return array
 
 
-def out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> Predictions:
+def out_of_fold(bench: Judging, tasks: list[FoldTask]) -> Predictions:
     """Return what each finalist's folds say together of the training rows, by its name."""
     predictions: Predictions = {}
     for task in tasks:
@@ -43,7 +62,7 @@ def out_of_fold(bench: Workbench, tasks: list[FoldTask]) -> Predictions:
     return predictions
 
 
-def one_parting(bench: Workbench, tasks: list[FoldTask]) -> list[FoldTask]:
+def one_parting(bench: Judging, tasks: list[FoldTask]) -> list[FoldTask]:
     """Return the folds of one parting of the rows, so that one network judges each row.
 
     They are all, unless the rows are parted repeatedly.
@@ -57,7 +76,7 @@ def one_parting(bench: Workbench, tasks: list[FoldTask]) -> list[FoldTask]:
     return [task for task in tasks if task.fold in kept]
 
 
-def left_out(bench: Workbench, tasks: list[FoldTask]) -> list[NDArray[np.int64]]:
+def left_out(bench: Judging, tasks: list[FoldTask]) -> list[NDArray[np.int64]]:
     """Return the rows that each fold has left out."""
     folds = sorted({task.fold for task in tasks})
     return [bench.folds.folds[fold].validation_rows for fold in folds]

@@ -209,3 +209,16 @@ class TestOpenings(Table):
         )
         with self._engine.connect() as connection:
             return [TestOpening(**row._mapping) for row in connection.execute(query)]
+
+    @patient
+    def of_job(self, job_id: str) -> TestOpening | None:
+        """Return the last opening by a job; None if it has not opened its test set."""
+        query = (
+            sa.select(test_openings)
+            .where(test_openings.c.job_id == job_id)
+            .order_by(test_openings.c.id.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else TestOpening(**row._mapping)

@@ -15,6 +15,7 @@ from search.attributes import (
     ENDED,
     ERROR,
     FILES,
+    JOULES,
     NOTE,
     PACE,
     RIGHT,
@@ -134,6 +135,18 @@ class Trials:
             known = [kept[f"{BASELINE}{n}"] for n in BASELINES if f"{BASELINE}{n}" in kept]
             self._baselines = [Baseline(**each) for each in known]
         return self._baselines
+
+    @patient
+    def add_joules(self, joules: float) -> None:
+        """Count energy that a machine took while the job was worked on there."""
+        known = self.study.user_attrs.get(f"{JOULES}{self._job.id}", 0.0)
+        self.study.set_user_attr(f"{JOULES}{self._job.id}", round(known + joules, 1))
+
+    @patient
+    def joules(self) -> float | None:
+        """Return the energy that was counted for the job, if any could be."""
+        found: float | None = self.study.user_attrs.get(f"{JOULES}{self._job.id}")
+        return found
 
     @patient
     def latency(self, trial: Trial) -> float | None:

@@ -1,0 +1,50 @@
+"""The commands that explain jobs that have run: `athanor report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from athanor.console import make_console
+from athanor.options import ArtifactsOption, JobArgument, JsonOption, QuietOption, StoreOption
+from athanor.places import Places
+
+
+def report(
+    job: JobArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write. [JOB.html, or JOB.md]")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="html or markdown. [by the file's name]")
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", min=0, max=48, help="Mistakes and class maps to show.")
+    ] = 12,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write what a job has found, how sure that is, and why: a file that needs no network."""
+    from athanor.report.writing import ENDINGS, check_out, format_of, report_json, write_report
+
+    console, places = make_console(stderr=True), Places.of(store, artifacts)
+
+    def tell(text: str) -> None:
+        if not quiet:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if as_json:
+        print(report_json(places, job, tell=tell))
+        return
+    kind = format_of(out, form)
+    file = out or Path(f"{job}{ENDINGS[kind]}")
+    check_out(file)
+    write_report(places, job, file, kind=kind, images=images, tell=tell)
+    print(file)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command()(report)

@@ -1,0 +1,43 @@
+"""What a job took, phase by phase, and who opened its test set."""
+
+import itertools
+from collections.abc import Mapping
+
+from athanor.progress import PHASES
+from athanor.report.values import Costs, Opening, Phase
+from search.job import Job
+from search.store import StudyStore
+
+
+def costs_of(job: Job, *, joules: float | None) -> Costs:
+    """Return the phases that have ended, by the clock and in seconds of all processors."""
+    spans, processor = _spans(job.phases), _spans(job.processor_phases)
+    return Costs(
+        phases=tuple(Phase(name, span, processor.get(name, 0.0)) for name, span in spans.items()),
+        seconds=job.seconds_used,
+        processor_seconds=job.processor_seconds,
+        budget=job.spec.budget,
+        device_budget=job.spec.device_budget,
+        search_planned=None if job.plan is None else job.plan.search_seconds,
+        joules=joules,
+    )
+
+
+def _spans(begun: Mapping[str, float]) -> dict[str, float]:
+    order = [name for name in PHASES if name in begun]
+    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
+
+
+def openings_of(store: StudyStore, job: Job) -> tuple[Opening, ...]:
+    """Return every look at the job's test set by a job of this store, the first one first.
+
+    Of a job that left it closed, those that it knew of.
+    """
+    mine = store.test.of_job(job.id)
+    if mine is not None:
+        return tuple(
+            Opening(each.job_id, each.opened_by, each.reason, each.opened_at, each.score)
+            for each in store.test.all(mine.test_fingerprint)
+        )
+    before = (job.result or {}).get("test_opened_before", [])
+    return tuple(Opening(e["job"], "", "", e["at"], e["score"]) for e in before)
