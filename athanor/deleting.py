@@ -31,4 +31,6 @@ def delete_job(store: StudyStore, job_id: str, *, files: JobFiles) -> None:
         time.sleep(POLL_SECONDS)
     job = store.jobs.get(job_id)
     shutil.rmtree(files.folder, ignore_errors=True)  # first: without the row nobody finds them
+    if job.plan is not None and job.spec.lands is None:
+        store.trials(job).annotations.remove_files(root=files.root)
     store.delete(job)

@@ -24,8 +24,10 @@ from workers.landing import choose_finalists, race_of, seconds_for
 from workers.landing_again import finalists_again, keep_finished_folds
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
+from workers.study_notes import annotate_study
 from workers.training import Diverged
 from workers.trial import run_trial
+from workers.trial_notes import note_trial
 from workers.workbench import Workbench
 
 MAX_ATTEMPTS = 3  # at a trial or a fold
@@ -183,6 +185,7 @@ def _run(bench: Workbench, number: int) -> None:
         if lease.attempts > MAX_ATTEMPTS:
             bench.trials.tell(trial, "failed", note=_quarantine_note(bench, lease))
             tidy(bench.files.trial(number), until=lease.fence)
+            note_trial(bench, trial, lease)
         else:
             run_trial(bench, trial, lease)
 
@@ -312,4 +315,5 @@ def _assemble(bench: Workbench) -> None:
         tidy_job(bench)
         tidy_models(bench.files, lease)
         result = assemble(bench, lease)
+        annotate_study(bench, result)
         bench.store.jobs.finish(bench.job.id, result=result)

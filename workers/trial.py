@@ -1,6 +1,7 @@
 """The life of one trial, from its parameters to one of its ends."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from optuna.trial import Trial
@@ -19,6 +20,7 @@ from workers.memory import batch_pieces
 from workers.retention import tidy
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged, EpochReport, Training
+from workers.trial_notes import note_trial
 from workers.workbench import Workbench
 
 RETRY_RATE = 0.3  # of the learning rate, for the second attempt of a training that diverged
@@ -34,11 +36,17 @@ class TrialStopped(Exception):
 
 
 def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
-    """Bring a trial to an end, from wherever its last holder left it.
+    """Bring a trial to an end, from wherever its last holder left it, and write a note on it.
 
     Raises:
         Stopped: the work must stop here; the trial stays open for whoever claims it next.
     """
+    ending, curve = _run(bench, trial, lease)
+    note_trial(bench, trial, lease, curve)
+    return ending
+
+
+def _run(bench: Workbench, trial: Trial, lease: Lease) -> tuple[Ending, Sequence[EpochReport]]:
     candidate, complexity = _sampled(bench, trial)
     limits = bench.plan.limits
     excess = limits.excess(complexity)
@@ -51,14 +59,15 @@ def run_trial(bench: Workbench, trial: Trial, lease: Lease) -> Ending:
     _constrain(bench, trial, excess)
     if not _within(excess):
         bench.trials.tell(trial, "infeasible", note=_excess_note(bench, complexity))
-        return "infeasible"
+        return "infeasible", ()
     equal = bench.trials.equal(candidate)
     if equal is not None:
         note = f"an equal candidate was trained as trial {equal.number}"
         bench.trials.copy(equal, trial)
         bench.trials.tell(trial, "copied", score=equal.score, files=equal.files, note=note)
-        return "copied"
-    return _TrialRun(bench, trial, lease).run(candidate)
+        return "copied", ()
+    run = _TrialRun(bench, trial, lease)
+    return run.run(candidate), run.curve
 
 
 def _sampled(bench: Workbench, trial: Trial) -> tuple[Candidate, Complexity]:
@@ -129,6 +138,7 @@ class _TrialRun:
         self._folder = self._all_fences / str(lease.fence)
         self._begin = time.monotonic()
         self._candidate: Candidate | None = None
+        self.curve: Sequence[EpochReport] = ()
 
     def run(self, candidate: Candidate) -> Ending:
         """Train to an end; a first divergence is answered by one gentler attempt."""
@@ -185,6 +195,7 @@ class _TrialRun:
 
     def _on_epoch(self, training: Training, report: EpochReport) -> None:
         """Checkpoint first, then report, then let the pruner decide."""
+        self.curve = training.curve
         self._save(training, epoch=report.epoch)
         self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
         self._report(training, report)

@@ -30,6 +30,7 @@ from search.job import Job
 from search.metrics import METRICS
 from search.pruning import make_pruner
 from search.sampling import make_sampler
+from search.store.annotations import Annotations
 from search.store.patience import Patience, patient
 from search.store.records import TrialRecord, ranked
 from spaces.canonical import canonical
@@ -58,6 +59,7 @@ class Trials:
         self._complete: dict[Candidate, TrialRecord] = {}  # by what they train
         self._baselines: list[Baseline] = []
         self.study = self._open()
+        self.annotations = Annotations(self.study, storage, patience)
 
     @patient
     def _open(self) -> optuna.Study:
