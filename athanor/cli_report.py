@@ -1,5 +1,6 @@
-"""The commands that explain jobs that have run: `athanor report`."""
+"""The commands that explain jobs that have run: `athanor report` and `athanor compare`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,46 @@ def report(
     print(file)
 
 
+def compare(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Two jobs' ids, or more.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML file to write as well.")
+    ] = None,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show jobs side by side, and by how much one is better on the same rows."""
+    from athanor.comparison.pages import comparison_page, print_comparison
+    from athanor.comparison.reading import read_comparison
+    from athanor.report.writing import check_out
+    from workers.data import load_data
+    from workers.files import write_atomically
+
+    if out is not None:
+        check_out(out)
+    console, places = make_console(stderr=True), Places.of(store, artifacts)
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    opened = places.open()
+    found = read_comparison(
+        opened,
+        jobs,
+        places=places,
+        load=lambda name: load_data(name, cache=places.cache, progress=tell),
+    )
+    opened.close()
+    if out is not None:
+        write_atomically(out.absolute(), comparison_page(found).encode())
+    if as_json:
+        print(json.dumps(found.json()))
+    else:
+        print_comparison(found, make_console())
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    app.command()(report)
+    for command in (report, compare):
+        app.command()(command)

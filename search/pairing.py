@@ -8,20 +8,25 @@ difference is known better than either accuracy.
 import base64
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.metrics import Metric, Targets
 from search.predictions import Z_95
+from search.score_errors import resampled
+
+DRAWS = 200  # of rows, for the error of a difference
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """By how much one network is more accurate than another.
+    """By how much one network is better than another.
 
     Attributes:
-        share: of all images, how many more it has right; negative if it has fewer.
-        error: the standard error of that share.
+        share: of all images, how many more it has right, or by how much its score is higher.
+        error: the standard error of that.
     """
 
     share: float
@@ -62,3 +67,25 @@ def unpacked(text: str) -> NDArray[np.bool_]:
     rows, _, coded = text.partition(":")
     bits = np.frombuffer(base64.b64decode(coded), dtype=np.uint8)
     return np.unpackbits(bits, count=int(rows)).astype(bool)
+
+
+def paired(
+    metric: Metric,
+    targets: Targets,
+    one: NDArray[Any],
+    other: NDArray[Any],
+    *,
+    seed: int,
+) -> Difference:
+    """Compare what two models say of the same rows, (rows, classes or 1) each.
+
+    By accuracy on the rows that one has right and one has not; by another metric the error is
+    that of the difference over rows drawn again (B. Efron, Annals of Statistics 7, 1979).
+    """
+    if metric.name == "accuracy":
+        return difference(*(packed(said.argmax(1) == targets) for said in (one, other)))
+    share = metric.score(targets, one) - metric.score(targets, other)
+    draws = [
+        resampled(metric, targets, said, seed=seed, count=DRAWS) for said in (one, other)
+    ]  # equal seeds draw equal rows
+    return Difference(share=share, error=float(np.nanstd(draws[0] - draws[1], ddof=1)))

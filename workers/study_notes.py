@@ -76,7 +76,9 @@ def study_note(bench: Workbench, board: list[TrialRecord], result: Mapping[str, 
     ]
     shown = result.get("test_score", result.get("test_accuracy"))
     if shown is not None:
-        lines.append(f"Test: {score_text(shown)} ({result['test_rows']:,} rows, opened once).")
+        times = 1 + len(result["test_opened_before"])
+        opened = "opened once" if times == 1 else f"opened {times} times"
+        lines.append(f"Test: {score_text(shown)} ({result['test_rows']:,} rows, {opened}).")
     if board:
         lines.append(
             f"**Best trial: {board[0].number}**, of those within the limits. This page may call "

@@ -101,6 +101,8 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
         "x": list(names),
         "y": list(names),
         "z": counts.tolist(),
+        "zauto": False,
+        "zmin": 0,
         "zmax": int(np.max(counts - np.diag(np.diag(counts)))) or 1,
         "texttemplate": "%{z}",
     }
@@ -140,5 +142,8 @@ def _network(record: TrialRecord) -> str:
 
 
 def _figure(traces: list[dict[str, Any]], title: str, *, x: str = "", y: str = "") -> Figure:
-    axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+    axes = {
+        name: {"title": {"text": text}, "automargin": True}
+        for name, text in (("xaxis", x), ("yaxis", y))
+    }
     return {"data": traces, "layout": {"title": {"text": title}, **axes}}

@@ -23,7 +23,7 @@ def asked(job: Job) -> tuple[Setting, ...]:
     stated = job.spec.model_dump(mode="json", exclude_defaults=True)
     space = stated.pop("space", {})
     told = {**stated, **{f"space: {key}": value for key, value in _flat(space).items()}}
-    return tuple(Setting(key, _text(key, value)) for key, value in told.items())
+    return tuple(Setting(key, setting_text(key, value)) for key, value in told.items())
 
 
 def protocol_of(job: Job, folds: Folds | None, data: ImageData | None) -> Protocol:
@@ -89,7 +89,8 @@ def _flat(space: dict[str, Any]) -> dict[str, Any]:
     return {**space, **{f"recipe {key}": value for key, value in recipe.items()}}
 
 
-def _text(key: str, value: Any) -> str:
+def setting_text(key: str, value: Any) -> str:
+    """Write the value of a key of a job."""
     if key in SECONDS and isinstance(value, (int, float)):
         return clock_text(value)
     if isinstance(value, (list, tuple)):
