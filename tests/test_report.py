@@ -17,7 +17,7 @@ from PIL import Image
 from athanor.places import Places
 from athanor.report.html import render_html
 from athanor.report.markdown import render_markdown
-from athanor.report.pictures import gallery_of
+from athanor.report.pictures import Gallery, gallery_of
 from athanor.report.reading import open_source, read_report
 from athanor.report.values import Report
 from athanor.report.writing import format_of, write_report
@@ -26,7 +26,7 @@ from search.metrics import score_text
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
 from tests.command import athanor, result_of
-from tests.small_job import CACHE, worked
+from tests.small_job import CACHE, prepared, worked
 from workers.data import ImageData, load_data
 
 MOST_BYTES = 10_000_000
@@ -301,6 +301,40 @@ def test_the_form_is_the_one_asked_for_or_the_file_s(
 def test_other_forms_are_refused(out: str | None, given: str | None) -> None:
     with pytest.raises(InputError, match="must"):
         format_of(None if out is None else Path(out), given)
+
+
+def test_a_job_that_goes_on_has_the_report_of_what_there_is(tmp_path: Path) -> None:
+    store, job, _ = prepared(tmp_path, trials=2)
+    places = Places(store.url, tmp_path / "artifacts", CACHE)
+    report = reported(store, places, job.id)
+    assert (report.state, report.winner, report.ensemble) == ("searching", None, None)
+    assert report.headline[0] == "The job is searching." and "needs" not in report.missing
+    assert "Nobody: it is sealed" in render_html(report, Gallery())
+    assert "Nobody: it is sealed" in render_markdown(report)
+    store.close()
+
+
+def test_where_numbers_are_predicted_the_worst_are_shown(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.uniform(0, 9, 240)
+    noise = generator.normal(0, 20, (240, 8, 8))
+    images = (targets[:, None, None] * 20 + noise).clip(0, 255).astype(np.uint8)
+    np.savez(tmp_path / "numbers.npz", images=images, targets=targets)
+    job, _ = worked(tmp_path, data=str(tmp_path / "numbers.npz"), folds=1, search_rows=60)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    files = Places(store.url, tmp_path / "artifacts", CACHE).files(job.id)
+    source = open_source(store, job.id, files=files, load=load)
+    report = read_report(store, source)
+    assert job.result is not None and report.ensemble is not None and report.mistakes is None
+    assert report.ensemble.score.value == job.result["out_of_fold_score"]
+    errors = [abs(each.target - each.predicted) for each in report.number_mistakes]
+    assert errors == sorted(errors, reverse=True) and errors
+    assert len(errors) == min(64, job.result["out_of_fold_rows"])
+    gallery = gallery_of(source, report, images=3)
+    assert len(gallery.worst) == 3 and gallery.maps and not gallery.right
+    assert "The worst mistakes" in render_html(report, gallery)
+    assert "The worst mistakes" in render_markdown(report)
+    store.close()
 
 
 def test_a_job_that_has_not_begun_has_no_report(ran: Ran) -> None:

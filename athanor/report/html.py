@@ -19,7 +19,8 @@ from athanor.report.charts import (
     reliability_chart,
 )
 from athanor.report.drawing import drawn_network
-from athanor.report.pictures import Gallery, Picture
+from athanor.report.encoding import Picture
+from athanor.report.pictures import Gallery
 from athanor.report.values import Report, Score
 from search.metrics import score_text
 
