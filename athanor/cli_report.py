@@ -1,4 +1,4 @@
-"""The commands that explain jobs that have run: `athanor report` and `athanor compare`."""
+"""The commands that explain jobs that have run: `athanor report`, `compare` and `log`."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from athanor.console import make_console
 from athanor.options import ArtifactsOption, JobArgument, JsonOption, QuietOption, StoreOption
 from athanor.places import Places
+from spaces.errors import InputError
 
 
 def report(
@@ -85,7 +86,36 @@ def compare(
         print_comparison(found, make_console())
 
 
+def log(
+    job: JobArgument,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="A new folder of events.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option("--mlflow", metavar="URI", help="A tracking server's address.")
+    ] = None,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Write what the store has of a job and its trials for TensorBoard or MLflow."""
+    from athanor.tracked import tracked_runs
+    from athanor.trackers import log_to_mlflow, log_to_tensorboard
+
+    if tensorboard is None and mlflow is None:
+        raise InputError("log needs --tensorboard or --mlflow, but got neither")
+    places = Places.of(store, artifacts)
+    opened = places.open()
+    runs = tracked_runs(opened, job, files=places.files(job))
+    opened.close()
+    if tensorboard is not None:
+        log_to_tensorboard(runs, tensorboard)
+        print(tensorboard)
+    if mlflow is not None:
+        log_to_mlflow(runs, mlflow)
+        print(mlflow)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    for command in (report, compare):
+    for command in (report, compare, log):
         app.command()(command)
