@@ -72,10 +72,11 @@ def _size(found: Findings) -> Iterator[Advice]:
         return
     smallest = min(tied, key=lambda row: row.parameters or 0)
     if (smallest.parameters or 0) <= MUCH_SMALLER * best.parameters:
+        how = "" if found.job.spec.minimize else "; --minimize parameters looks for such"
         yield Advice(
             f"A smaller network: trial {smallest.trial}",
             f"it is tied with the best one and has {(smallest.parameters or 0) / 1e3:.0f} k of "
-            f"{best.parameters / 1e3:.0f} k parameters; `minimize: parameters` looks for such",
+            f"{best.parameters / 1e3:.0f} k parameters{how}",
         )
 
 

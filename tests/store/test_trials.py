@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from optuna.trial import Trial
 
-from search.job import Job
+from search.job import Job, JobSpec
 from search.pruning import PRUNINGS
 from search.store import StudyStore, Trials
 from search.store.trials import Ending
@@ -284,3 +284,13 @@ def test_a_job_after_a_deleted_one_has_trials_of_its_own_for_everybody(store: St
     store.trials(following).ask()
     assert [record.state for record in other.trials(following).records()] == ["running"]
     other.close()
+
+
+def test_energy_is_added_up_for_each_job(store: StudyStore, job: Job) -> None:
+    trials = store.trials(job)
+    assert trials.joules() is None
+    trials.add_joules(2.5)
+    trials.add_joules(4.0)
+    assert trials.joules() == 6.5
+    again = store.jobs.create(JobSpec.parse({"data": "digits", "lands": job.id}))
+    assert store.trials(again).joules() is None
