@@ -21,6 +21,7 @@ from athanor.report.pictures import Gallery, gallery_of
 from athanor.report.reading import open_source, read_report
 from athanor.report.values import Report
 from athanor.report.writing import format_of, write_report
+from search import combining
 from search.job import Job, JobSpec
 from search.metrics import score_text
 from search.store import StudyStore
@@ -28,6 +29,7 @@ from spaces.errors import InputError, JobError
 from tests.command import athanor, result_of
 from tests.small_job import CACHE, prepared, worked
 from workers.data import ImageData, load_data
+from workers.judged_rows import is_stacked
 
 MOST_BYTES = 10_000_000
 SPEC = {
@@ -334,6 +336,19 @@ def test_where_numbers_are_predicted_the_worst_are_shown(tmp_path: Path) -> None
     assert len(gallery.worst) == 3 and gallery.maps and not gallery.right
     assert "The worst mistakes" in render_html(report, gallery)
     assert "The worst mistakes" in render_markdown(report)
+    store.close()
+
+
+def test_the_rows_of_a_stacked_model_are_read_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(combining, "clearly_better", lambda *given, **more: True)
+    job, _ = worked(tmp_path, trials=3, finalists=3, folds=2, metric="log_loss")
+    assert job.result is not None and is_stacked(job.result)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    report = reported(store, Places(store.url, tmp_path / "artifacts", CACHE), job.id)
+    assert report.missing == () and report.mistakes is not None and report.ensemble is not None
+    assert any("is used" in sentence for sentence in report.ensemble.words)
     store.close()
 
 

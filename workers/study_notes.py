@@ -18,7 +18,8 @@ from search.predictions import Z_95
 from search.store import FoldTask, TrialRecord
 from search.store.records import pareto_front
 from spaces.errors import InputError, StoreError
-from workers.out_of_fold import fold_files, judged_rows
+from workers.judged_rows import judged_rows
+from workers.out_of_fold import fold_files
 from workers.study_plots import (
     budget_plot,
     confusion_plot,
@@ -107,7 +108,7 @@ def _show_confusion(bench: Workbench, job: Job) -> None:
         return
     tasks = bench.store.folds.all(job.id)
     try:
-        judged = judged_rows(job, tasks, files=bench.files, data=bench.data)
+        judged = judged_rows(job, tasks, bench)
         counts = confusion(judged.targets, judged.together)
         if len(counts) <= MOST_CLASSES:
             names = bench.data.class_names
@@ -124,7 +125,7 @@ def _attach(bench: Workbench, job: Job, tasks: list[FoldTask], counts: NDArray[n
     notes, root = bench.trials.annotations, bench.files.root
     done = [task for task in tasks if task.done and task.trial == best and task.fold > ALL_ROWS]
     if done:
-        files = fold_files(bench.files, done[-1])
+        files = fold_files(bench, done[-1])
         for path in (files.weights, files.meta):
             notes.attach(best, path, root=root)
     with tempfile.TemporaryDirectory() as folder:

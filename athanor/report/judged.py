@@ -15,6 +15,7 @@ from athanor.report.values import (
     Score,
 )
 from search.calibration import at_temperature
+from search.ensemble import member_name
 from search.job import Job
 from search.metrics import METRICS, Metric, confusion, score_text
 from search.mistakes import confused_pairs, worst_mistakes
@@ -22,7 +23,7 @@ from search.predictions import Z_95, accuracy_interval
 from search.reliability import calibration_error, reliability
 from search.score_errors import standard_error
 from search.store import TrialRecord
-from workers.out_of_fold import JudgedRows, member_name
+from workers.judged_rows import JudgedRows, is_stacked
 
 MOST_CLASSES = 60  # of which all pairs are told
 MOST_PAIRS = 12
@@ -127,7 +128,7 @@ def _member(
         weight=weights.get(name, 0.0),
         networks=result["folds"] if name in weights else 0,
         score=_interval(score, judged, metric=metric, said=said),
-        without=_without(name, weights, judged, metric=metric),
+        without=None if is_stacked(result) else _without(name, weights, judged, metric=metric),
         test=result.get("test_accuracy_of_members", {}).get(name),
         parameters=record.parameters,
         network="" if record.candidate is None else str(record.candidate.architecture),
@@ -170,6 +171,14 @@ def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]
         said.append(
             f"The model is {result['networks']} networks of one trial, each trained without "
             "another fold; their mean is usually better than each of them."
+        )
+    if result.get("stacking") is not None:
+        stacking = result["stacking"]
+        verdict = "is used" if stacking["used"] else "is not clearly better, and not used"
+        said.append(
+            f"A stack of the members, a linear model of what they say, {verdict}: "
+            f"{score_text(stacking['score'])} against {score_text(stacking['mean_score'])} of "
+            "their mean, on rows that neither was fitted to."
         )
     if result["expected"]["lower"]:
         said.append(

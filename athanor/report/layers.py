@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from athanor.report.encoding import Picture, Row, filter_pixels, map_pixels, picture, veiled
 from athanor.report.reading import Source
 from athanor.report.values import Report
-from search.folds import JUDGING_FOLD, Folds
+from search.folds import JUDGING_FOLD
 from search.store import FoldTask
 from spaces.errors import StoreError
+from workers.judged_rows import open_job
 from workers.out_of_fold import fold_files, saved_predictions
 
 MAPS = 8  # of each part
@@ -21,15 +22,14 @@ class ShownNetwork:
     def __init__(self, source: Source, report: Report) -> None:
         from workers.explanation import load_trained  # loads torch
 
-        assert source.data is not None and source.job.plan is not None
-        assert report.winner is not None
+        assert source.data is not None and report.winner is not None
         task = _shown(source.progress.folds, trial=report.winner.trial)
-        folds = Folds.load(source.files.folds(source.job.plan.folds_hash))
-        self._data, self._rows = source.data, folds.folds[task.fold].validation_rows
+        opened = open_job(source.job, files=source.files, data=source.data)
+        self._data, self._rows = source.data, opened.folds.folds[task.fold].validation_rows
         self._targets = source.data.train_labels[self._rows]
-        self._said = saved_predictions(source.files, task)
+        self._said = saved_predictions(opened, task)
         self._trained = load_trained(
-            fold_files(source.files, task),
+            fold_files(opened, task),
             channels=source.data.image_shape[2],
             classes=source.data.classes,
         )

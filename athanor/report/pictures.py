@@ -11,7 +11,7 @@ from athanor.report.reading import Source
 from athanor.report.values import Report
 from search.mistakes import Confusion, Mistake
 from spaces.errors import StoreError
-from workers.out_of_fold import JudgedRows
+from workers.judged_rows import JudgedRows
 
 OF_A_PAIR = 8  # images of two classes that are confused, at most
 PAIRS = 6

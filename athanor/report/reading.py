@@ -25,8 +25,8 @@ from search.store import FoldTask, StudyStore, Trials
 from spaces.errors import AthanorError, InputError, JobError, StoreError
 from workers.data import ImageData
 from workers.files import JobFiles
+from workers.judged_rows import JudgedRows, judged_rows, open_job
 from workers.learning_curves import LearningCurve, fold_curve, trial_curve
-from workers.out_of_fold import JudgedRows, judged_rows
 
 CURVES = 6  # trials whose curves are shown
 FOLD_CURVES = 8  # trainings of finalists
@@ -76,7 +76,7 @@ def open_source(
         missing.append(f"the data cannot be loaded: {failure}")
     if data is not None and job.result is not None:
         try:
-            judged = judged_rows(job, progress.folds, files=files, data=data)
+            judged = judged_rows(job, progress.folds, open_job(job, files=files, data=data))
         except InputError as failure:
             missing.append(str(failure))
     if judged is None and job.result is not None:
