@@ -27,6 +27,11 @@ def test_the_calibration_error_is_the_mean_distance_by_rows() -> None:
     assert found == pytest.approx((0.5 + 0.4 + 0.3 + 2 * 0.4) / 5)
 
 
+def test_a_probability_is_in_the_bin_around_it() -> None:
+    (only,) = reliability(np.array([[0.55, 0.45]]), np.array([0]), bins=10)
+    assert (only.low, only.high) == (0.5, 0.6)
+
+
 def test_certainty_is_in_the_last_bin() -> None:
     (only,) = reliability(np.array([[1.0, 0.0]]), np.array([0]))
     assert (only.high, only.accuracy) == (1.0, 1.0)

@@ -283,10 +283,13 @@ def test_data_that_have_changed_since_are_not_shown(ran: Ran) -> None:
     )
 
 
-def test_the_command_writes_a_file_or_prints_json(ran: Ran, tmp_path: Path) -> None:
+def test_a_file_is_written_or_json_is_printed(ran: Ran, page: str, tmp_path: Path) -> None:
     given = ["--store", ran.store.url, "--artifacts", str(ran.folder / "artifacts")]
     told = result_of(athanor("report", ran.job.id, *given, "--json", cwd=tmp_path))
     assert told == json.loads(json.dumps(ran.report.json()))
+    out, kept = tmp_path / "a.html", ran.places.files(ran.job.id).report
+    write_report(ran.places, ran.job.id, out, kind="html", images=4, tell=lambda _: None)
+    assert out.read_text() == kept.read_text() == page
 
 
 @pytest.mark.parametrize(

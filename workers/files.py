@@ -19,7 +19,7 @@ PREDICTIONS = "validation.npy"  # a complete trial's probabilities of the rows i
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The artifact folder of one job: `ROOT/JOB/{folds-HASH.npz,trials,finalists,models}`."""
+    """The artifact folder of one job: `ROOT/JOB/{folds-HASH.npz,trials,finalists,models,…}`."""
 
     root: Path
     job_id: str
@@ -44,6 +44,11 @@ class JobFiles:
     def finalist(self, trial: int, fold: int) -> Path:
         """The folder of a finalist on one fold, one folder a fence within."""
         return self.folder / "finalists" / f"{trial}-{fold}"
+
+    @property
+    def report(self) -> Path:
+        """The last report that was made of the job, where the dashboard finds it."""
+        return self.folder / "report.html"
 
     def relative(self, path: Path) -> str:
         """Return `path` as it is written into the store: below the job's folder."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from athanor.places import Places
@@ -48,6 +49,8 @@ def write_report(
 ) -> Report:
     """Write a job's report as "html" or "markdown"; return it.
 
+    An HTML page is also left among the job's files, for the dashboard, where these can be written.
+
     Args:
         images: how many mistakes, and images with class maps, to show.
         tell: told what is being done.
@@ -56,6 +59,10 @@ def write_report(
     from workers.files import write_atomically
 
     write_atomically(out.absolute(), page.encode())
+    files = places.files(job_id)
+    if kind == "html" and files.folder.is_dir():
+        with suppress(OSError):  # they may be somebody else's
+            write_atomically(files.report, page.encode())
     return report
 
 
