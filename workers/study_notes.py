@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from search.folds import ALL_ROWS
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.influence import influences
 from search.job import Job
 from search.metrics import METRICS, confusion, score_text
@@ -34,6 +34,7 @@ SHOWN = 10  # trials of the note
 PLOTTED = 25  # trials of the leaderboard's plot
 MOST_CLASSES = 30  # of which a confusion is plotted
 INFLUENCE_SECONDS = 15.0  # of the budget that must be left to ask what mattered
+MOST_EXPLAINED = 500  # trials with a score: of more, asking takes too long
 CELL = 16  # pixels of a pair of classes
 
 
@@ -51,12 +52,15 @@ def annotate_study(bench: Workbench, result: Mapping[str, Any]) -> None:
     notes.plot("leaderboard", leaderboard_plot(board[:PLOTTED], label))
     notes.plot("budget", budget_plot(job))
     notes.plot("ensemble", ensemble_plot(result, label))
-    cost = bench.job.spec.minimize
+    tasks, cost = bench.store.folds.all(job.id), bench.job.spec.minimize
     if cost is not None:
-        notes.plot("front", front_plot(board, pareto_front(board, cost), cost=cost, label=label))
-    _show_confusion(bench, job)
+        heats = {task.trial: task.score for task in tasks if task.fold == JUDGING_FOLD}
+        raced = {trial: score for trial, score in heats.items() if score is not None}
+        front = [record.number for record in pareto_front(board, cost, raced=raced)]
+        notes.plot("front", front_plot(board, front, cost=cost, label=label, raced=raced))
+    _show_confusion(bench, job, tasks)
     left = bench.heartbeat.seconds_until(bench.job.spec.budget)
-    if left > INFLUENCE_SECONDS:
+    if left > INFLUENCE_SECONDS and len(board) <= MOST_EXPLAINED:
         try:
             notes.plot("influence", influence_plot(influences(bench.trials.study)))
         except InputError:  # too few trials to say anything
@@ -102,11 +106,10 @@ def _table(board: list[TrialRecord], label: str) -> str:
     return f"{label}, with 95 % intervals:\n\n" + "\n".join(rows)
 
 
-def _show_confusion(bench: Workbench, job: Job) -> None:
+def _show_confusion(bench: Workbench, job: Job, tasks: list[FoldTask]) -> None:
     """Plot what is taken for what; without files that agree with the store, or room, do nothing."""
     if bench.metric.task != "classification":
         return
-    tasks = bench.store.folds.all(job.id)
     try:
         judged = judged_rows(job, tasks, bench)
         counts = confusion(judged.targets, judged.together)

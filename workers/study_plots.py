@@ -73,25 +73,38 @@ def ensemble_plot(result: Mapping[str, Any], label: str) -> Figure:
 
 
 def front_plot(
-    board: Sequence[TrialRecord], front: Sequence[TrialRecord], *, cost: Cost, label: str
+    board: Sequence[TrialRecord],
+    front: Sequence[int],
+    *,
+    cost: Cost,
+    label: str,
+    raced: Mapping[int, float],
 ) -> Figure:
-    """Show finished trials by cost and score, and the front."""
-    finished = [record for record in board if record.finished]
+    """Show finished trials by cost and score, and the front.
+
+    Args:
+        front: the numbers of its trials.
+        raced: scores of a longer training, by trial; then only these are shown.
+    """
+    finished = [r for r in board if r.finished and (not raced or r.number in raced)]
+    finished.sort(key=lambda record: record.cost(cost) or 0.0)
     traces = [
         {
             "type": "scatter",
             "mode": mode,
             "name": name,
             "x": [record.cost(cost) for record in records],
-            "y": [record.score for record in records],
+            "y": [raced.get(record.number, record.score) for record in records],
             "text": [f"trial {record.number}: {_network(record)}" for record in records],
         }
         for name, mode, records in (
             ("trials", "markers", finished),
-            ("front", "lines+markers", front),
+            ("front", "lines+markers", [r for r in finished if r.number in front]),
         )
     ]
-    return _figure(traces, "Accurate and cheap", x=cost, y=label)
+    return _figure(
+        traces, "Accurate and cheap" + (", in the race" if raced else ""), x=cost, y=label
+    )
 
 
 def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:

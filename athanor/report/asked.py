@@ -31,7 +31,7 @@ def protocol_of(job: Job, folds: Folds | None, data: ImageData | None) -> Protoc
     plan = job.plan
     assert plan is not None
     metric = METRICS[plan.metric]
-    said = [*_rows(plan, folds, data), *_judging(job, plan, folds), *plan.notes]
+    said = [*_rows(plan, folds, data), *_judging(job, plan), *plan.notes]
     if data is not None and len(data.train_labels) < 5000:
         said.append(
             f"with {len(data.train_labels):,} rows to learn from, every score is known only "
@@ -63,10 +63,18 @@ def _rows(plan: Plan, folds: Folds | None, data: ImageData | None) -> list[str]:
         said.append(
             f"the rows are parted into {len(folds.folds)} folds of {each} rows; seed {folds.seed}"
         )
+        if data is not None and not _known(data):
+            said.append("each fold has an equal share of every class")
     return said
 
 
-def _judging(job: Job, plan: Plan, folds: Folds | None) -> list[str]:
+def _known(data: ImageData) -> bool:
+    """Whether something besides the label decides how rows are parted; the notes say what."""
+    columns = (data.columns.groups, data.columns.times, data.columns.folds)
+    return any(column is not None for column in columns) or data.task == "regression"
+
+
+def _judging(job: Job, plan: Plan) -> list[str]:
     metric, race = METRICS[plan.metric].label, ""
     if plan.races:
         race = f", {plan.finalists} finalists raced there for {plan.survivors} places"

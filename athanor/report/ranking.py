@@ -28,20 +28,24 @@ def board_of(board: Leaderboard, progress: Progress) -> Board:
 
 
 def front_of(board: Leaderboard) -> Front | None:
-    """Return all finished trials by score and cost; None where no cost was to be small."""
+    """Return finished trials by score and cost; None where no cost was to be small.
+
+    Once networks of all costs have raced, they are those, by what they scored there.
+    """
     cost = board.job.spec.minimize
     if cost is None:
         return None
     front = {record.number for record in board.front}
     chosen = {task.trial for task in board.folds if task.fold != JUDGING_FOLD and task.done}
-    points = []
+    points, raced = [], board.raced
     for record in board.trials:
-        price, score = record.cost(cost), board.raced.get(record.number, record.score)
+        price, score = record.cost(cost), raced.get(record.number) if raced else record.score
         if record.finished and price is not None and score is not None:
             beaten = "front" if record.number in front else "beaten"
             role = "chosen" if record.number in chosen else beaten
             points.append(FrontPoint(record.number, score, float(price), role))
-    return Front(cost=cost, tolerance=board.job.spec.tolerance, points=tuple(points))
+    tolerance = board.job.spec.tolerance
+    return Front(cost=cost, tolerance=tolerance, raced=bool(raced), points=tuple(points))
 
 
 def trial_score(record: TrialRecord, *, by_accuracy: bool) -> Score:

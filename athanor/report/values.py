@@ -121,10 +121,15 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """All trials by score and cost, where a cost was to be small."""
+    """Finished trials by score and cost, where a cost was to be small.
+
+    Attributes:
+        raced: the points are those of a race, with the scores of its longer trainings.
+    """
 
     cost: str
     tolerance: float
+    raced: bool
     points: tuple[FrontPoint, ...]
 
 
