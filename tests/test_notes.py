@@ -23,6 +23,7 @@ from tests.records import record
 from tests.small_job import bench_of, prepared, take_steps, worked
 from workers.files import JobFiles
 from workers.study_notes import drawn_confusion
+from workers.study_plots import front_plot
 from workers.trial_notes import trial_note
 
 PLOTS = {"leaderboard", "budget", "ensemble", "front", "confusion"}
@@ -154,6 +155,17 @@ def test_each_end_is_said_in_words(state: str, said: str, job: Job) -> None:
     assert job.plan is not None
     text = trial_note(record(3, 0.5, state=state), job.plan)
     assert text.startswith(f"**{state}**") and said in text
+
+
+def test_once_networks_have_raced_the_front_is_theirs() -> None:
+    board = [record(0, 0.9, macs=30), record(1, 0.8, macs=10), record(2, 0.7, macs=20)]
+    trials, front = front_plot(board, [1, 0], cost="macs", label="accuracy", raced={})["data"]
+    assert (trials["x"], trials["y"]) == ([10, 20, 30], [0.8, 0.7, 0.9])
+    assert (front["x"], front["y"]) == ([10, 30], [0.8, 0.9])
+    raced = {0: 0.91, 1: 0.95}
+    trials, front = front_plot(board, [1], cost="macs", label="accuracy", raced=raced)["data"]
+    assert (trials["x"], trials["y"]) == ([10, 30], [0.95, 0.91])
+    assert (front["x"], front["y"]) == ([10], [0.95])
 
 
 def test_a_confusion_is_drawn_darker_where_there_is_more() -> None:

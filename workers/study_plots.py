@@ -102,9 +102,8 @@ def front_plot(
             ("front", "lines+markers", [r for r in finished if r.number in front]),
         )
     ]
-    return _figure(
-        traces, "Accurate and cheap" + (", in the race" if raced else ""), x=cost, y=label
-    )
+    title = "Accurate and cheap, in the race" if raced else "Accurate and cheap"
+    return _figure(traces, title, x=cost, y=label)
 
 
 def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
