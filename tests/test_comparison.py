@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from athanor.cli import app
 from athanor.comparison.pages import comparison_page, pairs_lines
 from athanor.comparison.reading import read_comparison
 from athanor.comparison.values import Comparison
@@ -18,7 +20,6 @@ from search.metrics import METRICS, score_text
 from search.pairing import paired, unpacked
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
-from tests.command import athanor, result_of
 from tests.small_job import CACHE, prepared, worked
 from workers.data import ImageData, load_data
 
@@ -157,11 +158,11 @@ def test_the_command_prints_json_and_writes_a_page(
     ran: Ran, found: Comparison, tmp_path: Path
 ) -> None:
     given = ["--store", ran.store.url, "--artifacts", str(ran.folder / "artifacts")]
-    told = result_of(
-        athanor("compare", *ran.names, *given, "--json", "--out", "c.html", cwd=tmp_path)
-    )
-    assert told == json.loads(json.dumps(found.json()))
-    assert (tmp_path / "c.html").read_text() == comparison_page(found)
+    out = tmp_path / "c.html"
+    told = CliRunner().invoke(app, ["compare", *ran.names, *given, "--json", "--out", str(out)])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout) == json.loads(json.dumps(found.json()))
+    assert out.read_text() == comparison_page(found)
 
 
 def test_what_cannot_be_compared_is_refused(ran: Ran) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from athanor.cli import app
 from athanor.places import Places
 from athanor.report.html import render_html
 from athanor.report.markdown import render_markdown
@@ -26,7 +28,6 @@ from search.job import Job, JobSpec
 from search.metrics import score_text
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
-from tests.command import athanor, result_of
 from tests.small_job import CACHE, prepared, worked
 from workers.data import ImageData, load_data
 from workers.judged_rows import is_stacked
@@ -285,8 +286,9 @@ def test_data_that_have_changed_since_are_not_shown(ran: Ran) -> None:
 
 def test_a_file_is_written_or_json_is_printed(ran: Ran, page: str, tmp_path: Path) -> None:
     given = ["--store", ran.store.url, "--artifacts", str(ran.folder / "artifacts")]
-    told = result_of(athanor("report", ran.job.id, *given, "--json", cwd=tmp_path))
-    assert told == json.loads(json.dumps(ran.report.json()))
+    told = CliRunner().invoke(app, ["report", ran.job.id, *given, "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout) == json.loads(json.dumps(ran.report.json()))
     out, kept = tmp_path / "a.html", ran.places.files(ran.job.id).report
     write_report(ran.places, ran.job.id, out, kind="html", images=4, tell=lambda _: None)
     assert out.read_text() == kept.read_text() == page

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+COLOURS = 3  # channels of an image that are shown, if it has so many
 LARGEST_SIDE = 128  # pixels of a picture; larger images are made smaller
 SEEN_SIDE = 112  # pixels of an image with what is seen on it, at least
 VEIL = 0.65  # how much of an image its class map hides where it is highest
@@ -34,7 +35,7 @@ class Row:
 
 def picture(pixels: NDArray[np.uint8], caption: str) -> Picture:
     """Encode an image (height, width, channels): PNG, or JPEG where it is large."""
-    shown = pixels[..., 0] if pixels.shape[-1] not in (3,) else pixels
+    shown = pixels[..., 0] if pixels.shape[-1] < COLOURS else pixels[..., :COLOURS]
     image = Image.fromarray(np.ascontiguousarray(shown))
     kind = "png"
     if max(image.size) > LARGEST_SIDE:
@@ -68,7 +69,8 @@ def veiled(image: NDArray[np.uint8], seen: NDArray[np.float32]) -> NDArray[np.ui
     size = (large.shape[1], large.shape[0])
     share = np.asarray(Image.fromarray(seen / largest).resize(size, Image.Resampling.BILINEAR))
     colours = _coloured(share, "seen").astype(np.float32)
-    base = np.broadcast_to(large[..., :1], (*large.shape[:2], 3)) if large.shape[2] < 3 else large
+    grey = large.shape[2] < COLOURS
+    base = large[..., :1].repeat(COLOURS, 2) if grey else large[..., :COLOURS]
     veil = VEIL * share[..., None]
     return _bytes((base * (1.0 - veil) + colours * veil) / 255.0)
 
