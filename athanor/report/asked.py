@@ -98,7 +98,9 @@ def _flat(space: dict[str, Any]) -> dict[str, Any]:
 
 
 def setting_text(key: str, value: Any) -> str:
-    """Write the value of a key of a job."""
+    """Write the value of a key of a job; None stands for what is decided by budget or data."""
+    if value is None:
+        return "by itself"
     if key in SECONDS and isinstance(value, (int, float)):
         return clock_text(value)
     if isinstance(value, (list, tuple)):
