@@ -59,8 +59,8 @@ def compare(
     """Show jobs side by side, and by how much one is better on the same rows."""
     from athanor.comparison.pages import comparison_page, print_comparison
     from athanor.comparison.reading import read_comparison
+    from athanor.report.reading import loading
     from athanor.report.writing import check_out
-    from workers.data import load_data
     from workers.files import write_atomically
 
     if out is not None:
@@ -75,7 +75,7 @@ def compare(
         opened,
         jobs,
         places=places,
-        load=lambda name: load_data(name, cache=places.cache, progress=tell),
+        load=loading(places, tell),
     )
     opened.close()
     if out is not None:

@@ -41,8 +41,8 @@ class Ran:
         return [job.id for job in self.jobs]
 
 
-def load(name: str) -> ImageData:
-    return load_data(name, cache=CACHE)
+def load(job: Job) -> ImageData:
+    return load_data(job.spec.data, cache=CACHE)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_without_files_the_best_trials_are_compared(ran: Ran, tmp_path: Path) ->
 
 
 def test_jobs_on_other_rows_are_not_compared(ran: Ran, tmp_path: Path) -> None:
-    data = load("digits")
+    data = load_data("digits", cache=CACHE)
     path = tmp_path / "half.npz"
     np.savez(path, images=data.train_images[:600], labels=data.train_labels[:600])
     store, other, _ = prepared(ran.folder, data=str(path))

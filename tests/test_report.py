@@ -60,8 +60,8 @@ class Ran:
         return Places(self.store.url, self.folder / "artifacts", CACHE)
 
 
-def load(name: str) -> ImageData:
-    return load_data(name, cache=CACHE)
+def load(job: Job) -> ImageData:
+    return load_data(job.spec.data, cache=CACHE)
 
 
 def reported(store: StudyStore, places: Places, job_id: str) -> Report:
@@ -136,7 +136,7 @@ def test_mistakes_and_calibration_are_those_of_the_out_of_fold_rows(ran: Ran) ->
     assert sum(each.rows for each in calibration.bins) == rows
     shown = sum(each.rows * each.accuracy for each in calibration.bins) / rows
     assert shown == pytest.approx(result["out_of_fold_accuracy"])
-    labels = load("digits").train_labels
+    labels = load_data("digits", cache=CACHE).train_labels
     assert all(labels[each.row] == each.target != each.predicted for each in mistakes.worst)
     most = max(pair.rows for pair in mistakes.pairs)
     off = [n for a, row in enumerate(mistakes.counts) for b, n in enumerate(row) if a != b]
@@ -144,8 +144,8 @@ def test_mistakes_and_calibration_are_those_of_the_out_of_fold_rows(ran: Ran) ->
 
 
 def test_no_look_at_the_test_set_is_needed(ran: Ran) -> None:
-    def with_other_answers(name: str) -> ImageData:
-        data = load(name)
+    def with_other_answers(job: Job) -> ImageData:
+        data = load(job)
         return dataclasses.replace(data, test_labels=np.full_like(data.test_labels, 3))
 
     files = ran.places.files(ran.job.id)
@@ -221,7 +221,7 @@ def test_the_page_is_one_file_that_needs_no_network(ran: Ran, page: str) -> None
 
 def test_the_page_s_pictures_are_the_rows_that_they_say(ran: Ran, page: str) -> None:
     assert ran.report.mistakes is not None
-    images = load("digits").train_images
+    images = load_data("digits", cache=CACHE).train_images
     worst = ran.report.mistakes.worst[0].row
     found = re.search(rf'<img src="data:image/png;base64,([^"]*)" alt="[^"]*; row {worst}"', page)
     assert found is not None
@@ -272,8 +272,8 @@ def test_files_that_say_something_else_than_the_store_are_not_believed(
 
 
 def test_data_that_have_changed_since_are_not_shown(ran: Ran) -> None:
-    def other(name: str) -> ImageData:
-        data = load(name)
+    def other(job: Job) -> ImageData:
+        data = load(job)
         return dataclasses.replace(data, train_images=255 - data.train_images)
 
     files = ran.places.files(ran.job.id)

@@ -1,7 +1,7 @@
 """From the store and the files of some jobs to a `Comparison`."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from athanor.places import Places
 from athanor.report.asked import setting_text
 from athanor.report.judged import ensemble_of
 from athanor.report.ranking import trial_score
-from athanor.report.reading import Source, open_source
+from athanor.report.reading import Load, Source, open_source
 from athanor.report.values import Score
 from search.job import Job
 from search.metrics import METRICS
@@ -29,7 +29,7 @@ def read_comparison(
     job_ids: Sequence[str],
     *,
     places: Places,
-    load: Callable[[str], ImageData],
+    load: Load,
 ) -> Comparison:
     """Compare two jobs or more.
 
@@ -39,12 +39,13 @@ def read_comparison(
     """
     if len(job_ids) < 2 or len(set(job_ids)) < len(job_ids):
         raise InputError(f"compare needs two different jobs, but got {', '.join(job_ids)}")
-    known: dict[str, ImageData] = {}
+    known: dict[str, ImageData] = {}  # by the rows that jobs were planned with
 
-    def load_once(name: str) -> ImageData:
-        if name not in known:
-            known[name] = load(name)
-        return known[name]
+    def load_once(job: Job) -> ImageData:
+        rows = "" if job.plan is None else job.plan.data_fingerprint
+        if rows not in known:
+            known[rows] = load(job)
+        return known[rows]
 
     sources = [
         open_source(store, job_id, files=places.files(job_id), load=load_once) for job_id in job_ids

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from athanor.leaderboard import Leaderboard
+from athanor.places import Places
 from athanor.progress import Progress, clock_text
 from athanor.report.advice import Findings, advice_of
 from athanor.report.asked import asked, protocol_of
@@ -23,13 +24,15 @@ from search.metrics import METRICS, score_text
 from search.overfitting import gaps
 from search.store import FoldTask, StudyStore, Trials
 from spaces.errors import AthanorError, InputError, JobError, StoreError
-from workers.data import ImageData
+from workers.data import ImageData, load_data
 from workers.files import JobFiles
 from workers.judged_rows import JudgedRows, judged_rows, open_job
 from workers.learning_curves import LearningCurve, fold_curve, trial_curve
 
 CURVES = 6  # trials whose curves are shown
 FOLD_CURVES = 8  # trainings of finalists
+
+Load = Callable[[Job], ImageData]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +53,24 @@ class Source:
     missing: tuple[str, ...]
 
 
-def open_source(
-    store: StudyStore, job_id: str, *, files: JobFiles, load: Callable[[str], ImageData]
-) -> Source:
+def loading(places: Places, tell: Callable[[str], None]) -> Load:
+    """Return what loads the data of a job as its workers have.
+
+    Args:
+        tell: told what is being done where it takes longer than a moment.
+    """
+
+    def load(job: Job) -> ImageData:
+        return load_data(job.spec.data, cache=places.cache, progress=tell)
+
+    return load
+
+
+def open_source(store: StudyStore, job_id: str, *, files: JobFiles, load: Load) -> Source:
     """Look what there is of a job.
 
     Args:
-        load: loads images by the name of a data set or the path of a file.
+        load: returns the data of a job.
 
     Raises:
         JobError: there is no such job, or it has not begun.
@@ -67,7 +81,7 @@ def open_source(
         raise JobError(f"only a job that has begun has a report, but {job_id} is {job.state}")
     data = judged = None
     try:
-        loaded = load(job.spec.data)
+        loaded = load(job)
         if loaded.train_fingerprint == job.plan.data_fingerprint:
             data = loaded
         else:

@@ -77,8 +77,7 @@ def _made(
     from athanor.report.html import render_html
     from athanor.report.markdown import render_markdown
     from athanor.report.pictures import gallery_of
-    from athanor.report.reading import open_source, read_report
-    from workers.data import load_data
+    from athanor.report.reading import loading, open_source, read_report
 
     store = places.open()
     try:
@@ -88,7 +87,7 @@ def _made(
             store,
             job_id,
             files=places.files(job_id),
-            load=lambda name: load_data(name, cache=places.cache, progress=tell),
+            load=loading(places, tell),
         )
         tell("counting mistakes, and which hyperparameters mattered")
         report = read_report(store, source)
