@@ -34,7 +34,7 @@ SHOWN = 10  # trials of the note
 PLOTTED = 25  # trials of the leaderboard's plot
 MOST_CLASSES = 30  # of which a confusion is plotted
 INFLUENCE_SECONDS = 15.0  # of the budget that must be left to ask what mattered
-MOST_EXPLAINED = 500  # trials with a score: of more, asking takes too long
+MOST_EXPLAINED = 200  # trials with a score, of which asking takes four seconds
 CELL = 16  # pixels of a pair of classes
 
 
