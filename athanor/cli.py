@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__, cli_jobs, cli_landing, cli_report, cli_space
+from athanor import __version__, cli_dashboard, cli_jobs, cli_landing, cli_report, cli_space
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
@@ -253,17 +253,7 @@ def predict(
     run_predict(model, inputs, out=out, as_json=as_json, cache=Places.of(None, None).cache)
 
 
-@app.command()
-def dashboard(
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1.")
-    ] = 8080,
-    store: StoreOption = None,
-) -> None:
-    """Serve the Optuna dashboard to this machine."""
-    from athanor.dashboard import serve_dashboard
-
-    serve_dashboard(Places.of(store, None).open(), port=port, console=make_console())
+cli_dashboard.register(app)
 
 
 def read_spec(job_file: Path | None, given: dict[str, Any]) -> JobSpec:

@@ -41,8 +41,8 @@ class Leaderboard:
 
     @classmethod
     def read(cls, store: StudyStore, progress: Progress) -> "Leaderboard":
-        """Read a job's leaderboard; that of a job without a plan is empty."""
-        if progress.job.plan is None:
+        """Read a job's leaderboard; that of a job without a study is empty."""
+        if not store.has_study(progress.job):
             return cls(job=progress.job, trials=[], folds=[], baselines=[])
         trials = store.trials(progress.job)
         return cls(
@@ -161,7 +161,7 @@ class Leaderboard:
                 record.state,
                 "" if record.score is None else score_text(record.score),
                 self._behind_text(record),
-                self._folds_text(record),
+                self.folds_text(record),
                 f"{record.parameters / 1e3:.0f} k" if record.parameters is not None else "",
                 f"{record.macs / 1e6:.2f}" if record.macs is not None else "",
                 str(record.candidate.architecture) if record.candidate else "",
@@ -198,7 +198,7 @@ class Leaderboard:
             f"choose it, it would be about {corrected:.4f}"
         )
 
-    def _folds_text(self, record: TrialRecord) -> str:
+    def folds_text(self, record: TrialRecord) -> str:
         mine = [task for task in self.folds if task.trial == record.number]
         scores = [t.score for t in mine if t.fold > JUDGING_FOLD and t.score is not None]
         return f"{score_text(sum(scores) / len(scores))} x {len(scores)}" if scores else ""

@@ -43,9 +43,9 @@ class Places:
         """Return the options that named these places on the command line."""
         return list(self.given)
 
-    def open(self, *, create: bool = False) -> StudyStore:
+    def open(self, *, create: bool = False, reads_only: bool = False) -> StudyStore:
         """Open the study store."""
-        return StudyStore(self.store_url, create=create)
+        return StudyStore(self.store_url, create=create, reads_only=reads_only)
 
     def files(self, job_id: str) -> JobFiles:
         """Return the files of a job."""

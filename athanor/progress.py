@@ -42,9 +42,13 @@ class Progress:
     @classmethod
     def read(cls, store: StudyStore, job_id: str, *, workers: int | None = None) -> "Progress":
         """Read a job's progress; a job that is not planned yet has no trials."""
-        job = store.jobs.get(job_id)
-        trials = store.trials(job).records() if job.plan is not None else []
-        return cls(job=job, trials=trials, folds=store.folds.all(job_id), workers=workers)
+        return cls.of(store, store.jobs.get(job_id), workers=workers)
+
+    @classmethod
+    def of(cls, store: StudyStore, job: Job, *, workers: int | None = None) -> "Progress":
+        """Read the progress of a job whose row has been read just now."""
+        trials = store.trials(job).records() if store.has_study(job) else []
+        return cls(job=job, trials=trials, folds=store.folds.all(job.id), workers=workers)
 
     @property
     def best(self) -> TrialRecord | None:

@@ -255,7 +255,11 @@ def processor_line(job: Job) -> str:
 
 
 def _spans_text(begun: dict[str, float]) -> str:
-    """Say what each phase that has ended took, by what had been used at its beginning."""
-    order = [name for name in PHASES if name in begun]
-    spans = {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
+    spans = phase_spans(begun)
     return ", ".join(f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1)
+
+
+def phase_spans(begun: dict[str, float]) -> dict[str, float]:
+    """Return what each phase that has ended took, by what had been used at its beginning."""
+    order = [name for name in PHASES if name in begun]
+    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}

@@ -7,6 +7,7 @@ from optuna.storages import BaseStorage, get_storage
 
 from search.job import Job
 from search.store.beats import Beat, Beats, WorkerIdentity, WorkerRecord
+from search.store.changes import Changes
 from search.store.database import LEASE_SECONDS, Database, backend_of
 from search.store.fences import Lease, StaleFence
 from search.store.jobs import Jobs
@@ -15,6 +16,7 @@ from search.store.patience import Patience, Tell, Wait, is_away, no_wait, say_no
 from search.store.records import TrialRecord
 from search.store.results import FoldResults, FoldTask, TestOpening, TestOpenings
 from search.store.schema import prepared_storage
+from search.store.studies import Studies
 from search.store.trials import Trials
 
 __all__ = [
@@ -47,6 +49,7 @@ class StudyStore:
         wait: called with seconds to wait for while the database is away; true ends the
             patience. By default there is none.
         tell: called with a line for people when that gets long.
+        reads_only: it can write nothing, and no worker ever waits for it.
         lease_seconds: how long after its holder's death a piece of work is taken over; all
             who share a store should agree.
 
@@ -59,20 +62,24 @@ class StudyStore:
         url: str,
         *,
         create: bool = False,
+        reads_only: bool = False,
         wait: Wait = no_wait,
         tell: Tell = say_nothing,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.url = url
         self.backend = backend_of(url)
+        self.reads_only = reads_only
         patience = Patience(wait, tell=tell)
-        self._rdb = prepared_storage(url, create=create, patience=patience)
+        self._rdb = prepared_storage(url, create=create, patience=patience, reads_only=reads_only)
         self._database = Database(self._rdb.engine, patience, lease_seconds=lease_seconds)
         self.jobs = Jobs(self._database)
         self.leases = Leases(self._database)
         self.folds = FoldResults(self._database)
         self.test = TestOpenings(self._database)
         self.beats = Beats(self._database)
+        self.studies = Studies(self._database)
+        self.changes = Changes(self._database, query=self.backend.mark)
         self._trials: dict[str, Trials] = {}
 
     @property
@@ -100,22 +107,31 @@ class StudyStore:
         """
         return get_storage(self._rdb)
 
-    def study_names(self) -> dict[int, str]:
-        """Return the names of all studies, which are those of their jobs, by their numbers."""
-        return {study._study_id: study.study_name for study in self._rdb.get_all_studies()}
-
     def trials(self, job: Job) -> Trials:
-        """Return the study of a job, created at the first call of any process.
+        """Return the study of a job, created at the first call of any process that may write.
 
         A job that lands another one's trials has the study of that.
+
+        Raises:
+            JobError: the store reads only, and the study is not there yet.
         """
         if job.id not in self._trials:
             self._trials[job.id] = Trials(
-                self.storage(), job, study=self._study_of(job), patience=self.patience
+                self.storage(),
+                job,
+                study=self.study_of(job),
+                patience=self.patience,
+                create=not self.reads_only,
             )
         return self._trials[job.id]
 
-    def _study_of(self, job: Job) -> str:
+    def has_study(self, job: Job) -> bool:
+        """Whether a job is planned, and its study is there or may be made."""
+        if job.plan is None or not self.reads_only:
+            return job.plan is not None
+        return job.id in self._trials or self.studies.exists(self.study_of(job))
+
+    def study_of(self, job: Job) -> str:
         """Return the name of the study with a job's trials: that of the job that searched."""
         while job.spec.lands is not None:
             job = self.jobs.get(job.spec.lands)
@@ -131,5 +147,6 @@ class StudyStore:
 
     def close(self) -> None:
         """Give all connections back."""
+        self.changes.close()
         self._rdb.remove_session()
         self._rdb.engine.dispose()

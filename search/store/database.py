@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -21,7 +21,13 @@ LEASE_SECONDS = 20.0  # how long after its holder's death a piece of work is tak
 
 
 class Backend(Protocol):
-    """What the store needs to know of a kind of database."""
+    """What the store needs to know of a kind of database.
+
+    Attributes:
+        mark: a query whose result changes when somebody else has written.
+    """
+
+    mark: ClassVar[str]
 
     @property
     def name(self) -> str:
@@ -36,8 +42,8 @@ class Backend(Protocol):
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from making tables over a block."""
 
-    def open(self, *, create: bool) -> RDBStorage:
-        """Open Optuna's storage; `create` makes its tables."""
+    def open(self, *, create: bool, reads_only: bool = False) -> RDBStorage:
+        """Open Optuna's storage; `create` makes its tables, `reads_only` refuses to write."""
 
 
 def backend_of(url: str) -> Backend:

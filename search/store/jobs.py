@@ -1,5 +1,6 @@
 """The jobs table: what was asked, how far each job is, what its budget has been used for."""
 
+import builtins
 import uuid
 from collections import Counter
 from collections.abc import Collection
@@ -64,6 +65,30 @@ class Jobs(Table):
         query = sa.select(jobs).order_by(jobs.c.created_at.desc())
         with self._engine.connect() as connection:
             return [Job.from_row(row) for row in connection.execute(query)]
+
+    @patient
+    def under_way(self) -> builtins.list[Job]:
+        """Return the jobs that have not ended: first those that have begun, then as they queue."""
+        waits = jobs.c.state == "queued"
+        query = sa.select(jobs).where(jobs.c.state.not_in(ENDED))
+        query = query.order_by(waits, jobs.c.priority.desc(), jobs.c.created_at)
+        with self._reader.connect() as connection:
+            return [Job.from_row(row) for row in connection.execute(query)]
+
+    @patient
+    def latest_ended(self, count: int) -> builtins.list[Job]:
+        """Return the jobs that have ended, the newest first, at most `count`."""
+        query = sa.select(jobs).where(jobs.c.state.in_(ENDED))
+        query = query.order_by(jobs.c.created_at.desc()).limit(count)
+        with self._reader.connect() as connection:
+            return [Job.from_row(row) for row in connection.execute(query)]
+
+    @patient
+    def states(self) -> dict[JobState, int]:
+        """Count the jobs by state."""
+        query = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
+        with self._reader.connect() as connection:
+            return {state: count for state, count in connection.execute(query)}
 
     @patient
     def next(self, *, without: Collection[str] = ()) -> Job | None:

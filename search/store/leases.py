@@ -1,6 +1,7 @@
 """Leases: who works on what, until when, by the database's clock."""
 
 import itertools
+from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -108,6 +109,22 @@ class Leases(Table):
             return float(
                 connection.scalar(sa.select(sa.func.sum(leases.c.fence)).where(below)) or 0
             )
+
+    @patient
+    def takeovers(self) -> dict[str, int]:
+        """Return by job how often a trial or fold was claimed again after its first claim.
+
+        A fence counts claims, and the end once; it ends with no attempts left to count.
+        """
+        ended = sa.case((leases.c.attempts == 0, 1), else_=0)
+        query = sa.select(leases.c.key, leases.c.fence - ended - 1)
+        found: Counter[str] = Counter()
+        with self._reader.connect() as connection:
+            for key, again in connection.execute(query):
+                job, kind, *_ = key.split("/")
+                if kind in ("trial", "fold"):
+                    found[job] += max(0, again)
+        return dict(found)
 
     @patient
     def held(self, prefix: str) -> set[str]:

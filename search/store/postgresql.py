@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -28,12 +29,19 @@ CONNECT_ARGUMENTS = {
     ),
 }
 
+READING_ARGUMENTS = {
+    **CONNECT_ARGUMENTS,
+    "options": f"{CONNECT_ARGUMENTS['options']} -c default_transaction_read_only=on",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PostgreSQL:
     """A store in a PostgreSQL database, which must exist."""
 
     url: sa.URL
+    # the end of the log, which whoever writes moves on
+    mark: ClassVar[str] = "SELECT pg_current_wal_insert_lsn()"
 
     @property
     def name(self) -> str:
@@ -56,8 +64,12 @@ class PostgreSQL:
             connection.execute(sa.select(sa.func.pg_advisory_lock(CREATION_LOCK)))
             yield  # whoever holds the lock gives it back with the connection
 
-    def open(self, *, create: bool) -> RDBStorage:
-        """Open Optuna's storage on a pool of connections that every other table shares too."""
+    def open(self, *, create: bool, reads_only: bool = False) -> RDBStorage:
+        """Open Optuna's storage on a pool of connections that every other table shares too.
+
+        Args:
+            reads_only: no transaction can write.
+        """
         url = self.url.render_as_string(hide_password=False)
         return RDBStorage(
             url.replace("{", "{{").replace("}", "}}"),  # Optuna formats it
@@ -65,7 +77,7 @@ class PostgreSQL:
                 "pool_pre_ping": True,
                 "pool_size": POOL_SIZE,
                 "max_overflow": MAX_OVERFLOW,
-                "connect_args": CONNECT_ARGUMENTS,
+                "connect_args": READING_ARGUMENTS if reads_only else CONNECT_ARGUMENTS,
             },
             skip_table_creation=not create,
             skip_compatibility_check=not create,

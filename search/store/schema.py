@@ -18,15 +18,22 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _migrating = Lock()  # Alembic keeps the connection of a running migration in module globals
 
 
-def prepared_storage(url: str, *, create: bool, patience: Patience) -> RDBStorage:
+def prepared_storage(
+    url: str, *, create: bool, patience: Patience, reads_only: bool = False
+) -> RDBStorage:
     """Open the storage with its tables at this version's schema, when it is there at last.
 
     Args:
         create: make the store if it is not there; otherwise that is a `StoreError`.
+        reads_only: what is returned can write nothing.
     """
     backend = backend_of(url)
     try:
-        return patience.call(lambda: _open_at_head(backend, create=create))
+        storage = patience.call(lambda: _open_at_head(backend, create=create))
+        if not reads_only:
+            return storage
+        storage.engine.dispose()
+        return backend.open(create=False, reads_only=True)
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
     except (sa.exc.DatabaseError, StorageInternalError) as failure:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -32,11 +32,21 @@ class Connection(sqlite3.Connection):
         self.execute("PRAGMA foreign_keys=ON")
 
 
+class ReadingConnection(Connection):
+    """A connection on which every statement that would write fails."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA query_only=ON")
+
+
 @dataclass(frozen=True, slots=True)
 class SQLite:
     """A store in a SQLite file."""
 
     path: Path
+    # a connection's own: it changes when another one has written
+    mark: ClassVar[str] = "PRAGMA data_version"
 
     @property
     def name(self) -> str:
@@ -69,21 +79,25 @@ class SQLite:
         finally:
             os.close(descriptor)
 
-    def open(self, *, create: bool) -> RDBStorage:
+    def open(self, *, create: bool, reads_only: bool = False) -> RDBStorage:
         """Open Optuna's storage on a pool of connections that every other table shares too.
 
         A transaction starts with BEGIN IMMEDIATE unless it is known to read only: a claim that
         reads and then writes must hold the write lock from its first statement, or two workers
         take the same trial.
+
+        Args:
+            reads_only: no transaction takes the write lock, and none can write.
         """
         storage = RDBStorage(
             f"{SCHEME}{self.path}".replace("{", "{{").replace("}", "}}"),  # Optuna formats it
             engine_kwargs={
                 "connect_args": {
-                    "factory": Connection,
+                    "factory": ReadingConnection if reads_only else Connection,
                     "isolation_level": None,
                     "timeout": BUSY_TIMEOUT,
-                }
+                },
+                "execution_options": {READS: reads_only},
             },
             skip_table_creation=not create,
             skip_compatibility_check=not create,

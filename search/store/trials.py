@@ -34,6 +34,7 @@ from search.store.annotations import Annotations
 from search.store.patience import Patience, patient
 from search.store.records import TrialRecord, ranked
 from spaces.canonical import canonical
+from spaces.errors import JobError
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
 
@@ -52,17 +53,32 @@ Ending = Literal[
 class Trials:
     """The trials of one job; the only reader and writer of study and trial attributes."""
 
-    def __init__(self, storage: BaseStorage, job: Job, *, study: str, patience: Patience) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        job: Job,
+        *,
+        study: str,
+        patience: Patience,
+        create: bool = True,
+    ) -> None:
         self._job, self._name, self._storage, self.patience = job, study, storage, patience
         self._finished: dict[int, TrialRecord] = {}  # they change no more: read once
         self._indexed: set[int] = set()  # of these, the ones that have been looked at for
         self._complete: dict[Candidate, TrialRecord] = {}  # by what they train
         self._baselines: list[Baseline] = []
-        self.study = self._open()
+        self.study = self._create() if create else self._load()
         self.annotations = Annotations(self.study, storage, patience)
 
     @patient
-    def _open(self) -> optuna.Study:
+    def _load(self) -> optuna.Study:
+        try:
+            return optuna.load_study(study_name=self._name, storage=self._storage)
+        except KeyError:
+            raise JobError(f"{self._job.id} has no study yet") from None
+
+    @patient
+    def _create(self) -> optuna.Study:
         spec = self._job.spec
         pruner = make_pruner(
             spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep, cost=spec.minimize

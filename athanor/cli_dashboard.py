@@ -1,0 +1,42 @@
+"""The commands that watch: dashboard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from athanor.console import make_console
+from athanor.options import ArtifactsOption, JsonOption, StoreOption
+from athanor.places import Places
+
+
+def dashboard(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others need a token of yours.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 8080,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="Holds the token. [env: ATHANOR_DASHBOARD_TOKEN]"),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A name by which browsers reach it, such as a proxy's."),
+    ] = None,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Notes and artifacts may be written.")
+    ] = False,
+    store: StoreOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an overview, the Optuna dashboard and metrics, behind a token."""
+    from athanor.dashboard.server import DashboardOptions, serve_dashboard
+
+    options = DashboardOptions(host, port, token_file, tuple(name or ()), writable)
+    serve_dashboard(Places.of(store, artifacts), options, console=make_console(), as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an app."""
+    app.command()(dashboard)

@@ -1,0 +1,46 @@
+"""Whether anything has changed in the database since somebody looked."""
+
+import threading
+
+import sqlalchemy as sa
+
+from search.store.database import Database, Table
+
+
+class Changes(Table):
+    """Tells that there is nothing new, for a fraction of what it costs to read it all again."""
+
+    def __init__(self, database: Database, *, query: str) -> None:
+        super().__init__(database)
+        self._query = query
+        self._connection: sa.Connection | None = None
+        self._opened = 0
+        self._lock = threading.Lock()
+
+    def mark(self) -> str:
+        """Return a text that is another one once somebody else has written.
+
+        It may change where nothing of ours did. On PostgreSQL a commit may become visible a moment
+        after the mark has changed, so that whoever caches by it must look again now and then.
+        """
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._reader.connect()  # the same one: SQLite's marks are its
+                self._opened += 1
+            try:
+                value = self._connection.exec_driver_sql(self._query).scalar()
+                self._connection.rollback()
+            except sa.exc.DBAPIError:
+                self._close()
+                raise
+            return f"{self._opened}/{value}"
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
