@@ -27,7 +27,6 @@ from search.store import StudyStore
 from search.store.studies import StudyRecord
 
 LOOK_SECONDS = 5.0  # after which the store is read again even if nobody seems to have written
-CONSTRAINTS = "constraints"  # the key of Optuna's system attribute: above zero is infeasible
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class _StudyPages:
         self._user_attributes: dict[str, bool] = {}  # by key, whether all values are numbers
         self._has_curves = False
         self._best: list[int] | None = None
+        self._record: StudyRecord | None = None
         self._head = b""
         self._pages: dict[int, Page] = {}
 
@@ -143,11 +143,10 @@ class _StudyPages:
             return False
         stored = self._store.studies.system_attributes(self._number)
         trials = self._storage.get_all_trials(self._number, deepcopy=False)
-        renoted = self._note(stored)
-        changed = self._take(trials, renoted)
-        head = self._write_head(record) if changed or renoted is not None or not self._head else b""
-        if changed or (head and head != self._head):
-            self._head = head or self._head
+        former = self._note(stored)
+        changed = self._take(trials, former)
+        if changed or former is not None or record != self._record:
+            self._record, self._head = record, self._write_head(record)
             self._version += 1
             self._pages = {}
         self._mark, self._looked = mark, now
@@ -160,13 +159,13 @@ class _StudyPages:
         before, self._stored, self._attributes = self._attributes, stored, Attributes(stored)
         return before
 
-    def _take(self, trials: list[FrozenTrial], before: Attributes | None) -> bool:
+    def _take(self, trials: list[FrozenTrial], former: Attributes | None) -> bool:
         """Write out trials that are new, have changed, or whose notes have; whether any has."""
         changed = False
         for place, trial in enumerate(trials):
             known = self._trials[place] if place < len(self._trials) else None
             notes = self._attributes.of_trial(trial._trial_id)
-            same_notes = before is None or before.of_trial(trial._trial_id) == notes
+            same_notes = former is None or former.of_trial(trial._trial_id) == notes
             if known is trial and same_notes:
                 continue
             text = trial_json(self._number, trial, notes)
@@ -248,5 +247,4 @@ def _best(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[i
 
 
 def _feasible(trial: FrozenTrial) -> bool:
-    constraints = trial._system_attrs.get(CONSTRAINTS) or ()
-    return all(value <= 0.0 for value in constraints)
+    return all(value <= 0.0 for value in trial.constraints.values())

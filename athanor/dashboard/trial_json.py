@@ -36,4 +36,7 @@ class Attributes:
 def trial_json(study: int, trial: FrozenTrial, attributes: Mapping[str, str]) -> bytes:
     """Return a trial of a study with what the study's system attributes say of it."""
     decoded = {key: json.loads(value) for key, value in attributes.items()}
-    return json.dumps(serialize_frozen_trial(study, trial, decoded)).encode()
+    described = serialize_frozen_trial(study, trial, decoded)
+    # the dashboard looks where Optuna kept them before version 5
+    described["constraints"] = list(trial.constraints.values())
+    return json.dumps(described).encode()
