@@ -28,6 +28,7 @@ PROGRAMS = {
     "ray": [str(Path(sys.executable).with_name("ray"))],
     "sh": ["sh"],
 }
+TOKEN = "a-token-for-the-dashboard"
 RAY_STATUS = ("status", f"--address={LOOPBACK}:6379")
 LIMIT_SECONDS = 200.0  # for a small job to land; only a hang takes as long
 JOB = """\
@@ -69,6 +70,7 @@ class Services:
             "ATHANOR_DB_PASSWORD": "secret",
             "ATHANOR_DB_PORT": str(server.port),
             "ATHANOR_DASHBOARD_PORT": str(self.dashboard_port),
+            "ATHANOR_DASHBOARD_TOKEN": TOKEN,
             "ATHANOR_RAY_TOKEN": "0123456789abcdef0123456789abcdef",
         }
         text = (ROOT / "docker-compose.yml").read_text().replace("ray-head:", f"{LOOPBACK}:")
@@ -175,10 +177,12 @@ def test_the_files_follow_the_compose_specification(name: str) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_a_password_is_asked_for() -> None:
+def test_a_password_and_a_token_are_asked_for() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     with pytest.raises(AssertionError, match="choose a password"):
         filled_in(text, {})
+    with pytest.raises(AssertionError, match="choose a token"):
+        filled_in(text, {"ATHANOR_DB_PASSWORD": "secret"})
 
 
 def test_a_submitted_job_lands_by_the_services_own_commands(
@@ -197,7 +201,8 @@ def test_a_submitted_job_lands_by_the_services_own_commands(
         (row,) = json.loads(services.run("athanor", "jobs", "--json"))
         assert (row["job"], row["state"]) == (job, "done")
         address = f"http://127.0.0.1:{services.dashboard_port}/api/studies"
-        with urllib.request.urlopen(address) as answer:
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request) as answer:
             assert job in answer.read().decode()
         services.run("athanor", "export", job, "--out", "best")
         assert (tmp_path / "best" / "model.json").is_file()
