@@ -1,4 +1,4 @@
-"""The commands that watch: dashboard."""
+"""The commands that watch: watch, on a terminal, and dashboard, for browsers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from athanor.console import make_console
-from athanor.options import ArtifactsOption, JsonOption, StoreOption
+from athanor.options import ArtifactsOption, JobArgument, JsonOption, QuietOption, StoreOption
 from athanor.places import Places
 
 
@@ -37,6 +37,20 @@ def dashboard(
     serve_dashboard(Places.of(store, artifacts), options, console=make_console(), as_json=as_json)
 
 
+def watch(
+    job: JobArgument,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Follow a job until it ends; --json prints a line whenever something has happened."""
+    from athanor.watching import watch_job
+
+    opened = Places.of(store, None).open(reads_only=True)
+    raise typer.Exit(watch_job(opened, job, quiet=quiet, as_json=as_json))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
-    app.command()(dashboard)
+    for command in (watch, dashboard):
+        app.command()(command)

@@ -29,7 +29,7 @@ from spaces.errors import InputError, JobError
 
 def jobs(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the jobs of the store, the newest first."""
-    listed = Places.of(store, None).open().jobs.list()
+    listed = Places.of(store, None).open(reads_only=True).jobs.list()
     if as_json:
         print(json.dumps([job_json(job) for job in listed]))
     else:
@@ -44,7 +44,7 @@ def workers(
     as_json: JsonOption = False,
 ) -> None:
     """List the workers that live, with what each does."""
-    listed = Places.of(store, None).open().beats.all()
+    listed = Places.of(store, None).open(reads_only=True).beats.all()
     if here:
         listed = [worker for worker in listed if worker.host == platform.node()]
     if as_json:
@@ -57,7 +57,7 @@ def workers(
 
 def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Say how far a job is, and who works on it."""
-    opened = Places.of(store, None).open()
+    opened = Places.of(store, None).open(reads_only=True)
     progress = Progress.read(opened, job)
     alive = opened.beats.all()
     at_work = [worker for worker in alive if worker.job_id == job]
@@ -79,7 +79,7 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
 
 def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Rank a job's trials, the best first."""
-    opened = Places.of(store, None).open()
+    opened = Places.of(store, None).open(reads_only=True)
     board = Leaderboard.read(opened, Progress.read(opened, job))
     if as_json:
         print(json.dumps(board.json()))

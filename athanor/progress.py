@@ -1,23 +1,13 @@
-"""Live progress of a job: one small panel on a terminal, one line now and then elsewhere."""
+"""How far a job is, in words."""
 
-import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
-from types import TracebackType
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.metrics import score_text
 from search.store import FoldTask, StudyStore, TrialRecord
 
-LINE_SECONDS = 10.0  # between two lines where there is no terminal
 PHASES = {
     "queued": "starting the workers",
     "preparing": "looking at data and host",
@@ -37,18 +27,17 @@ class Progress:
     job: Job
     trials: list[TrialRecord]
     folds: list[FoldTask]
-    workers: int | None = None
 
     @classmethod
-    def read(cls, store: StudyStore, job_id: str, *, workers: int | None = None) -> "Progress":
+    def read(cls, store: StudyStore, job_id: str) -> "Progress":
         """Read a job's progress; a job that is not planned yet has no trials."""
-        return cls.of(store, store.jobs.get(job_id), workers=workers)
+        return cls.of(store, store.jobs.get(job_id))
 
     @classmethod
-    def of(cls, store: StudyStore, job: Job, *, workers: int | None = None) -> "Progress":
+    def of(cls, store: StudyStore, job: Job) -> "Progress":
         """Read the progress of a job whose row has been read just now."""
         trials = store.trials(job).records() if store.has_study(job) else []
-        return cls(job=job, trials=trials, folds=store.folds.all(job.id), workers=workers)
+        return cls(job=job, trials=trials, folds=store.folds.all(job.id))
 
     @property
     def best(self) -> TrialRecord | None:
@@ -114,66 +103,3 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-class ProgressView:
-    """Shows progress as it changes; silent if asked to be."""
-
-    def __init__(self, console: Console, *, quiet: bool) -> None:
-        self._console, self._quiet = console, quiet
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._said: tuple[str, float] = ("", float("-inf"))
-
-    def __enter__(self) -> "ProgressView":
-        if self._console.is_terminal and not self._quiet:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live.is_started:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line above the panel; even if asked to be silent, but then as an error."""
-        if self._quiet:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def show(self, progress: Progress) -> None:
-        """Show the job as it is now."""
-        if self._quiet:
-            return
-        if self._live.is_started:
-            self._live.update(panel(progress))
-            return
-        state, when = self._said
-        now = time.monotonic()
-        if progress.job.state != state or now - when >= LINE_SECONDS:
-            self._said = (progress.job.state, now)
-            self.say(progress.line())
-
-
-def panel(progress: Progress) -> Group:
-    """Draw the panel of a live terminal."""
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="bold")
-    rows.add_column()
-    rows.add_row("phase", progress.phase())
-    rows.add_row("budget", progress.budget_line())
-    budget = progress.job.spec.budget
-    if budget is not None:
-        used = min(progress.job.seconds_used, budget)
-        rows.add_row("", ProgressBar(total=budget, completed=used, width=40))
-    rows.add_row("trials", progress.states())
-    if progress.folds:
-        rows.add_row("folds", progress.folds_line())
-    rows.add_row("best", progress.best_line() or "nothing yet")
-    if progress.workers is not None:
-        rows.add_row("workers", str(progress.workers))
-    return Group(Text(f"athanor · {progress.job.id}", style="bold"), rows)

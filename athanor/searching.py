@@ -18,7 +18,8 @@ from athanor.energy import WATT_HOUR, EnergyMeter
 from athanor.interruption import Interruption
 from athanor.leaderboard import Leaderboard
 from athanor.places import Places, check_new_folder
-from athanor.progress import Progress, ProgressView
+from athanor.progress import Progress
+from athanor.progress_view import ProgressView
 from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
@@ -194,8 +195,8 @@ def _work(
             interruption.check()
             store.jobs.tick(job.id)
             meter.joules()  # often enough to notice when a counter begins again
-            progress = Progress.read(store, job.id, workers=pool.running)
-            view.show(progress)
+            progress = Progress.read(store, job.id)
+            view.show(progress, store.beats.at_work(job.id))
             if progress.job.ended:
                 return
             try:

@@ -121,9 +121,13 @@ class Beats(Table):
         silent = (clock() - workers.c.seen_at).label("silent")
         columns = [column for column in workers.c if column.name != "seen_at"]
         query = sa.select(*columns, silent).where(silent < LOST_SECONDS)
-        with self._engine.connect() as connection:
+        with self._reader.connect() as connection:
             rows = connection.execute(query.order_by(workers.c.host, workers.c.id))
             return [WorkerRecord(**row._mapping) for row in rows]
+
+    def at_work(self, job_id: str) -> list[WorkerRecord]:
+        """Return the workers that work on a job."""
+        return [worker for worker in self.all() if worker.job_id == job_id]
 
     @patient
     def silence(self, worker_ids: Iterable[str]) -> dict[str, float]:
