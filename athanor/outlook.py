@@ -40,11 +40,13 @@ class Outlook:
     def text(self) -> str:
         """Say it in words; an empty text if there is nothing to say."""
         parts = []
-        if self.trials is not None:
+        if self.trials == 0:
+            parts.append("no further trial")
+        elif self.trials is not None:
             parts.append(f"about {self.trials} more trial{'s' if self.trials != 1 else ''}")
         if self.folds is not None:
             parts.append(f"{self.folds} more fold{'s' if self.folds != 1 else ''}")
-        if parts and self.phase_seconds is not None:
+        if parts and self.phase_seconds:
             parts[-1] += f" in {clock_text(self.phase_seconds)}"
         if self.seconds is not None:
             parts.append(f"all done within {clock_text(self.seconds)}")

@@ -198,7 +198,7 @@ def test_the_overview_shows_jobs_and_workers(
 def test_a_job_s_page_has_its_leaderboard_and_links(
     client: httpx.Client, filled: tuple[StudyStore, Job], folder: Path
 ) -> None:
-    _, job = filled
+    store, job = filled
     page = client.get(f"/jobs/{job.id}").text
     assert page.index('id="trial-1"') < page.index('id="trial-3"') < page.index('id="trial-0"')
     assert "/dashboard/studies/1" in page and f"/jobs/{job.id}/report" not in page
@@ -206,6 +206,7 @@ def test_a_job_s_page_has_its_leaderboard_and_links(
     report = places_in(folder).files(job.id).folder / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("<h1>Report</h1>")
+    store.jobs.tick(job.id)  # files alone are noticed within seconds
     assert f"/jobs/{job.id}/report" in client.get(f"/jobs/{job.id}").text
     answer = client.get(f"/jobs/{job.id}/report")
     assert answer.text == "<h1>Report</h1>"
@@ -226,6 +227,20 @@ def test_a_page_renews_itself_when_something_has_happened(
             after = json.loads(next(lines).removeprefix("data: "))
     assert job.id not in before
     store.jobs.delete(job.id)
+
+
+def test_the_stream_of_a_job_ends_when_that_is_deleted(
+    client: httpx.Client, filled: tuple[StudyStore, Job], capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = filled
+    job = store.jobs.create(JobSpec.parse({"data": "digits", "name": "short-lived"}))
+    with client.stream("GET", f"/jobs/{job.id}/events") as events:
+        lines = events.iter_lines()
+        assert job.id in next(lines)
+        store.delete(job)
+        assert list(lines) == [""]
+    assert client.get(f"/jobs/{job.id}").status_code == 404
+    assert capfd.readouterr().err == ""
 
 
 def figures(client: httpx.Client) -> dict[tuple[str, ...], float]:

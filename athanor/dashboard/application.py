@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
+from markupsafe import Markup
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from athanor.dashboard.fresh import Fresh
 from athanor.dashboard.guard import Guard
 from athanor.dashboard.headers import REPORT_POLICY, SafeHeaders
 from athanor.dashboard.live import live
@@ -32,6 +34,7 @@ from search.store.patience import reason
 from spaces.errors import JobError
 
 SHOWN = 50  # trials on a job's page
+KEPT = 100  # jobs' pages
 WARM_TRIALS = 20_000  # that are read before anybody asks for them, the newest studies' first
 SMALL = 1024  # bytes: less than that is not worth packing
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +60,10 @@ class Application:
     def __init__(self, places: Places, store: StudyStore, *, ending: Callable[[], bool]) -> None:
         self._places, self._store, self._ending = places, store, ending
         self._watcher = Watcher(store, places)
+        self._overview = self._fresh(
+            lambda: render("overview.html", overview=self._watcher.overview())
+        )
+        self._jobs: dict[str, Fresh] = {}
         self.studies = StudyPages(store)
 
     def routes(self, optuna: OptunaPages) -> list[Route | Mount]:
@@ -88,29 +95,36 @@ class Application:
 
     async def overview(self, request: Request) -> Response:
         """All jobs and workers."""
-        overview = await run_in_threadpool(self._watcher.overview)
-        return HTMLResponse(render("overview.html", overview=overview))
+        content = await run_in_threadpool(self._overview.text)
+        return _page("Athanor", content, events="/events")
 
     async def overview_events(self, request: Request) -> Response:
         """The same, whenever it has changed."""
-        return live(
-            lambda: render("overview_content.html", overview=self._watcher.overview()),
-            ending=self._ending,
-        )
+        return live(self._overview.text, ending=self._ending)
 
     async def job(self, request: Request) -> Response:
         """One job."""
-        page = await run_in_threadpool(self._watcher.job, request.path_params["job"])
-        return HTMLResponse(render("job.html", page=page, shown=SHOWN))
+        job = request.path_params["job"]
+        content = await run_in_threadpool(self._job(job).text)
+        return _page(f"{job} · Athanor", content, events=f"/jobs/{job}/events")
 
     async def job_events(self, request: Request) -> Response:
         """The same, whenever it has changed."""
-        job = request.path_params["job"]
-        await run_in_threadpool(self._watcher.job, job)  # there must be one
-        return live(
-            lambda: render("job_content.html", page=self._watcher.job(job), shown=SHOWN),
-            ending=self._ending,
+        job = self._job(request.path_params["job"])
+        await run_in_threadpool(job.text)  # there must be one
+        return live(job.text, ending=self._ending)
+
+    def _job(self, job_id: str) -> Fresh:
+        """Return a job's page, which is kept for those who open it next."""
+        if len(self._jobs) > KEPT:
+            self._jobs.clear()
+        return self._jobs.setdefault(
+            job_id,
+            self._fresh(lambda: render("job.html", page=self._watcher.job(job_id), shown=SHOWN)),
         )
+
+    def _fresh(self, make: Callable[[], str]) -> Fresh:
+        return Fresh(make, mark=self._store.changes.mark)
 
     async def report(self, request: Request) -> Response:
         """The report that `athanor report` has written."""
@@ -156,6 +170,11 @@ class Application:
     def _read_study(self, number: int, after: int) -> Page | None:
         self.studies.forget_deleted()
         return self.studies.study(number, after=after)
+
+
+def _page(title: str, content: str, *, events: str) -> Response:
+    """Return a page that renews its content from an event stream."""
+    return HTMLResponse(render("page.html", title=title, content=Markup(content), events=events))
 
 
 def _answer(request: Request, page: Page) -> Response:

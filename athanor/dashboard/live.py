@@ -4,8 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+
+from spaces.errors import JobError
 
 RENEW_SECONDS = 1.0
 # A browser that is gone is noticed when something is sent to it.
@@ -23,7 +27,12 @@ def live(content: Callable[[], str], *, ending: Callable[[], bool]) -> Streaming
 async def _events(content: Callable[[], str], ending: Callable[[], bool]) -> AsyncIterator[str]:
     sent, silent = "", 0.0
     while not ending():
-        now = await run_in_threadpool(content)
+        try:
+            now = await run_in_threadpool(content)
+        except (SQLAlchemyError, StorageInternalError):
+            now = sent  # the database is away: what is shown stays until it is back
+        except JobError:
+            return  # the job was deleted
         if now != sent:
             yield f"data: {json.dumps(now)}\n\n"
             sent, silent = now, 0.0

@@ -1,9 +1,7 @@
 """What the overview shows: jobs, workers, and one job in detail, as the store has them now."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
-from threading import Lock
 
 from athanor.doings import climb
 from athanor.leaderboard import Leaderboard
@@ -15,7 +13,6 @@ from search.job import Job
 from search.store import StudyStore, WorkerRecord
 
 LATEST = 20  # jobs that have ended and are still shown
-LOOK_SECONDS = 5.0  # after which the store is read again even if nobody seems to have written
 REPORT = "report.html"  # where `athanor report` leaves one, in a job's folder
 
 
@@ -75,24 +72,13 @@ class JobPage:
 
 
 class Watcher:
-    """Reads the store for the pages; as long as nobody writes, next to nothing."""
+    """Reads the store for the pages."""
 
     def __init__(self, store: StudyStore, places: Places) -> None:
         self._store, self._places = store, places
-        self._lock = Lock()
-        self._mark, self._looked = "", float("-inf")
-        self._overview = Overview()
 
     def overview(self) -> Overview:
         """Return all jobs and workers."""
-        with self._lock:
-            mark, now = self._store.changes.mark(), time.monotonic()
-            if mark != self._mark or now - self._looked >= LOOK_SECONDS:
-                self._overview = self._read()
-                self._mark, self._looked = mark, now
-            return self._overview
-
-    def _read(self) -> Overview:
         workers = self._store.beats.all()
         under_way = self._store.jobs.under_way()
         cards = [self._card(Progress.of(self._store, job), workers) for job in under_way]
