@@ -19,7 +19,6 @@ from benchmarks.dashboard_routes import METHODS, all_paths
 from search.job import Job
 from search.store import StudyStore
 from spaces.errors import InputError
-from tests.command import athanor
 from tests.dashboards import TOKEN, client_of, filled_store, places_in, served
 
 FOREIGN = {"Origin": "http://elsewhere.example"}
@@ -136,8 +135,14 @@ def test_addresses_and_names_that_were_given_are_let_in(folder: Path, job: Job) 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 @pytest.mark.parametrize(
     "headers",
-    [FOREIGN, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}],
-    ids=["other", "null", "fetched"],
+    [
+        FOREIGN,
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # of another port
+    ],
+    ids=["other", "port", "null", "fetched", "neighbour"],
 )
 def test_a_foreign_page_is_refused_with_the_token(
     server: DashboardServer, method: str, headers: dict[str, str]
@@ -283,8 +288,3 @@ def test_the_command_prints_a_link_that_logs_in_and_ends_by_ctrl_c(folder: Path,
                 assert not any(line.startswith("event: error") for line in lines)
         rest, errors = process.communicate(timeout=30)
         assert (process.returncode, rest, errors) == (130, "", "")
-
-
-def test_a_store_that_is_not_there_is_said(tmp_path: Path) -> None:
-    done = athanor("dashboard", "--store", tmp_path / "none.db", cwd=tmp_path)
-    assert done.returncode == 2 and "no study store" in done.stderr

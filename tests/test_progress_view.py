@@ -20,9 +20,10 @@ from athanor.doings import doing_text
 from athanor.outlook import Outlook
 from athanor.progress import Progress
 from athanor.progress_view import ProgressView, curve_line, line, panel, workers_line
+from athanor.watching import watch_job
 from search.job import Job
 from search.store import FoldTask, StudyStore, WorkerIdentity, WorkerRecord
-from tests.command import athanor
+from spaces.errors import JobError
 from tests.dashboards import PLAN, filled_store
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f]")
@@ -175,26 +176,25 @@ def test_nothing_is_to_come_of_a_job_that_has_ended(progress: Progress, state: s
     assert ahead(progress, state=state).text() == ""
 
 
-def watch(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return athanor("watch", *options, "--store", folder / "athanor.db", cwd=folder)
-
-
-def test_watch_ends_with_the_job_and_says_how_that_ended(tmp_path: Path) -> None:
+def test_watch_ends_with_the_job_and_says_how_that_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, job = filled_store(tmp_path)
     store.jobs.stop(job.id, state="failed", error="the data are gone")
-    told = watch(job.id, folder=tmp_path)
-    assert told.returncode == 1 and not CONTROL.search(told.stdout)
-    assert "failed" in told.stdout and "the data are gone" in told.stdout
-    as_json = watch(job.id, "--json", folder=tmp_path)
-    (row,) = map(json.loads, as_json.stdout.splitlines())
-    assert (row["job"], row["state"], row["trials"]) == (
-        job.id,
-        "failed",
-        {"complete": 3, "pruned": 1},
-    )
-    quiet = watch(job.id, "--quiet", folder=tmp_path)
-    assert (quiet.returncode, quiet.stdout) == (1, "")
-    assert watch("none", folder=tmp_path).returncode == 2
+
+    def watched(*, quiet: bool = False, as_json: bool = False) -> str:
+        reader = StudyStore(store.url, reads_only=True)
+        assert watch_job(reader, job.id, quiet=quiet, as_json=as_json) == 1
+        return capsys.readouterr().out
+
+    told = watched()
+    assert "failed" in told and "the data are gone" in told and not CONTROL.search(told)
+    (row,) = map(json.loads, watched(as_json=True).splitlines())
+    assert (row["job"], row["state"]) == (job.id, "failed")
+    assert row["trials"] == {"complete": 3, "pruned": 1}
+    assert watched(quiet=True) == ""
+    with pytest.raises(JobError, match="no job 'none'"):
+        watch_job(store, "none", quiet=False, as_json=False)
     store.close()
 
 

@@ -1,7 +1,7 @@
 """The application: our pages, the Optuna dashboard's, metrics and health, behind the guard."""
 
 from collections.abc import AsyncIterator, Callable, Container
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, cast
@@ -85,13 +85,14 @@ class Application:
 
     def warm(self) -> None:
         """Read the newest studies before anybody asks for them."""
-        self.studies.forget_deleted()
         trials = 0
-        for number in self.studies.newest():
-            if trials >= WARM_TRIALS or self._ending():
-                return
-            self.studies.study(number)
-            trials += self.studies.trials(number)
+        with suppress(SQLAlchemyError, StorageInternalError):  # whoever asks will be told
+            self.studies.forget_deleted()
+            for number in self.studies.newest():
+                if trials >= WARM_TRIALS or self._ending():
+                    return
+                self.studies.study(number)
+                trials += self.studies.trials(number)
 
     async def overview(self, request: Request) -> Response:
         """All jobs and workers."""

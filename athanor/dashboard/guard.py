@@ -121,12 +121,14 @@ def _is_address(name: str) -> bool:
 
 
 def _same_origin(headers: Headers) -> bool:
-    """Whether a request is none of another site's page, as far as the browser says."""
+    """Whether a request is none of another page's, as far as the browser says.
+
+    Links may lead here from anywhere: the cookie does not come along from other sites.
+    """
     origin = headers.get("origin")
     if origin is None:
-        return headers.get("sec-fetch-site") != "cross-site" or (
-            headers.get("sec-fetch-mode") == "navigate"
-        )
+        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        return not foreign or headers.get("sec-fetch-mode") == "navigate"
     return urlsplit(origin).netloc == headers["host"]
 
 

@@ -108,7 +108,9 @@ def serve_dashboard(
         print(json.dumps({"address": server.address, "link": link}), flush=True)
     else:
         how = "with the token" if server.token_given else "which logs you in"
-        console.print(f"{link} ({how}; Ctrl-C ends it)", highlight=False, soft_wrap=True)
+        console.print(
+            f"{link} ({how}; Ctrl-C ends it)", highlight=False, markup=False, soft_wrap=True
+        )
     server.serve_until_interrupted()
 
 
