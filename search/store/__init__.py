@@ -18,6 +18,7 @@ from search.store.results import FoldResults, FoldTask, TestOpening, TestOpening
 from search.store.schema import prepared_storage
 from search.store.studies import Studies
 from search.store.trials import Trials
+from spaces.errors import JobError
 
 __all__ = [
     "Beat",
@@ -129,7 +130,10 @@ class StudyStore:
         """Whether a job is planned, and its study is there or may be made."""
         if job.plan is None or not self.reads_only:
             return job.plan is not None
-        return job.id in self._trials or self.studies.exists(self.study_of(job))
+        try:
+            return self.studies.exists(self.study_of(job))
+        except JobError:  # the job whose trials it lands was deleted
+            return False
 
     def study_of(self, job: Job) -> str:
         """Return the name of the study with a job's trials: that of the job that searched."""

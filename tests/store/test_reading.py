@@ -58,6 +58,19 @@ def test_it_makes_no_study(store: StudyStore, reader: StudyStore, job: Job) -> N
     assert len(reader.trials(planned).records()) == 4
 
 
+def test_it_knows_no_trials_of_a_job_whose_study_was_deleted(
+    store: StudyStore, reader: StudyStore, job: Job
+) -> None:
+    fill(store, job)
+    again = store.jobs.create(job.spec.model_copy(update={"lands": job.id}))
+    store.jobs.move(again.id, before="queued", after="preparing")
+    store.jobs.set_plan(again.id, PLAN)
+    landing = reader.jobs.get(again.id)
+    assert reader.has_study(landing) and len(reader.trials(landing).records()) == 4
+    store.delete(job)
+    assert not reader.has_study(landing)
+
+
 def test_its_open_transaction_stops_no_writer(
     store: StudyStore, reader: StudyStore, job: Job
 ) -> None:
