@@ -199,6 +199,7 @@ class Leaderboard:
         )
 
     def folds_text(self, record: TrialRecord) -> str:
+        """Say what a trial scored on the folds that it was trained on as a finalist."""
         mine = [task for task in self.folds if task.trial == record.number]
         scores = [t.score for t in mine if t.fold > JUDGING_FOLD and t.score is not None]
         return f"{score_text(sum(scores) / len(scores))} x {len(scores)}" if scores else ""

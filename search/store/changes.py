@@ -24,16 +24,19 @@ class Changes(Table):
         after the mark has changed, so that whoever caches by it must look again now and then.
         """
         with self._lock:
-            if self._connection is None:
-                self._connection = self._reader.connect()  # the same one: SQLite's marks are its
-                self._opened += 1
             try:
-                value = self._connection.exec_driver_sql(self._query).scalar()
-                self._connection.rollback()
-            except sa.exc.DBAPIError:
+                return self._ask()
+            except sa.exc.DBAPIError:  # the connection may have died long ago
                 self._close()
-                raise
-            return f"{self._opened}/{value}"
+                return self._ask()
+
+    def _ask(self) -> str:
+        if self._connection is None:
+            self._connection = self._reader.connect()  # the same one: SQLite's marks are its own
+            self._opened += 1
+        value = self._connection.exec_driver_sql(self._query).scalar()
+        self._connection.rollback()
+        return f"{self._opened}/{value}"
 
     def close(self) -> None:
         """Give the connection back."""
