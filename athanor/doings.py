@@ -1,6 +1,6 @@
 """What a worker is doing, and how a search has climbed, in a few words or numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from search.store import TrialRecord, WorkerRecord
 
@@ -33,3 +33,11 @@ def climb(trials: Iterable[TrialRecord]) -> list[float]:
             best = max(best, record.score)
             found.append(best)
     return found
+
+
+def spread(values: Sequence[float], most: int) -> Sequence[float]:
+    """Return at most so many of the values, evenly picked, both ends among them."""
+    count = min(most, len(values))
+    if count < 2:
+        return values[:count]
+    return [values[round(place * (len(values) - 1) / (count - 1))] for place in range(count)]

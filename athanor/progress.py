@@ -37,7 +37,8 @@ class Progress:
     def of(cls, store: StudyStore, job: Job) -> "Progress":
         """Read the progress of a job whose row has been read just now."""
         trials = store.trials(job).records() if store.has_study(job) else []
-        return cls(job=job, trials=trials, folds=store.folds.all(job.id))
+        folds = store.folds.all(job.id) if job.plan is not None else []
+        return cls(job=job, trials=trials, folds=folds)
 
     @property
     def best(self) -> TrialRecord | None:

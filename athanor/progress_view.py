@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from athanor.doings import climb, doing_text
+from athanor.doings import climb, doing_text, spread
 from athanor.outlook import Outlook
 from athanor.progress import Progress
 from search.metrics import score_text
@@ -126,9 +126,7 @@ def curve_line(values: Sequence[float]) -> str:
     """Draw how the best score has grown, with both ends; "" if there is nothing to see."""
     if len(values) < 2 or values[0] == values[-1]:
         return ""
-    width = min(CURVE_WIDTH, len(values))
-    places = [round(column * (len(values) - 1) / (width - 1)) for column in range(width)]
     low, high = values[0], values[-1]
-    steps = [int((values[place] - low) / (high - low) * (len(BLOCKS) - 1)) for place in places]
-    drawn = "".join(BLOCKS[step] for step in steps)
+    shares = [(value - low) / (high - low) for value in spread(values, CURVE_WIDTH)]
+    drawn = "".join(BLOCKS[int(share * (len(BLOCKS) - 1))] for share in shares)
     return f"{score_text(low)} {drawn} {score_text(high)}"

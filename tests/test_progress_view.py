@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from athanor.doings import doing_text
+from athanor.doings import doing_text, spread
 from athanor.outlook import Outlook
 from athanor.progress import Progress
 from athanor.progress_view import ProgressView, curve_line, line, panel, workers_line
@@ -106,6 +106,12 @@ def test_a_curve_has_its_ends() -> None:
     assert curve_line([0.5]) == curve_line([]) == curve_line([0.5, 0.5]) == ""
     long = curve_line([n / 1000 for n in range(1001)])
     assert len(long) < 50 and "▁▁" in long and long.endswith("█ 1.0000")
+
+
+def test_few_of_many_values_are_kept_with_both_ends() -> None:
+    assert spread([3.0, 1.0, 2.0], 5) == [3.0, 1.0, 2.0]
+    assert spread([float(n) for n in range(101)], 3) == [0.0, 50.0, 100.0]
+    assert spread([1.0], 3) == [1.0] and spread([], 3) == []
 
 
 def resized(progress: Progress, *widths: int) -> str:

@@ -5,12 +5,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from athanor.doings import doing_text
+from athanor.doings import doing_text, spread
 from athanor.progress import clock_text
 from search.metrics import score_text
 
 HERE = Path(__file__).parent
 CURVE_WIDTH, CURVE_HEIGHT = 160.0, 36.0
+MOST_POINTS = 80
 
 pages = Environment(
     loader=FileSystemLoader(HERE / "templates"),
@@ -30,10 +31,11 @@ def curve_points(values: list[float]) -> str:
     """Return values, evenly spaced, as the points of an SVG polyline; "" if they make no line."""
     if len(values) < 2:
         return ""
-    low, high = min(values), max(values)
-    step = CURVE_WIDTH / (len(values) - 1)
+    kept = spread(values, MOST_POINTS)
+    low, high = min(kept), max(kept)
+    step = CURVE_WIDTH / (len(kept) - 1)
     reach = (high - low) or 1.0
-    heights = [CURVE_HEIGHT * (1.0 - (value - low) / reach) for value in values]
+    heights = [CURVE_HEIGHT * (1.0 - (value - low) / reach) for value in kept]
     return " ".join(f"{step * place:.1f},{height:.1f}" for place, height in enumerate(heights))
 
 
