@@ -22,6 +22,7 @@ LINE_SECONDS = 10.0  # between two lines where there is no terminal
 WORKERS_NAMED = 4  # one by one; more are counted by what they do
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 32  # columns
+LABEL_WIDTH = 7  # columns, of the longest word on the left
 
 
 class ProgressView:
@@ -81,7 +82,7 @@ def line(progress: Progress, workers: Sequence[WorkerRecord]) -> str:
 def panel(progress: Progress, workers: Sequence[WorkerRecord], *, console: Console) -> Group:
     """Draw the panel of a live terminal, each row on a line of its own, however narrow that is."""
     rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(style="bold", no_wrap=True, min_width=LABEL_WIDTH)
     rows.add_column(no_wrap=True, overflow="ellipsis")
     rows.add_row("phase", Text(progress.phase()))
     budget = progress.job.spec.budget

@@ -62,6 +62,8 @@ def test_the_panel_fits_any_terminal(progress: Progress, width: int, count: int)
     lines = drawn(progress, workers(count), width=width)
     assert len(lines) <= 10
     assert max(len(each.rstrip()) for each in lines) <= width
+    labels = {each.split()[0] for each in lines if not each.startswith(" ")}
+    assert {"phase", "budget", "trials", "best", "workers"} <= labels  # however narrow
 
 
 def test_the_panel_says_what_there_is_to_know(progress: Progress) -> None:
