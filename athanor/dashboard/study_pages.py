@@ -26,6 +26,7 @@ from search.pareto import layers
 from search.store import StudyStore
 from search.store.studies import StudyRecord
 
+KEPT = 4  # answers of a study that differ by their first trial
 LOOK_SECONDS = 5.0  # after which the store is read again even if nobody seems to have written
 
 
@@ -126,6 +127,8 @@ class _StudyPages:
             if not self._refresh():
                 return None
             if after not in self._pages:
+                if len(self._pages) >= KEPT:
+                    self._pages.clear()
                 texts = b",".join(self._texts[after:])
                 best = b",".join(self._texts[number] for number in self._best or ())
                 body = b'{"trials":[%b],"best_trials":[%b],%b' % (texts, best, self._head[1:])
