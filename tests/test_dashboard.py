@@ -213,6 +213,27 @@ def test_a_job_s_page_has_its_leaderboard_and_links(
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+def test_files_of_trials_run_nothing_and_are_for_nobody_else(
+    client: httpx.Client, filled: tuple[StudyStore, Job], folder: Path
+) -> None:
+    store, job = filled
+    root = places_in(folder).artifacts
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "0a").write_text("<script>alert(1)</script>")
+    meta = {"artifact_id": "0a", "filename": "page.html", "mimetype": "text/html"}
+    trial = store.trials(job).study.get_trials(deepcopy=False)[1]
+    store.trials(job).study._storage.set_study_system_attr(
+        1, f"dashboard:artifacts:{trial._trial_id}:0a", json.dumps({**meta, "encoding": None})
+    )
+    (known,) = client.get("/api/studies/1").json()["trials"][1]["artifacts"]
+    assert known["filename"] == "page.html"
+    answer = client.get(f"/artifacts/1/{trial._trial_id}/0a")
+    assert answer.text == "<script>alert(1)</script>"
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert "access-control-allow-origin" not in answer.headers
+    assert client.get(f"/artifacts/1/{trial._trial_id}/0b").status_code == 404
+
+
 def test_a_page_renews_itself_when_something_has_happened(
     client: httpx.Client, filled: tuple[StudyStore, Job]
 ) -> None:
