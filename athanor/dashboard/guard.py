@@ -55,7 +55,7 @@ class Guard:
             return _refused(403, f"the host must be one of this dashboard, but got {name!r}")
         if not _same_origin(headers):
             return _refused(403, "the request must come from a page of this dashboard")
-        if ".." in scope_path(request).split("/"):
+        if ".." in _path(request).split("/"):
             return _refused(404, "no such page")
         if looks and path in OPEN_PATHS:
             return None
@@ -98,8 +98,8 @@ class Guard:
         return answer
 
 
-def scope_path(request: Request) -> str:
-    """Return the decoded path with either kind of slash as /."""
+def _path(request: Request) -> str:
+    """Return the decoded path, its backslashes as slashes."""
     return str(request.scope["path"]).replace("\\", "/")
 
 
