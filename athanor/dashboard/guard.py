@@ -20,6 +20,7 @@ from athanor.dashboard.token import SESSION_SECONDS, Token
 OPEN_PATHS = ("/healthz", "/readyz")  # for whoever watches the service: they say ok, or not
 LOGIN, LOGOUT = "/login", "/logout"
 MAX_LOGIN = 4096  # bytes
+HOST = re.compile(r"(?:(?P<name>[\w.-]+)|\[(?P<address>[0-9a-fA-F:.]+)\])(?::(?P<port>\d+))?")
 # What may be written with --writable: what people say of a trial, never what workers found.
 WRITABLE = re.compile(r"/api/studies/\d+(/\d+)?/note|/api/artifacts/\d+(/\d+)?(/[0-9a-fA-F-]+)?")
 NO_WRITING = "the dashboard shows and changes nothing; with --writable, notes and artifacts"
@@ -49,13 +50,15 @@ class Guard:
         await (refusal or self._app)(scope, receive, send)
 
     async def _refusal(self, request: Request) -> Response | None:
-        headers, path, looks = request.headers, request.url.path, request.method in ("GET", "HEAD")
+        # the path by which requests are routed: that of `request.url` rests on the Host header, too
+        headers, path = request.headers, str(request.scope["path"])
+        looks = request.method in ("GET", "HEAD")
         name = _host_name(headers)
         if name is None or not (_is_address(name) or name in self._hosts):
             return _refused(403, f"the host must be one of this dashboard, but got {name!r}")
         if not _same_origin(headers):
             return _refused(403, "the request must come from a page of this dashboard")
-        if ".." in _path(request).split("/"):
+        if ".." in path.replace("\\", "/").split("/"):
             return _refused(404, "no such page")
         if looks and path in OPEN_PATHS:
             return None
@@ -98,18 +101,11 @@ class Guard:
         return answer
 
 
-def _path(request: Request) -> str:
-    """Return the decoded path, its backslashes as slashes."""
-    return str(request.scope["path"]).replace("\\", "/")
-
-
 def _host_name(headers: Headers) -> str | None:
-    """Return the name in the Host header, without its port; None if there is not just one."""
+    """Return the name in the Host header, without its port; None if it is not just that."""
     hosts = headers.getlist("host")
-    try:
-        return urlsplit(f"//{hosts[0]}").hostname if len(hosts) == 1 else None
-    except ValueError:
-        return None
+    found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    return None if found is None else (found["name"] or found["address"]).lower()
 
 
 def _is_address(name: str) -> bool:
@@ -134,7 +130,8 @@ def _same_origin(headers: Headers) -> bool:
 
 def _cookie_name(request: Request) -> str:
     """Return a name of the port's own: browsers send cookies to all ports of a host."""
-    return f"athanor-{request.url.port or request.url.scheme}"
+    _, colon, port = request.headers["host"].rpartition(":")
+    return f"athanor-{port}" if colon and port.isdigit() else "athanor"
 
 
 def _unknown(request: Request, *, wrong: bool = False) -> Response:
