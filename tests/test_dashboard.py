@@ -203,7 +203,7 @@ def test_a_job_s_page_has_its_leaderboard_and_links(
     assert page.index('id="trial-1"') < page.index('id="trial-3"') < page.index('id="trial-0"')
     assert "/dashboard/studies/1" in page and f"/jobs/{job.id}/report" not in page
     assert client.get(f"/jobs/{job.id}/report").status_code == 404
-    report = places_in(folder).files(job.id).folder / "report.html"
+    report = places_in(folder).files(job.id).report
     report.parent.mkdir(parents=True)
     report.write_text("<h1>Report</h1>")
     store.jobs.tick(job.id)  # files alone are noticed within seconds

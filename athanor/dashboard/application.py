@@ -24,7 +24,7 @@ from athanor.dashboard.headers import REPORT_POLICY, SafeHeaders
 from athanor.dashboard.live import live
 from athanor.dashboard.metrics import metrics_text
 from athanor.dashboard.optuna_pages import OptunaPages
-from athanor.dashboard.overview import REPORT, Watcher
+from athanor.dashboard.overview import Watcher
 from athanor.dashboard.pages import HERE, render
 from athanor.dashboard.study_pages import Page, StudyPages
 from athanor.dashboard.token import Token
@@ -130,7 +130,7 @@ class Application:
     async def report(self, request: Request) -> Response:
         """The report that `athanor report` has written."""
         job = await run_in_threadpool(self._store.jobs.get, request.path_params["job"])
-        path = self._places.files(job.id).folder / REPORT
+        path = self._places.files(job.id).report
         if not path.is_file():
             return JSONResponse({"reason": f"no report of {job.id} yet"}, status_code=404)
         headers = {"Content-Security-Policy": REPORT_POLICY}

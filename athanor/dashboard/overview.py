@@ -13,7 +13,6 @@ from search.job import Job
 from search.store import StudyStore, WorkerRecord
 
 LATEST = 20  # jobs that have ended and are still shown
-REPORT = "report.html"  # where `athanor report` leaves one, in a job's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Watcher:
             workers=[worker for worker in workers if worker.job_id == job.id],
             phases=phase_spans(job.phases),
             study=numbers.get(self._store.study_of(job)),
-            report=(self._places.files(job.id).folder / REPORT).is_file(),
+            report=self._places.files(job.id).report.is_file(),
         )
 
     def _card(self, progress: Progress, workers: list[WorkerRecord]) -> JobCard:
