@@ -14,12 +14,19 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.exceptions import TyperException
 
-from athanor import __version__, cli_dashboard, cli_jobs, cli_landing, cli_report, cli_space
+from athanor import (
+    __version__,
+    cli_dashboard,
+    cli_export,
+    cli_jobs,
+    cli_landing,
+    cli_report,
+    cli_space,
+)
 from athanor.console import make_console
 from athanor.options import (
     ArtifactsOption,
     BudgetOption,
-    JobArgument,
     JsonOption,
     OutOption,
     OverwriteOption,
@@ -31,7 +38,6 @@ from athanor.options import (
 from athanor.places import Places
 from athanor.searching import (
     SearchOptions,
-    export,
     resume_search,
     run_search,
 )
@@ -220,21 +226,8 @@ def migrate(store: StoreOption = None) -> None:
 cli_jobs.register(app)
 cli_landing.register(app)
 cli_report.register(app)
+cli_export.register(app)
 app.add_typer(cli_space.app, name="space")
-
-
-@app.command("export")
-def export_command(
-    job: JobArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the model to.")],
-    overwrite: OverwriteOption = False,
-    store: StoreOption = None,
-    artifacts: ArtifactsOption = None,
-) -> None:
-    """Copy a finished job's verified model folder."""
-    places = Places.of(store, artifacts)
-    export(places, places.open().jobs.get(job), out, overwrite=overwrite)
-    print(out)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from spaces.errors import InputError
 from workers.files import JobFiles
 
 RUNS = Path("athanor-runs")
+TOP_INDEX = "models.json"  # in a folder of several model folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def check_new_folder(path: Path, *, overwrite: bool) -> None:
     """
     if path.exists() and not overwrite:
         raise InputError(f"--out must not exist yet, but {path} does; --overwrite replaces it")
-    if path.exists() and not (path / "model.json").is_file():
+    if path.exists() and not any((path / name).is_file() for name in ("model.json", TOP_INDEX)):
         raise InputError(f"--overwrite replaces model folders only, but {path} is none")
     parent = path.absolute().parent
     while not parent.exists():

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from spaces.architecture import Architecture, Head, Stage, Stem
+from spaces.architecture import Architecture, Head, Stage, Stem, Views
 from spaces.blocks import BLOCKS
 from spaces.layers import PadToMultiple, Style, convolution, halving, unit
 
@@ -118,16 +118,23 @@ class Network(nn.Module):
         In evaluation mode the logits are those of the architecture's views, averaged.
         """
         if self.training or self.views == "one":
-            logits: Tensor = self.head(self.stages(self.stem(images)))
-            return logits
-        return self._average(images)
-
-    def _average(self, images: Tensor) -> Tensor:
-        views = [images] if self.views == "flip" else [images, *diagonal_shifts(images)]
-        views += [view.flip(3) for view in views]
+            return self.one_view(images)
         # one after the other: all at once would take so many times the memory
-        logits = [self.head(self.stages(self.stem(view))).float() for view in views]
+        logits = [self.one_view(view).float() for view in views_of(images, self.views)]
         return torch.stack(logits).mean(0)
+
+    def one_view(self, images: Tensor) -> Tensor:
+        """Map normalised images (n, channels, height, width) to their own logits (n, classes)."""
+        logits: Tensor = self.head(self.stages(self.stem(images)))
+        return logits
+
+
+def views_of(images: Tensor, views: Views) -> list[Tensor]:
+    """Return what a prediction averages for images (n, channels, height, width), as many each."""
+    if views == "one":
+        return [images]
+    places = [images] if views == "flip" else [images, *diagonal_shifts(images)]
+    return [*places, *(place.flip(3) for place in places)]
 
 
 def diagonal_shifts(images: Tensor) -> list[Tensor]:

@@ -1,16 +1,12 @@
 """The landing's end: model folder, verification, and the test set opened once."""
 
-import hashlib
-import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search.ensemble import member_name
-from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import usable_cores
 from search.metrics import accuracy
 from search.predictions import accuracy_interval
@@ -20,6 +16,7 @@ from search.store import FoldTask, Lease
 from workers.choice import Choice, choose
 from workers.distillation import teacher_of
 from workers.files import new_folder
+from workers.folder_networks import fold_network, protocol_of
 from workers.landing import SAMPLE_ROWS
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
 from workers.out_of_fold import fold_files, saved_predictions
@@ -59,27 +56,15 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
 def _write_networks(bench: Workbench, choice: Choice, staging: Path) -> list[NetworkEntry]:
     entries: list[NetworkEntry] = []
     for task in choice.networks:
-        source = fold_files(bench, task)
-        meta = json.loads(source.meta.read_text())
-        part = "all-rows" if task.fold == ALL_ROWS else f"fold-{task.fold}"
-        target = staging / f"{member_name(task.trial)}-{part}.safetensors"
-        shutil.copyfile(source.weights, target)
         folds = sum(other.trial == task.trial for other in choice.networks)
-        entries.append(
-            NetworkEntry(
-                file=target.name,
-                sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
-                trial=task.trial,
-                fold=task.fold,
-                weight=choice.shares[task.trial] / folds,
-                architecture=meta["candidate"]["architecture"],
-                recipe=meta["candidate"]["recipe"],
-                mean=meta["normalisation"]["mean"],
-                std=meta["normalisation"]["std"],
-                scale=meta.get("scale"),
-                report=meta["report"],
-            )
+        entry = fold_network(
+            fold_files(bench, task),
+            staging,
+            trial=task.trial,
+            fold=task.fold,
+            weight=choice.shares[task.trial] / folds,
         )
+        entries.append(entry)
     return entries
 
 
@@ -112,7 +97,7 @@ def _verified(bench: Workbench, members: list[FoldTask], folder: Path) -> TestPr
 def _manifest(
     bench: Workbench, stack: Stack | None, entries: list[NetworkEntry], scores: dict[str, Any]
 ) -> Manifest:
-    spec, data = bench.job.spec, bench.data
+    data = bench.data
     return Manifest(
         job=bench.job.id,
         data=data.name,
@@ -122,23 +107,7 @@ def _manifest(
         stack=stack,
         temperature=scores.get("temperature", 1.0),
         scores=scores,
-        protocol={
-            "splits": len(bench.folds.folds),
-            "folds_hash": bench.folds.hash,
-            "train_rows": len(data.train_labels),
-            "test_split": data.test_split,
-            "train_fingerprint": data.train_fingerprint,
-            "test_fingerprint": data.test_fingerprint,
-            "judging_fold": JUDGING_FOLD,
-            "selected_on": "validation rows of the judging fold, on which no network is scored; "
-            "ensemble weights on the out-of-fold rows",
-            "task": data.task,
-            "predictions": "float32, loaded from this folder in a new process",
-            "training": bench.plan.device,
-            "metric": bench.metric.name,
-            "notes": list(bench.plan.notes),
-            "seed": spec.seed,
-        },
+        protocol=protocol_of(bench.job, data, splits=len(bench.folds.folds)),
         versions=library_versions(),
     )
 

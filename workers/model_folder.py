@@ -1,8 +1,10 @@
 """The model folder: weights as safetensors, and `model.json` that says what they are.
 
 model.json                      architectures, ensemble weights, classes, normalisation,
-                                library versions, scores and how they were measured
+                                library versions, scores and how they were measured, hashes
 trial-7-fold-0.safetensors …    weights and buffers of every network, float32
+
+`workers/export.py` writes graphs, a script, a model card and samples beside them.
 """
 
 import hashlib
@@ -34,8 +36,10 @@ from workers.device import DevicePlan
 from workers.evaluation import predict
 from workers.targets import TargetScale
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # 1 has no list of files, and is otherwise the same
 MANIFEST = "model.json"
+AnyName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 
 
@@ -66,12 +70,14 @@ class Manifest(Value):
     """What `model.json` holds.
 
     Attributes:
+        files: SHA-256 (hex) of every other file that was in the folder when it was written.
         class_names: none where numbers are predicted.
         stack: what combines the trials, each the mean of its networks; None: the weights do.
         temperature: of the ensemble's probabilities (`search.calibration`).
     """
 
     format: int = FORMAT
+    files: dict[AnyName, str] = pydantic.Field(default_factory=dict)
     job: str
     data: str
     class_names: tuple[str, ...]
@@ -107,9 +113,41 @@ def library_versions() -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `model.json`; the folder is not published yet, so this need not be atomic."""
-    text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False)
+    """Write `model.json` with the hashes of all files beside it, which are all written by now.
+
+    The folder is not published yet, so this need not be atomic.
+    """
+    others = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
+    changes = {"format": FORMAT, "files": {path.name: sha256_of(path) for path in others}}
+    text = json.dumps(manifest.model_copy(update=changes).to_json(), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 (hex)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Make sure that every file of the folder is as it was written; files beside them are let be.
+
+    Raises:
+        ModelFolderError: one is missing or was altered.
+    """
+    for name, wanted in manifest.files.items():
+        path = folder / name
+        try:
+            found = sha256_of(path)
+        except OSError as failure:
+            raise ModelFolderError(f"{path} must be readable: {failure.strerror}") from None
+        check_digest(path, wanted=wanted, found=found)
+
+
+def check_digest(path: Path, *, wanted: str, found: str) -> None:
+    """Raise `ModelFolderError` unless a file has the SHA-256 that `model.json` says."""
+    if found != wanted:
+        raise ModelFolderError(f"{path} must have SHA-256 {wanted[:12]}…, but has {found[:12]}…")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -122,7 +160,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelFolderError(f"a model folder must hold {MANIFEST}: {path}: {reason}") from None
     except ValueError as failure:
         raise ModelFolderError(f"{path} must be JSON: {failure}") from None
-    if isinstance(data, dict) and data.get("format") != FORMAT:
+    if isinstance(data, dict) and data.get("format") not in READABLE:
         raise ModelFolderError(f"{path} must have format {FORMAT}, but has {data.get('format')!r}")
     return validated(Manifest, data, error=ModelFolderError, where=str(path))
 
@@ -205,11 +243,7 @@ def _load_network(folder: Path, manifest: Manifest, entry: NetworkEntry) -> Netw
         content = path.read_bytes()
     except OSError as failure:
         raise ModelFolderError(f"{path} must be readable: {failure.strerror}") from None
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != entry.sha256:
-        raise ModelFolderError(
-            f"{path} must have SHA-256 {entry.sha256[:12]}…, but has {digest[:12]}…"
-        )
+    check_digest(path, wanted=entry.sha256, found=hashlib.sha256(content).hexdigest())
     network = build_network(
         entry.architecture,
         channels=manifest.image_shape[2],

@@ -76,7 +76,7 @@ def verify_and_predict(
     )
     try:
         np.savez(request, sample=sample.images, expected=sample.expected, test=test_images)
-        status, messages = _run(
+        status, messages = run_apart(
             [sys.executable, "-P", "-m", "workers.verification", folder, request, answer],
             threads=threads,
             interrupt=interrupt,
@@ -100,8 +100,8 @@ def verify_and_predict(
     return predictions
 
 
-def _run(
-    command: list[str | Path], *, threads: int, interrupt: Callable[[], None]
+def run_apart(
+    command: list[str | Path], *, threads: int, interrupt: Callable[[], None] = lambda: None
 ) -> tuple[int, str]:
     """Return a process's exit status and messages, unless it has to be killed."""
     with subprocess.Popen(

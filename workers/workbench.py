@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import ALL_ROWS, JUDGING_FOLD, Folds, strata, stratified_subset
+from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
 from search.metrics import METRICS, Metric
 from search.plan import Plan
@@ -20,6 +20,7 @@ from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.files import JobFiles
 from workers.heartbeat import Heartbeat
+from workers.search_rows import search_rows
 from workers.training import Rows
 
 CHECKED_ROWS = 1000  # of its own that a network trained on all rows predicts, to be verified by
@@ -81,14 +82,7 @@ class Workbench:
     @cached_property
     def search_rows(self) -> Rows:
         """The sample of the judging fold on which every trial is trained and judged."""
-        fold = self.folds.folds[JUDGING_FOLD]
-        labels = strata(self.data.train_labels)
-        train = stratified_subset(
-            labels, fold.train_rows, size=self.plan.search_rows, seed=self.job.spec.seed
-        )
-        validation = stratified_subset(
-            labels, fold.validation_rows, size=self.plan.validation_rows, seed=self.job.spec.seed
-        )
+        train, validation = search_rows(self.data, self.folds, self.plan, seed=self.job.spec.seed)
         return self._rows(train, validation)
 
     def lease(

@@ -1,0 +1,73 @@
+"""A model folder's ensemble as one module: bytes in, probabilities (or numbers) out."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from search.predictions import SMALLEST
+from spaces.architecture import VIEW_COUNTS
+from spaces.network import Network, views_of
+from workers.model_folder import Model, NetworkEntry
+from workers.targets import as_answers
+
+
+class DeployedNetwork(nn.Module):
+    """A network with its normalisation before it, and what its outputs mean behind it.
+
+    All views of an image go through the network at once, so that its layers stand in an exported
+    graph but once; a network's own `forward` takes them one after the other, to save memory.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Network, entry: NetworkEntry) -> None:
+        super().__init__()
+        self.network = network
+        self.target_scale = entry.scale
+        self.views = entry.architecture.views
+        self.register_buffer("mean", torch.tensor(entry.mean))
+        self.register_buffer("scale", 1.0 / torch.tensor(entry.std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 (n, height, width, channels) to probabilities (n, classes), or (n, 1)."""
+        pixels = ((images.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
+        logits = self.network.one_view(torch.cat(views_of(pixels, self.views))).float()
+        if self.views != "one":
+            outputs = logits.shape[1]
+            logits = logits.reshape(VIEW_COUNTS[self.views], -1, outputs).mean(0)
+        return as_answers(logits, self.target_scale)
+
+
+class Deployed(nn.Module):
+    """The weighted networks of a folder and their temperature."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        manifest = model.manifest
+        pairs = zip(model.networks, manifest.networks, strict=True)
+        self.networks = nn.ModuleList(DeployedNetwork(*pair) for pair in pairs)
+        self.weights = [entry.weight for entry in manifest.networks]
+        self.temperature = manifest.temperature if manifest.class_names else 1.0
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 (n, height, width, channels) to float32 probabilities (n, classes).
+
+        Where numbers are predicted: to float64 numbers (n, 1).
+        """
+        answers = [
+            weight * network(images)
+            for weight, network in zip(self.weights, self.networks, strict=True)
+        ]
+        total = torch.stack(answers).sum(0) if len(answers) > 1 else answers[0]
+        if self.temperature == 1.0:
+            return total
+        return (total.clamp_min(SMALLEST).log() / self.temperature).softmax(1)
+
+
+def example_images(model: Model, rows: int) -> Tensor:
+    """Return images (rows, height, width, channels) of noise, as tracing needs some."""
+    random = np.random.default_rng(0)
+    shape = (rows, *model.manifest.image_shape)
+    return torch.from_numpy(random.integers(0, 256, shape, dtype=np.uint8))

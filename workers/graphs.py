@@ -1,0 +1,103 @@
+"""Write an ensemble as a graph that runs without Athanor: ONNX, ONNX of 8 bits, torch.export."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from workers.deployment import Deployed, example_images
+from workers.model_folder import Model
+from workers.standalone import INT8, ONNX, PROGRAM, check_program
+
+INPUT = "images"
+TRACED_ROWS = 2  # of one row torch would take a graph's batch for fixed
+CALIBRATION_BATCH = 32  # images; the ranges of all activations of a batch are kept at once
+QUANTIZED = ["Conv", "Gemm", "MatMul"]  # the rest is a small part of the work and loses accuracy
+
+
+def write_onnx(model: Model, folder: Path) -> None:
+    """Write `model.onnx`: uint8 (batch, height, width, channels) to probabilities, or numbers."""
+    name = "probabilities" if model.manifest.class_names else "numbers"
+    with _quiet():
+        program = torch.onnx.export(
+            Deployed(model),
+            (example_images(model, TRACED_ROWS),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=[name],
+            verbose=False,
+        )
+    assert program is not None
+    program.save(folder / ONNX)
+
+
+def write_program(model: Model, folder: Path) -> None:
+    """Write `model.pt2`, the same by torch.export."""
+    with _quiet():
+        program = torch.export.export(
+            Deployed(model),
+            (example_images(model, TRACED_ROWS),),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+        program.example_inputs = None  # they would be pickled
+        torch.export.save(program, folder / PROGRAM)
+    check_program(folder / PROGRAM)
+
+
+def write_int8(folder: Path, images: NDArray[np.uint8]) -> None:
+    """Write `model-int8.onnx` from `model.onnx`: weights by channel and activations in 8 bits.
+
+    Args:
+        images: of which the ranges of activations are taken, uint8 (rows, height, width, channels).
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = folder / f".{INT8}.prepared"
+    try:
+        with _quiet():
+            quant_pre_process(folder / ONNX, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared,
+                folder / INT8,
+                _Batches(images),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTIZED,
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+            )
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+class _Batches:
+    """Hands images to onnxruntime's calibration, a batch a call, then None."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        starts = range(0, len(images), CALIBRATION_BATCH)
+        self._batches = iter([images[start : start + CALIBRATION_BATCH] for start in starts])
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the next batch."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what exporters say of their own affairs from the user; errors are still raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

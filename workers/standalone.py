@@ -1,0 +1,294 @@
+"""Predict with the model in this folder: PNG or JPEG files in, CSV or JSON out.
+
+    python predict.py INPUT... [--json] [--out FILE] [--model FILE]
+
+Needs numpy, pillow and onnxruntime; with model.pt2 torch instead of that. Nothing else: this file
+goes with the model as it is.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+MAX_PIXELS = 50_000_000  # of an image file; a larger one is not decoded
+BATCH = 64  # images that are predicted at once
+ONNX, PROGRAM, INT8 = "model.onnx", "model.pt2", "model-int8.onnx"
+LIBRARIES = {ONNX: "onnxruntime", PROGRAM: "torch", INT8: "onnxruntime"}  # the first one wins
+PARTS = (  # of a .pt2 archive: names without a dot here are numbered
+    "archive_format",
+    "archive_version",
+    "byteorder",
+    ".data/version",
+    ".data/serialization_id",
+    "models/model.json",
+    "data/weights/model_weights_config.json",
+    "data/constants/model_constants_config.json",
+    "data/weights/weight_",
+    "data/constants/tensor_",
+)
+SAFE_CALLS = ("torch.ops.aten.", "torch.ops.higher_order.wrap_with_set_grad_enabled", "_operator.")
+
+Predict = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+class Unusable(Exception):
+    """Something that was given cannot be used; the message is one line."""
+
+
+def load(path: Path) -> Predict:
+    """Return a function from uint8 images (n, height, width, channels) to (n, classes or 1).
+
+    Raises:
+        Unusable: a .pt2 file is broken or holds more than a graph and its weights.
+    """
+    if path.suffix == ".pt2":
+        return _load_program(path)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def predict(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        answer: np.ndarray[Any, Any] = session.run(None, {name: images})[0]
+        return answer
+
+    return predict
+
+
+def _load_program(path: Path) -> Predict:
+    check_program(path)
+    import torch
+
+    torch.set_num_threads(usable_cores())
+    module = torch.export.load(path).module()
+
+    def predict(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        with torch.inference_mode():
+            answer: np.ndarray[Any, Any] = module(torch.from_numpy(images)).numpy()
+        return answer
+
+    return predict
+
+
+def check_program(path: Path) -> None:
+    """Make sure that a .pt2 archive holds tensors and arithmetic alone.
+
+    torch unpickles whatever else an archive has, and runs the libraries in it.
+
+    Raises:
+        Unusable: it holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = member.filename.partition("/")[2]
+                empty = name == "data/sample_inputs/model.pt" and not member.file_size
+                if not (name.rstrip("0123456789") in PARTS or empty):
+                    raise Unusable(f"{path} must hold tensors and a graph alone, but has {name}")
+                if name.endswith("_config.json"):
+                    _check_tensors(json.loads(archive.read(member)), path)
+                if name == "models/model.json":
+                    _check_calls(json.loads(archive.read(member)), path)
+    except (OSError, ValueError, zipfile.BadZipFile) as failure:
+        raise Unusable(f"{path} must be a whole .pt2 archive: {failure}") from None
+
+
+def _check_tensors(config: Any, path: Path) -> None:
+    for name, tensor in config["config"].items():
+        if tensor["use_pickle"] is not False:
+            raise Unusable(f"{path} must hold plain tensors, but {name} is pickled")
+
+
+def _check_calls(part: Any, path: Path) -> None:
+    """Look for a call of anything but a tensor's arithmetic, however deep it lies."""
+    if isinstance(part, dict):
+        target = part.get("target")
+        if isinstance(target, str) and "inputs" in part and not target.startswith(SAFE_CALLS):
+            raise Unusable(f"{path} must call torch's own operators alone, but calls {target}")
+    for inner in part.values() if isinstance(part, dict) else part:
+        if isinstance(inner, (dict, list)):
+            _check_calls(inner, path)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def model_file(folder: Path, name: str | None) -> Path:
+    """Return the folder's model of this name, or the first one that has its library here."""
+    names = list(LIBRARIES) if name is None else [name]
+    there = [each for each in names if (folder / each).is_file()]
+    if not there or there[0] not in LIBRARIES:
+        raise Unusable(
+            f"{folder} must hold {' or '.join(LIBRARIES)}, but has no {', '.join(names)}"
+        )
+    for each in there:
+        if find_spec(LIBRARIES[each]) is not None:
+            return folder / each
+    wanted = ", ".join(f"{each} needs {LIBRARIES[each]}" for each in there)
+    raise Unusable(f"a library is missing: {wanted}")
+
+
+def read_image(path: Path, *, image_shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    """Read one PNG or JPEG file as the model expects it; another size is resized (bilinear).
+
+    Raises:
+        Unusable: the file is missing, of another format, too large or broken.
+    """
+    height, width, channels = image_shape
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unusable(
+                    f"an image must have at most {MAX_PIXELS:,} pixels, "
+                    f"but {path} has {image.width * image.height:,}"
+                )
+            converted = image.convert("L" if channels == 1 else "RGB")
+            if converted.size != (width, height):
+                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(converted, dtype=np.uint8)
+    except FileNotFoundError:
+        raise Unusable(f"{path} must be an image file, but there is none") from None
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as failure:
+        raise Unusable(f"{path} must be a whole PNG or JPEG image: {failure}") from None
+    return pixels.reshape(height, width, channels)
+
+
+def image_files(inputs: Iterable[str]) -> Iterator[Path]:
+    """Yield the files that were named, and the PNG and JPEG files below folders, in order."""
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from sorted(file for file in found if file.is_file() and not file.is_symlink())
+        else:
+            yield path
+
+
+def predictions(
+    predict: Predict, files: Iterable[Path], *, image_shape: tuple[int, int, int]
+) -> Iterator[tuple[Path, np.ndarray[Any, Any]]]:
+    """Yield each file and its row (classes or 1); one that cannot be read is told and skipped."""
+    names: list[Path] = []
+    images: list[np.ndarray[Any, Any]] = []
+    for path in files:
+        try:
+            images.append(read_image(path, image_shape=image_shape))
+        except Unusable as reason:
+            print(f"skipped: {reason}", file=sys.stderr)
+            continue
+        names.append(path)
+        if len(images) == BATCH:
+            yield from zip(names, predict(np.stack(images)), strict=True)
+            names, images = [], []
+    if images:
+        yield from zip(names, predict(np.stack(images)), strict=True)
+
+
+def as_csv(rows: Iterable[tuple[Path, np.ndarray[Any, Any]]], classes: list[str]) -> Iterator[str]:
+    """Yield lines: an image, its class, that class's probability, then all; or its number."""
+    header = ["image", "class", "probability", *classes] if classes else ["image", "value"]
+    yield _csv_line(header)
+    for path, row in rows:
+        if not classes:
+            yield _csv_line([str(path), f"{row[0]:.10g}"])
+            continue
+        values = [f"{value:.6f}" for value in row]
+        best = int(row.argmax())
+        yield _csv_line([str(path), classes[best], values[best], *values])
+
+
+def _csv_line(cells: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def as_json(rows: Iterable[tuple[Path, np.ndarray[Any, Any]]], classes: list[str]) -> Iterator[str]:
+    """Yield a list of the same, an image a line."""
+    between = "["
+    for path, row in rows:
+        told: dict[str, Any] = {"image": str(path)}
+        if classes:
+            values = [round(float(value), 6) for value in row]
+            best = int(row.argmax())
+            told |= {"class": classes[best], "probability": values[best]}
+            told["probabilities"] = dict(zip(classes, values, strict=True))
+        else:
+            told["value"] = float(row[0])
+        yield f"{between}\n{json.dumps(told)}"
+        between = ","
+    yield "\n]\n" if between == "," else "[]\n"
+
+
+def write(lines: Iterable[str], out: Path | None) -> int:
+    """Write lines to a file, whole or not at all, or print them; return how many there are."""
+    count = 0
+    if out is None:
+        for line in lines:
+            sys.stdout.write(line)
+            count += 1
+        return count
+    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for line in lines:
+                file.write(line)
+                count += 1
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def run(arguments: list[str], folder: Path) -> int:
+    """Predict as a command line asks; return the exit status: 1 if no image could be read."""
+    parser = argparse.ArgumentParser(description="Predict with the model in this folder.")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files or folders of them")
+    parser.add_argument("--json", action="store_true", help="JSON in place of CSV")
+    parser.add_argument("--out", type=Path, help="file to write to")
+    parser.add_argument("--model", choices=list(LIBRARIES), help="[the first one that can be used]")
+    options = parser.parse_args(arguments)
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    classes: list[str] = manifest["class_names"]
+    height, width, channels = manifest["image_shape"]
+    predict = load(model_file(folder, options.model))
+    shape = (height, width, channels)
+    rows = predictions(predict, image_files(options.inputs), image_shape=shape)
+    count = write((as_json if options.json else as_csv)(rows, classes), options.out) - 1
+    if not count:
+        print("no image could be read", file=sys.stderr)
+    return 0 if count else 1
+
+
+def main() -> int:
+    """Run the script; return the exit status."""
+    try:
+        return run(sys.argv[1:], Path(__file__).resolve().parent)
+    except (Unusable, OSError) as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
