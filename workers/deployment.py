@@ -8,7 +8,6 @@ from search.predictions import SMALLEST
 from spaces.architecture import VIEW_COUNTS
 from spaces.network import Network, views_of
 from workers.model_folder import Model, NetworkEntry
-from workers.targets import as_answers
 
 
 class DeployedNetwork(nn.Module):
@@ -20,12 +19,18 @@ class DeployedNetwork(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
     def __init__(self, network: Network, entry: NetworkEntry) -> None:
         super().__init__()
         self.network = network
-        self.target_scale = entry.scale
         self.views = entry.architecture.views
+        self.of_numbers = entry.scale is not None
+        if entry.scale is not None:  # tensors, as exporters take plain numbers for float32
+            for name in ("mean", "std"):
+                value = torch.tensor(getattr(entry.scale, name), dtype=torch.float64)
+                self.register_buffer(f"target_{name}", value)
         self.register_buffer("mean", torch.tensor(entry.mean))
         self.register_buffer("scale", 1.0 / torch.tensor(entry.std))
 
@@ -36,18 +41,49 @@ class DeployedNetwork(nn.Module):
         if self.views != "one":
             outputs = logits.shape[1]
             logits = logits.reshape(VIEW_COUNTS[self.views], -1, outputs).mean(0)
-        return as_answers(logits, self.target_scale)
+        if self.of_numbers:
+            return logits.double() * self.target_std + self.target_mean
+        return logits.softmax(1)
+
+
+class PixelNetwork(nn.Module):
+    """A network that takes images as they are, to be trained further.
+
+    In training it sees one view of an image, in evaluation it averages all of the architecture's.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Network, entry: NetworkEntry) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(entry.mean))
+        self.register_buffer("scale", 1.0 / torch.tensor(entry.std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (n, height, width, channels) of any type, in 0..255, to logits (n, classes).
+
+        Where numbers are predicted: to standardised numbers (n, 1).
+        """
+        pixels = ((images.float() - self.mean) * self.scale).permute(0, 3, 1, 2)
+        logits: Tensor = self.network(pixels)
+        return logits
 
 
 class Deployed(nn.Module):
     """The weighted networks of a folder and their temperature."""
+
+    weights: Tensor
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         manifest = model.manifest
         pairs = zip(model.networks, manifest.networks, strict=True)
         self.networks = nn.ModuleList(DeployedNetwork(*pair) for pair in pairs)
-        self.weights = [entry.weight for entry in manifest.networks]
+        dtype = torch.float32 if manifest.class_names else torch.float64
+        weights = torch.tensor([entry.weight for entry in manifest.networks], dtype=dtype)
+        self.register_buffer("weights", weights[:, None, None])
         self.temperature = manifest.temperature if manifest.class_names else 1.0
         self.eval()
 
@@ -56,11 +92,8 @@ class Deployed(nn.Module):
 
         Where numbers are predicted: to float64 numbers (n, 1).
         """
-        answers = [
-            weight * network(images)
-            for weight, network in zip(self.weights, self.networks, strict=True)
-        ]
-        total = torch.stack(answers).sum(0) if len(answers) > 1 else answers[0]
+        answers = torch.stack([network(images) for network in self.networks])
+        total = (self.weights * answers).sum(0)
         if self.temperature == 1.0:
             return total
         return (total.clamp_min(SMALLEST).log() / self.temperature).softmax(1)

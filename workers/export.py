@@ -12,6 +12,7 @@ README.md                         the model card
 import json
 import platform
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +31,7 @@ from workers import graphs, standalone
 from workers.comparison import CLEAN, compare_all, eager_answer
 from workers.model_card import model_card
 from workers.model_choice import JobToExport, write_networks
-from workers.model_folder import Manifest, load_model, read_manifest, write_manifest
+from workers.model_folder import Manifest, Model, load_model, read_manifest, write_manifest
 from workers.samples import Samples
 from workers.standalone import INT8, ONNX, PROGRAM
 
@@ -80,8 +81,10 @@ def write_export(
     """
     write_manifest(folder, write_networks(source, wanted.model, folder))
     manifest = read_manifest(folder)
-    _write_graphs(source, wanted.graphs, folder, tell=tell)
-    samples, eager = _judged(source, folder, int8=INT8 in wanted.graphs, tell=tell)
+    model = load_model(folder)
+    _write_graphs(source, model, wanted.graphs, folder, tell=tell)
+    rows = _judged_rows(source, model, INT8_ROWS if INT8 in wanted.graphs else VALIDATION_ROWS)
+    samples, eager = _judged(source, rows, folder, tell=tell)
     found = compare_all(
         folder,
         samples,
@@ -102,9 +105,13 @@ def write_export(
 
 
 def _write_graphs(
-    source: JobToExport, names: list[str], folder: Path, *, tell: Callable[[str], None]
+    source: JobToExport,
+    model: Model,
+    names: list[str],
+    folder: Path,
+    *,
+    tell: Callable[[str], None],
 ) -> None:
-    model = load_model(folder)
     if PROGRAM in names:
         tell(f"writing {PROGRAM}")
         graphs.write_program(model, folder)
@@ -129,23 +136,30 @@ def _calibration_images(source: JobToExport) -> NDArray[np.uint8]:
     return source.data.train_images[rows]
 
 
-def _judged(
-    source: JobToExport, folder: Path, *, int8: bool, tell: Callable[[str], None]
-) -> tuple[Samples, dict[str, Any]]:
-    """Return validation images with what the networks say of them, and what that cost."""
-    tell("predicting validation images with the float32 networks")
+def _judged_rows(source: JobToExport, model: Model, most: int) -> NDArray[np.int64]:
+    """Return validation rows in random order: as many as are predicted soon enough."""
     possible = source.folds.folds[JUDGING_FOLD].validation_rows
-    count = INT8_ROWS if int8 else VALIDATION_ROWS
-    pace = eager_answer(folder, source.data.train_images[possible[:PACE_ROWS]]).latency[1] / 64
-    count = max(FEWEST_ROWS, min(count, int(ARM_SECONDS / pace)))
-    labels = source.data.train_labels
-    rows = stratified_subset(strata(labels), possible, size=count, seed=source.job.spec.seed)
-    rows = np.random.default_rng(source.job.spec.seed).permutation(rows)  # few of them are kept
+    few = source.data.train_images[possible[:PACE_ROWS]]
+    model.predict(few)
+    begin = time.perf_counter()
+    model.predict(few)
+    pace = (time.perf_counter() - begin) / len(few)
+    seed, labels = source.job.spec.seed, strata(source.data.train_labels)
+    count = max(FEWEST_ROWS, min(most, int(ARM_SECONDS / pace)))
+    rows = stratified_subset(labels, possible, size=count, seed=seed)
+    return np.random.default_rng(seed).permutation(rows)
+
+
+def _judged(
+    source: JobToExport, rows: NDArray[np.int64], folder: Path, *, tell: Callable[[str], None]
+) -> tuple[Samples, dict[str, Any]]:
+    """Return these rows with what the float32 networks say of them, and what that cost."""
+    tell(f"predicting {len(rows):,} validation images with the float32 networks")
     images = source.data.train_images[rows]
     eager = eager_answer(folder, images)
     weights = [folder / entry.file for entry in read_manifest(folder).networks]
     told = {"bytes": sum(path.stat().st_size for path in weights), **eager.costs()}
-    return Samples(images, labels[rows], eager.predictions), told
+    return Samples(images, source.data.train_labels[rows], eager.predictions), told
 
 
 def _verification(samples: Samples, files: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +15,13 @@ from workers.deployment import Deployed, example_images
 from workers.model_folder import Model
 from workers.standalone import INT8, ONNX, PROGRAM, check_program
 
+if TYPE_CHECKING:
+    import onnx
+
 INPUT = "images"
 TRACED_ROWS = 2  # of one row torch would take a graph's batch for fixed
 CALIBRATION_BATCH = 32  # images; the ranges of all activations of a batch are kept at once
+TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node")
 QUANTIZED = ["Conv", "Gemm", "MatMul"]  # the rest is a small part of the work and loses accuracy
 
 
@@ -34,7 +39,7 @@ def write_onnx(model: Model, folder: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(folder / ONNX)
+    _save_bare(program.model_proto, folder / ONNX)
 
 
 def write_program(model: Model, folder: Path) -> None:
@@ -46,6 +51,9 @@ def write_program(model: Model, folder: Path) -> None:
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
         program.example_inputs = None  # they would be pickled
+        for node in program.graph.nodes:
+            for key in TRACES:
+                node.meta.pop(key, None)
         torch.export.save(program, folder / PROGRAM)
     check_program(folder / PROGRAM)
 
@@ -56,6 +64,7 @@ def write_int8(folder: Path, images: NDArray[np.uint8]) -> None:
     Args:
         images: of which the ranges of activations are taken, uint8 (rows, height, width, channels).
     """
+    import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -73,8 +82,20 @@ def write_int8(folder: Path, images: NDArray[np.uint8]) -> None:
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )
+        _save_bare(onnx.load(folder / INT8), folder / INT8)
     finally:
         prepared.unlink(missing_ok=True)
+
+
+def _save_bare(graph: "onnx.ModelProto", path: Path) -> None:
+    """Write a graph without exporters' notes: they are much of a small file, and name our paths."""
+    import onnx
+
+    parts = [graph, graph.graph, *graph.graph.node, *graph.graph.value_info]
+    for part in [*parts, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(graph, path)
 
 
 class _Batches:

@@ -1,0 +1,93 @@
+"""Networks of every kind as graphs: with views, temperature, numbers far from zero."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spaces.architecture import Architecture, Head, Stage, Stem, Views
+from spaces.network import build_network
+from spaces.recipe import Recipe
+from workers import graphs
+from workers.deployment import Deployed
+from workers.device import DevicePlan
+from workers.model_folder import Manifest, Model, NetworkEntry
+from workers.standalone import ONNX, PROGRAM, load
+from workers.targets import TargetScale
+
+SHAPE = (9, 12, 3)  # odd and even sides
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+
+
+def model_of(views: Views, *, scale: TargetScale | None = None, temperature: float = 1.0) -> Model:
+    """Return three networks with first weights."""
+    architecture = Architecture(
+        stem=Stem(kind="whitening", width=6),
+        stages=(Stage(depth=1, width=8, block="separable"), Stage(depth=1, width=8, squeeze=2)),
+        head=Head(pooling="max", hidden=(5,), scale=2.0),
+        activation="silu",
+        norm="group",
+        views=views,
+    )
+    classes = ("a", "b", "c", "d") if scale is None else ()
+    entries, networks = [], []
+    for seed, weight in enumerate((0.5, 0.3, 0.2)):
+        entry = NetworkEntry(
+            file=f"{seed}.safetensors",
+            sha256="",
+            trial=seed,
+            fold=1,
+            weight=weight,
+            architecture=architecture,
+            recipe=Recipe(),
+            mean=(100.0 + seed, 110.0, 120.0),
+            std=(50.0, 60.0, 70.0),
+            scale=scale,
+            report={},
+        )
+        network = build_network(architecture, channels=3, classes=len(classes) or 1, seed=seed)
+        entries.append(entry)
+        networks.append(network.to(memory_format=torch.channels_last).eval())
+    manifest = Manifest(
+        job="planted",
+        data="planted",
+        class_names=classes,
+        image_shape=SHAPE,
+        networks=tuple(entries),
+        temperature=temperature,
+        scores={},
+        protocol={},
+        versions={},
+    )
+    return Model(manifest, tuple(networks), DevicePlan())
+
+
+@pytest.mark.parametrize("views", ["one", "flip", "flip_shift"])
+def test_a_deployed_ensemble_says_what_its_networks_say(views: Views) -> None:
+    model = model_of(views, temperature=0.4)
+    with torch.inference_mode():
+        found = Deployed(model)(torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_allclose(found, model.predict(IMAGES), atol=1e-6)
+    plain = model_of("one", temperature=0.4).predict(IMAGES)
+    assert views == "one" or np.abs(found - plain).max() > 1e-3
+
+
+def test_classes_as_graphs(tmp_path: Path) -> None:
+    model = model_of("flip_shift", temperature=0.4)
+    expected = model.predict(IMAGES)
+    graphs.write_onnx(model, tmp_path)
+    graphs.write_program(model, tmp_path)
+    for name in (ONNX, PROGRAM):
+        predict = load(tmp_path / name)
+        for rows in (1, 5):
+            np.testing.assert_allclose(predict(IMAGES[:rows]), expected[:rows], atol=1e-5)
+
+
+def test_numbers_keep_their_digits(tmp_path: Path) -> None:
+    """In float32 numbers about a million have a sixteenth between them."""
+    model = model_of("one", scale=TargetScale(mean=1e6 + 1 / 3, std=1.0))
+    graphs.write_onnx(model, tmp_path)
+    found = load(tmp_path / ONNX)(IMAGES)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, model.predict(IMAGES), rtol=0.0, atol=1e-5)
