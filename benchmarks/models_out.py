@@ -121,19 +121,17 @@ def compare(model: Model, folder: Path, *, rows: int) -> Figures:
     data = fashion_mnist()
     images, labels = data.test_images[:rows], data.test_labels[:rows]
     expected = model.predict(images)
-    table, found = [], {}
+    found: dict[str, Figures] = {}
     for name, file in FILES.items():
         said = expected if file is None else in_batches(load(folder / file), images)
-        row = {
+        found[name] = {
             "model": name,
             "max_diff": float(np.abs(said - expected).max()),
             "same_class": float((said.argmax(1) == expected.argmax(1)).mean()),
             "accuracy": accuracy(labels, said),
             "bytes": None if file is None else (folder / file).stat().st_size,
         }
-        table.append(row)
-        found[name] = row
-    print_table(table, tuple(table[0]))
+    print_table(list(found.values()), tuple(found["eager"]))
     return {
         "rows": rows,
         "onnx_max_diff": found["onnx"]["max_diff"],
@@ -187,12 +185,12 @@ def script_accuracy(model: Path, folder: Path) -> float:
         Image.fromarray(pixels).save(images / f"{row:05d}.png")
     answer = folder / "answer.csv"
     command = [FRESH.python, "-I", model / "predict.py", images, "--out", answer]
-    subprocess.run(command, check=True)
+    subprocess.run(list(map(str, command)), check=True)
     with answer.open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = np.array(data.class_names)[data.test_labels]
     right = [names[int(Path(row["image"]).stem)] == row["class"] for row in rows]
-    return sum(right) / len(names)
+    return sum(map(bool, right)) / len(names)
 
 
 def bad_inputs(*, quick: bool) -> Figures:

@@ -16,7 +16,7 @@ from tests.small_job import SPEC, worked
 from workers.files import new_folder
 from workers.row_images import RowImages
 
-SMALL = {"budget": None, "trials": 1, "folds": 2, "workers": 1, "random_state": 0}
+SMALL: dict[str, Any] = {"budget": None, "trials": 1, "folds": 2, "workers": 1, "random_state": 0}
 SPACE = SPEC["space"]
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 
@@ -83,7 +83,7 @@ def test_flat_rows_become_images_that_tell_them_apart() -> None:
 
 
 # The checks that are not passed, and why.
-NOT_PASSED = {
+NOT_PASSED: dict[type[_Estimator], dict[str, str]] = {
     AthanorClassifier: {"check_fit2d_1feature": "its ten rows are too few for three folds"},
     AthanorRegressor: {},
 }

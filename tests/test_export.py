@@ -17,7 +17,7 @@ from PIL import Image
 
 from athanor.exporting import FORMAT_NAMES, ExportOptions, parse_formats, run_export
 from athanor.places import Places
-from athanor.predicting import read_image
+from benchmarks.models_out import FRESH
 from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.store import StudyStore
@@ -34,7 +34,7 @@ from workers.model_folder import load_model, read_manifest, write_manifest
 from workers.reverification import verify_folder
 from workers.samples import Samples
 from workers.search_rows import search_rows
-from workers.standalone import INT8, ONNX, PROGRAM, Unusable, check_program, load
+from workers.standalone import INT8, ONNX, PROGRAM, Unusable, check_program, load, read_image
 
 
 def silent(text: str) -> None:
@@ -157,6 +157,41 @@ def test_the_folder_s_script_says_what_the_command_says(exported: Exported, tmp_
     only_broken = [*script, "images/broken.png", "--json", "--out", "answer.json"]
     done = subprocess.run(only_broken, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and json.loads((tmp_path / "answer.json").read_text()) == []
+
+
+def odd_images(folder: Path) -> list[Path]:
+    """Write images of many kinds; return their paths."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (21, 34, 4), dtype=np.uint8)
+    kinds: dict[str, Image.Image] = {
+        "grey.png": Image.fromarray(noise[..., 0]),
+        "colour.png": Image.fromarray(noise[..., :3]),
+        "clear.png": Image.fromarray(noise, "RGBA"),
+        "grey-clear.png": Image.fromarray(noise[..., :2], "LA"),
+        "bits.png": Image.fromarray(noise[..., 0]).convert("1"),
+        "palette.png": Image.fromarray(noise[..., :3]).convert("P"),
+        "cmyk.jpg": Image.fromarray(noise, "CMYK"),
+        "wide.png": Image.fromarray(noise[..., 0].astype(np.uint16) * 13),
+        "large.jpg": Image.fromarray(noise[..., :3]).resize((640, 480)),
+        "large-wide.png": Image.fromarray(np.kron(noise[..., 0], np.full((9, 9), 40, np.uint16))),
+    }
+    for name, image in kinds.items():
+        image.save(folder / name)
+    turned = Image.Exif()
+    for orientation in (3, 6):
+        turned[0x0112] = orientation
+        kinds["colour.png"].save(folder / f"turned-{orientation}.jpg", exif=turned)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (16, 12, 3), (64, 80, 3)])
+def test_the_script_reads_images_as_the_training_does(
+    shape: tuple[int, int, int], tmp_path: Path
+) -> None:
+    decoding = pytest.importorskip("workers.decoding")
+    for path in odd_images(tmp_path):
+        expected = decoding.decode(path, decoding.Shape(*shape))
+        np.testing.assert_array_equal(read_image(path, image_shape=shape), expected, str(path))
 
 
 def copy_of(exported: Exported, target: Path, *, names: tuple[str, ...]) -> Path:
@@ -346,3 +381,26 @@ def test_a_program_that_could_run_something_is_refused(
     check_program(exported.folder / PROGRAM)
     with pytest.raises(Unusable, match=said):
         check_program(hostile)
+
+
+@pytest.mark.slow
+def test_a_fresh_environment_gets_the_accuracy_that_the_search_stated(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """One that has numpy, pillow and onnxruntime alone; it is installed from the package index."""
+    problems = FRESH.install()
+    assert not problems
+    data = load_data("digits", cache=CACHE)
+    (tmp_path / "images").mkdir()
+    for row, pixels in enumerate(data.test_images[..., 0]):
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{row:03d}.png")
+    command = [str(FRESH.python), "-I", str(exported.folder / "predict.py"), "images"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    right = [
+        row["class"] == data.class_names[label]
+        for row, label in zip(rows, data.test_labels, strict=True)
+    ]
+    assert exported.job.result is not None
+    assert sum(right) / len(right) == exported.job.result["test_accuracy"]

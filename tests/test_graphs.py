@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from search.stacking import Stack
 from spaces.architecture import Architecture, Head, Stage, Stem, Views
 from spaces.network import build_network
 from spaces.recipe import Recipe
@@ -20,8 +21,14 @@ SHAPE = (9, 12, 3)  # odd and even sides
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
 
 
-def model_of(views: Views, *, scale: TargetScale | None = None, temperature: float = 1.0) -> Model:
-    """Return three networks with first weights."""
+def model_of(
+    views: Views,
+    *,
+    scale: TargetScale | None = None,
+    temperature: float = 1.0,
+    stack: Stack | None = None,
+) -> Model:
+    """Return three networks of two trials, with first weights."""
     architecture = Architecture(
         stem=Stem(kind="whitening", width=6),
         stages=(Stage(depth=1, width=8, block="separable"), Stage(depth=1, width=8, squeeze=2)),
@@ -36,7 +43,7 @@ def model_of(views: Views, *, scale: TargetScale | None = None, temperature: flo
         entry = NetworkEntry(
             file=f"{seed}.safetensors",
             sha256="",
-            trial=seed,
+            trial=min(seed, 1),
             fold=1,
             weight=weight,
             architecture=architecture,
@@ -55,6 +62,7 @@ def model_of(views: Views, *, scale: TargetScale | None = None, temperature: flo
         class_names=classes,
         image_shape=SHAPE,
         networks=tuple(entries),
+        stack=stack,
         temperature=temperature,
         scores={},
         protocol={},
@@ -71,6 +79,22 @@ def test_a_deployed_ensemble_says_what_its_networks_say(views: Views) -> None:
     np.testing.assert_allclose(found, model.predict(IMAGES), atol=1e-6)
     plain = model_of("one", temperature=0.4).predict(IMAGES)
     assert views == "one" or np.abs(found - plain).max() > 1e-3
+
+
+def test_a_deployed_stack_says_what_the_stack_says() -> None:
+    members = ("trial-0", "trial-1")
+    stack = Stack(members=members, weights=(1.4, -0.3), biases=(0.2, -0.1, 0.0, -0.1))
+    model = model_of("one", temperature=0.7, stack=stack)
+    with torch.inference_mode():
+        found = Deployed(model)(torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_allclose(found, model.predict(IMAGES), atol=1e-6)
+    scale = TargetScale(mean=1000.0, std=10.0)
+    model = model_of(
+        "one", scale=scale, stack=Stack(members=members, weights=(1.4, -0.3), biases=(9.0,))
+    )
+    with torch.inference_mode():
+        found = Deployed(model)(torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_allclose(found, model.predict(IMAGES), rtol=1e-7)
 
 
 def test_classes_as_graphs(tmp_path: Path) -> None:

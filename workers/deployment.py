@@ -1,10 +1,14 @@
 """A model folder's ensemble as one module: bytes in, probabilities (or numbers) out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from search.ensemble import member_name
 from search.predictions import SMALLEST
+from search.stacking import Stack
 from spaces.architecture import VIEW_COUNTS
 from spaces.network import Network, views_of
 from workers.model_folder import Model, NetworkEntry
@@ -71,8 +75,40 @@ class PixelNetwork(nn.Module):
         return logits
 
 
+class StackLayer(nn.Module):
+    """What combines the trials of a stack (`search.stacking`), each the mean of its networks."""
+
+    means: Tensor
+    weights: Tensor
+    biases: Tensor
+
+    def __init__(self, stack: Stack, entries: Sequence[NetworkEntry]) -> None:
+        super().__init__()
+        self.of_numbers = len(stack.biases) == 1
+        dtype = torch.float64 if self.of_numbers else torch.float32
+        shares = torch.tensor(
+            [
+                [entry.weight * (member_name(entry.trial) == name) for entry in entries]
+                for name in stack.members
+            ],
+            dtype=torch.float64,
+        )
+        means = (shares / shares.sum(1, keepdim=True)).to(dtype)
+        self.register_buffer("means", means[:, :, None, None])
+        self.register_buffer("weights", torch.tensor(stack.weights, dtype=dtype)[:, None, None])
+        self.register_buffer("biases", torch.tensor(stack.biases, dtype=dtype))
+
+    def forward(self, answers: Tensor) -> Tensor:
+        """Map the networks' answers (networks, n, classes or 1) to (n, classes or 1)."""
+        members = (self.means * answers).sum(1)
+        if self.of_numbers:
+            return (self.weights * members).sum(0) + self.biases
+        logits = (self.weights * members.clamp_min(SMALLEST).log()).sum(0) + self.biases
+        return logits.softmax(1)
+
+
 class Deployed(nn.Module):
-    """The weighted networks of a folder and their temperature."""
+    """The weighted or stacked networks of a folder and their temperature."""
 
     weights: Tensor
 
@@ -84,6 +120,8 @@ class Deployed(nn.Module):
         dtype = torch.float32 if manifest.class_names else torch.float64
         weights = torch.tensor([entry.weight for entry in manifest.networks], dtype=dtype)
         self.register_buffer("weights", weights[:, None, None])
+        stack = manifest.stack
+        self.stack = None if stack is None else StackLayer(stack, manifest.networks)
         self.temperature = manifest.temperature if manifest.class_names else 1.0
         self.eval()
 
@@ -93,7 +131,7 @@ class Deployed(nn.Module):
         Where numbers are predicted: to float64 numbers (n, 1).
         """
         answers = torch.stack([network(images) for network in self.networks])
-        total = (self.weights * answers).sum(0)
+        total = (self.weights * answers).sum(0) if self.stack is None else self.stack(answers)
         if self.temperature == 1.0:
             return total
         return (total.clamp_min(SMALLEST).log() / self.temperature).softmax(1)

@@ -88,7 +88,8 @@ def _what(manifest: Manifest) -> str:
     plural = "" if trials == 1 else "s"
     if count == 1:
         return f"A network that Athanor has found. It {task}"
-    return f"An ensemble of {count} networks of {trials} architecture{plural}. It {task}"
+    how = "" if manifest.stack is None else ", combined by a linear model of what they say"
+    return f"An ensemble of {count} networks of {trials} architecture{plural}{how}. It {task}"
 
 
 def _usage(files: Sequence[str]) -> list[str]:

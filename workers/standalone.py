@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -23,7 +24,21 @@ from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FORMATS = ("PNG", "JPEG")
-MAX_PIXELS = 50_000_000  # of an image file; a larger one is not decoded
+MAX_FILE = 256 * 2**20  # bytes of an image file
+MAX_PIXELS = 25_000_000  # of an image; a larger one is not decoded
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAPPED = (5, 6, 7, 8)  # orientations that exchange height and width
+WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+KEPT_DETAIL = 2  # a JPEG is decoded at this many times the size that is wanted, or more
 BATCH = 64  # images that are predicted at once
 ONNX, PROGRAM, INT8 = "model.onnx", "model.pt2", "model-int8.onnx"
 LIBRARIES = {ONNX: "onnxruntime", PROGRAM: "torch", INT8: "onnxruntime"}  # the first one wins
@@ -148,28 +163,98 @@ def model_file(folder: Path, name: str | None) -> Path:
 
 
 def read_image(path: Path, *, image_shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
-    """Read one PNG or JPEG file as the model expects it; another size is resized (bilinear).
+    """Read one PNG or JPEG file as uint8 (height, width, channels), as the training images were.
+
+    It is turned as its EXIF says, scaled until it covers the wanted size, and its middle is cut
+    out. Transparent parts are white; grey values of 16 bits are divided by the largest that as
+    many bits as the file uses can hold.
 
     Raises:
         Unusable: the file is missing, of another format, too large or broken.
     """
-    height, width, channels = image_shape
+    height, width, _ = image_shape
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        if path.stat().st_size > MAX_FILE:
+            raise Unusable(f"an image file must have at most {MAX_FILE:,} bytes: {path}")
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # of odd metadata: they do not matter
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(
                     f"an image must have at most {MAX_PIXELS:,} pixels, "
                     f"but {path} has {image.width * image.height:,}"
                 )
-            converted = image.convert("L" if channels == 1 else "RGB")
-            if converted.size != (width, height):
-                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(converted, dtype=np.uint8)
+            if image.format == "JPEG":  # decoded smaller, where that leaves twice what is wanted
+                side = KEPT_DETAIL * max(height, width)
+                image.draft(None, (side, side))
+            image.load()
+            return fitted(image, image_shape)
     except FileNotFoundError:
         raise Unusable(f"{path} must be an image file, but there is none") from None
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as failure:
-        raise Unusable(f"{path} must be a whole PNG or JPEG image: {failure}") from None
-    return pixels.reshape(height, width, channels)
+    except Unusable:
+        raise
+    except Exception as failure:  # decoders raise whatever they like of a broken file
+        reason = str(failure).replace("\n", " ") or type(failure).__name__
+        raise Unusable(f"{path} must be a whole PNG or JPEG image: {reason}") from None
+
+
+def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    """Return an image that is open as uint8 of a shape; `Unusable` if its pixels are strange."""
+    height, width, channels = image_shape
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if orientation in SWAPPED:
+        height, width = width, height
+    if image.mode in WIDE_MODES:
+        image = _narrowed(image, height, width)
+    plain = _opaque(_cut(_plain(image), height, width)).convert("L" if channels == 1 else "RGB")
+    if orientation in TURNS:
+        plain = plain.transpose(TURNS[orientation])
+    return np.asarray(plain, dtype=np.uint8).reshape(image_shape)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return an image in one of the modes L, LA, RGB, RGBA, which can be scaled."""
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "PA") and (image.mode == "PA" or "transparency" in image.info):
+        return image.convert("RGBA")
+    if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        return image.convert("RGB")
+    raise Unusable(f"pixels must be grey or coloured bytes, but are {image.mode}")
+
+
+def _cut(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Scale an image until it covers the size, and cut out its middle."""
+    if image.size == (width, height):
+        return image
+    scale = max(width / image.width, height / image.height)
+    part = (width / scale, height / scale)
+    left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
+    box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Put an image with an alpha channel onto white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image.convert("RGBA"))
+    return flat.convert("L" if image.mode == "LA" else "RGB")
+
+
+def _narrowed(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Return 16-bit grey values as bytes; large images are averaged down on the way."""
+    values = np.asarray(image)
+    if values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) >= 2**16:
+        raise Unusable("grey values must be whole numbers from 0 to 65535")
+    largest = (1 << max(8, int(values.max()).bit_length())) - 1
+    by = max(1, min(values.shape[0] // (KEPT_DETAIL * height), values.shape[1] // (2 * width)))
+    rows, columns = (values.shape[0] // by) * by, (values.shape[1] // by) * by
+    strips = values[:rows, :columns].reshape(rows // by, by, columns // by, by)
+    means = strips.mean(axis=(1, 3), dtype=np.float32)
+    return Image.fromarray(np.rint(means * (255.0 / largest)).astype(np.uint8))
 
 
 def image_files(inputs: Iterable[str]) -> Iterator[Path]:
