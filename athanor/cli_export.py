@@ -32,6 +32,9 @@ def export(
     licence: Annotated[
         str | None, typer.Option("--licence", help="What the model card says of it.")
     ] = None,
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", help="Leave no validation images in the folder.")
+    ] = False,
     overwrite: OverwriteOption = False,
     store: StoreOption = None,
     artifacts: ArtifactsOption = None,
@@ -45,6 +48,7 @@ def export(
         model=model,
         top=top,
         licence=licence,
+        samples=not no_samples,
         as_json=as_json,
     )
     run_export(Places.of(store, artifacts), job, options)

@@ -85,7 +85,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """
         kind = "labels" if "class_names" in arrays else "targets"
         rows = _parted(answers, classes=kind == "labels")
-        parts = {
+        parts: dict[str, Any] = {
             f"{part}_{name}": array[chosen]
             for part, chosen in zip(("train", "test"), rows, strict=True)
             for name, array in (("images", images), (kind, answers))

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -14,6 +15,10 @@ from athanor.console import make_console
 from athanor.places import TOP_INDEX, Places, check_new_folder
 from spaces.errors import InputError
 from spaces.values import nearest
+
+if TYPE_CHECKING:
+    from workers.export import Wanted
+    from workers.model_choice import JobToExport
 
 FORMAT_NAMES = ("safetensors", "torch-export", "onnx", "onnx-int8")
 
@@ -25,6 +30,7 @@ class ExportOptions:
     Attributes:
         model: ensemble, best, distilled, or the number of a trial.
         top: a folder for each of so many best trials instead.
+        samples: whether some validation images go with the model.
     """
 
     out: Path
@@ -33,7 +39,14 @@ class ExportOptions:
     model: str | None = None
     top: int | None = None
     licence: str | None = None
+    samples: bool = True
     as_json: bool = False
+
+    def wanted(self, model: str) -> "Wanted":
+        """Return what a folder with these networks shall hold."""
+        from workers.export import Wanted
+
+        return Wanted(model, self.formats, licence=self.licence, samples=self.samples)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -51,40 +64,55 @@ def run_export(places: Places, job_id: str, options: ExportOptions) -> None:
 
     Raises:
         InputError: options contradict each other, or the folder cannot be written.
+        DataError: the data are not those that the job was run on.
         JobError: the job, or the trial, has no such networks.
         JobFailed: a graph predicts otherwise than the networks.
     """
     if options.model is not None and options.top is not None:
         raise InputError("an export is of --model or of the --top trials, but got both")
     check_new_folder(options.out, overwrite=options.overwrite)
-    store = places.open()
-    job = store.jobs.get(job_id)
     tell = _teller(make_console(stderr=True))
-    from workers.data import load_data
-    from workers.export import Wanted, write_export
-    from workers.files import new_folder
-    from workers.model_choice import ENSEMBLE, JobToExport, best_trials
+    with closing(places.open()) as store:
+        job = store.jobs.get(job_id)
+        from workers.data import load_data
+        from workers.export import write_export
+        from workers.files import new_folder
+        from workers.model_choice import ENSEMBLE, JobToExport
 
-    data = load_data(job.spec.data, cache=places.cache, progress=tell)
-    source = JobToExport(store=store, job=job, root=places.artifacts, data=data)
-    with new_folder(options.out.absolute(), replace=options.overwrite) as staging:
-        if options.top is None:
-            wanted = Wanted(options.model or ENSEMBLE, options.formats, options.licence)
-            write_export(source, wanted, staging, tell=tell)
-            told = {".": _verification(staging)}
-        else:
-            told, index = {}, []
-            for place, record in enumerate(best_trials(source, options.top), start=1):
-                name = f"{place}-trial-{record.number}"
-                tell(f"trial {record.number}, {place} of {options.top}")
-                wanted = Wanted(str(record.number), options.formats, options.licence)
-                with new_folder(staging / name) as folder:
-                    write_export(source, wanted, folder, tell=tell)
-                told[name] = _verification(staging / name)
-                index.append({"folder": name, "trial": record.number, "score": record.score})
-            (staging / TOP_INDEX).write_text(json.dumps(index, indent=1) + "\n")
-    store.close()
+        data = load_data(job.spec.data, cache=places.cache, progress=tell)
+        source = JobToExport(store=store, job=job, root=places.artifacts, data=data)
+        with new_folder(options.out.absolute(), replace=options.overwrite) as staging:
+            if options.top is not None:
+                told = _write_top(source, options, options.top, staging, tell=tell)
+            else:
+                write_export(source, options.wanted(options.model or ENSEMBLE), staging, tell=tell)
+                told = {".": _verification(staging)}
     _print(options, told)
+
+
+def _write_top(
+    source: "JobToExport",
+    options: ExportOptions,
+    count: int,
+    folder: Path,
+    *,
+    tell: Callable[[str], None],
+) -> dict[str, dict[str, Any]]:
+    """Write a folder for each of the best trials, and their index; return what was measured."""
+    from workers.export import write_export
+    from workers.files import new_folder
+    from workers.model_choice import best_trials
+
+    told, index = {}, []
+    for place, record in enumerate(best_trials(source, count), start=1):
+        name = f"{place}-trial-{record.number}"
+        tell(f"trial {record.number}, {place} of {count}")
+        with new_folder(folder / name) as staging:
+            write_export(source, options.wanted(str(record.number)), staging, tell=tell)
+        told[name] = _verification(folder / name)
+        index.append({"folder": name, "trial": record.number, "score": record.score})
+    (folder / TOP_INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    return told
 
 
 def _verification(folder: Path) -> dict[str, Any]:
@@ -104,6 +132,7 @@ def _print(options: ExportOptions, told: dict[str, dict[str, Any]]) -> None:
     for name, verification in told.items():
         folder = options.out if name == "." else options.out / name
         console.print(verification_table(verification, title=str(folder)))
+    console.print(f"model folder: {options.out}", highlight=False, soft_wrap=True)
 
 
 def verification_table(verification: dict[str, Any], *, title: str) -> Table:

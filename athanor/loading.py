@@ -52,7 +52,8 @@ class LoadedModel:
     def predict(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the names (rows,) of the most probable classes, or the numbers (rows,)."""
         if self.manifest.class_names:
-            return self.classes[self.predict_proba(images).argmax(1)]
+            names: NDArray[np.str_] = self.classes[self.predict_proba(images).argmax(1)]
+            return names
         numbers: NDArray[Any] = self.model.predict(checked_images(images, name="images"))[:, 0]
         return numbers
 

@@ -99,7 +99,9 @@ class Prepared:
         # it may have been interrupted before: each search of one store may open the test set
         command = [sys.executable, "-m", "athanor", "search", self.folder / "job.yaml"]
         command += ["--reopen-test", "--out", self.model, *options]
-        done = subprocess.run(command, cwd=Path(__file__).resolve().parents[1], check=False)
+        done = subprocess.run(
+            list(map(str, command)), cwd=Path(__file__).resolve().parents[1], check=False
+        )
         return [f"the search ended with status {done.returncode}"] if done.returncode else []
 
 

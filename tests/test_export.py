@@ -296,7 +296,7 @@ def test_a_finalist_is_exported_with_its_folds(source: JobToExport, tmp_path: Pa
 
 
 def test_the_best_trials_get_a_folder_each(exported: Exported, tmp_path: Path) -> None:
-    folder = exported.export(tmp_path / "top", top=1)
+    folder = exported.export(tmp_path / "top", top=1, samples=False)
     (entry,) = json.loads((folder / "models.json").read_text())
     store = StudyStore(exported.places.store_url)
     best = store.trials(exported.job).leaderboard()[0]
@@ -304,6 +304,8 @@ def test_the_best_trials_get_a_folder_each(exported: Exported, tmp_path: Path) -
     assert (entry["trial"], entry["score"]) == (best.number, best.score)
     assert read_manifest(folder / entry["folder"]).networks[0].trial == best.number
     assert not {path.suffix for path in (folder / entry["folder"]).iterdir()} & {".onnx", ".py"}
+    found = verify_folder(folder / entry["folder"], tell=silent)  # hashes alone
+    assert found["rows"] == 0 and found["hashes"] >= 3
     with pytest.raises(InputError, match="must not exist yet"):
         exported.export(folder, top=1)
 

@@ -175,6 +175,8 @@ def test_status_jobs_and_export_agree(searched: tuple[Path, dict[str, Any]]) -> 
     exported, searched_for = (read_manifest(folder / name) for name in ("again", "best"))
     assert exported.networks == searched_for.networks
     assert exported.scores == searched_for.scores
+    verified = result_of(athanor("verify", "again", "--json", cwd=folder))
+    assert set(verified["files"]) == {"safetensors", "model.onnx"} and verified["rows"] > 0
     refused = athanor("export", found["job"], "--out", "again", cwd=folder)
     assert refused.returncode == 2 and "must not exist" in refused.stderr
 

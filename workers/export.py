@@ -54,11 +54,13 @@ class Wanted:
         model: ensemble, best, distilled, or the number of a trial.
         formats: keys of `FORMATS`; safetensors are always there, as all else is compared with them.
         licence: for the model card.
+        samples: whether some validation images go with the model.
     """
 
     model: str
     formats: tuple[str, ...]
     licence: str | None = None
+    samples: bool = True
 
     @property
     def graphs(self) -> list[str]:
@@ -93,7 +95,8 @@ def write_export(
         tell=tell,
     )
     verification = _verification(samples, {"safetensors": eager, **found})
-    samples.few().save(folder)
+    if wanted.samples:
+        samples.few().save(folder)
     (folder / VERIFICATION).write_text(json.dumps(verification, indent=1) + "\n")
     if wanted.graphs:
         shutil.copyfile(standalone.__file__, folder / SCRIPT)
