@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from athanor.exporting import FORMAT_NAMES, ExportOptions, parse_formats, run_export
+from athanor.landing_again import spec_of
 from athanor.places import Places
 from benchmarks.models_out import FRESH
-from search.folds import JUDGING_FOLD
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import Job
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, ModelFolderError
 from tests.refusals import one_line
-from tests.small_job import CACHE, worked
+from tests.small_job import CACHE, bench_of, prepared, resume, worked
 from workers import clean_check, graphs
 from workers.comparison import Answer, clean_answer, compared
 from workers.data import load_data
@@ -35,6 +36,7 @@ from workers.reverification import verify_folder
 from workers.samples import Samples
 from workers.search_rows import search_rows
 from workers.standalone import INT8, ONNX, PROGRAM, Unusable, check_program, load, read_image
+from workers.steps import next_step
 
 
 def silent(text: str) -> None:
@@ -43,7 +45,7 @@ def silent(text: str) -> None:
 
 @dataclass(frozen=True)
 class Exported:
-    """A job of three trials, and its ensemble in every format."""
+    """A job of two trials, and its ensemble in every format."""
 
     job: Job
     places: Places
@@ -61,7 +63,7 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     root = tmp_path_factory.mktemp("exported")
-    job, _ = worked(root, trials=3, finalists=1, folds=2, search_epochs=2)
+    job, _ = worked(root, trials=2, finalists=1, folds=2, search_epochs=2)
     places = Places(f"sqlite:///{root}/athanor.db", root / "artifacts", CACHE)
     made = Exported(job, places, root / "model")
     made.export(made.folder, formats=FORMAT_NAMES, licence="CC0-1.0")
@@ -295,6 +297,22 @@ def test_a_finalist_is_exported_with_its_folds(source: JobToExport, tmp_path: Pa
     assert (second.trial, second.fold, second.weight) == (finalist, 2, 0.5)
 
 
+def test_trials_can_be_exported_while_the_search_goes_on(tmp_path: Path) -> None:
+    store, job, worker = prepared(tmp_path, trials=2)
+    with bench_of(store, job, worker) as bench:
+        next_step(bench, "searching")
+        record = next(r for r in bench.trials.records() if r.state == "complete")
+        going_on = JobToExport(store, store.jobs.get(job.id), bench.files.root, bench.data)
+        assert going_on.job.state == "searching"
+        (network,) = write_networks(going_on, str(record.number), tmp_path).networks
+        assert network.architecture == record.candidate.architecture
+        with pytest.raises(JobError, match="only a job that is done has a model"):
+            write_networks(going_on, "ensemble", tmp_path)
+        with pytest.raises(JobError, match="must have finished a fold"):
+            write_networks(going_on, "best", tmp_path)
+    store.close()
+
+
 def test_the_best_trials_get_a_folder_each(exported: Exported, tmp_path: Path) -> None:
     folder = exported.export(tmp_path / "top", top=1, samples=False)
     (entry,) = json.loads((folder / "models.json").read_text())
@@ -347,6 +365,21 @@ def test_eight_bits_may_lose_half_a_point(wrong: int, refused: bool) -> None:
         return
     with pytest.raises(JobFailed, match=r"at most 0\.5 points of accuracy, but loses 0\.55"):
         compared(INT8, answer_of(found), samples, classes=True)
+
+
+@pytest.mark.parametrize(("error", "refused"), [(1.04, False), (1.06, True)])
+def test_eight_bits_may_lose_a_twentieth_of_the_rmse(error: float, refused: bool) -> None:
+    labels = np.random.default_rng(0).normal(1e6, 5.0, 50)
+    samples = Samples(np.zeros((50, 2, 2, 1), dtype=np.uint8), labels, labels[:, None] + 1.0)
+    found = answer_of(labels[:, None] - error)
+    if not refused:
+        told = compared(INT8, found, samples, classes=False)
+        assert (told["rmse"], told["rmse_before"]) == (pytest.approx(error), pytest.approx(1.0))
+        return
+    with pytest.raises(
+        JobFailed, match=r"at most 1\.05 times the float32 networks' 1, but has 1\.06"
+    ):
+        compared(INT8, found, samples, classes=False)
 
 
 def test_predictions_that_are_no_numbers_are_no_match() -> None:
@@ -406,3 +439,21 @@ def test_a_fresh_environment_gets_the_accuracy_that_the_search_stated(
     ]
     assert exported.job.result is not None
     assert sum(right) / len(right) == exported.job.result["test_accuracy"]
+
+
+@pytest.mark.slow
+def test_what_a_job_has_been_distilled_to(
+    exported: Exported, source: JobToExport, tmp_path: Path
+) -> None:
+    spec = spec_of(exported.job, {"final": "refit", "distills": 0})
+    store = StudyStore(exported.places.store_url)
+    student = store.jobs.create(spec)
+    store.close()
+    resume(exported.places.artifacts.parent, student.id)
+    (tmp_path / "by its teacher").mkdir()
+    manifest = write_networks(source, "distilled", tmp_path / "by its teacher")
+    assert manifest.job == student.id
+    assert [(network.trial, network.fold) for network in manifest.networks] == [(0, ALL_ROWS)]
+    job = source.store.jobs.get(student.id)
+    own = JobToExport(source.store, job, root=source.root, data=source.data)
+    assert write_networks(own, "distilled", tmp_path).networks == manifest.networks

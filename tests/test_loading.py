@@ -1,5 +1,6 @@
 """A model folder in Python: predict with it, train its networks further, keep the import light."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,64 +11,85 @@ import torch
 
 from athanor import load
 from spaces.errors import DataError, InputError, ModelFolderError
+from tests.planted_model import IMAGES, model_of, write_model
 from tests.refusals import one_line
-from tests.small_job import CACHE, worked
-from workers.data import ImageData, load_data
-
-
-@pytest.fixture(scope="module")
-def data() -> ImageData:
-    return load_data("digits", cache=CACHE)
+from workers.model_folder import read_manifest
+from workers.targets import TargetScale
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("loading")
-    worked(root, folds=2, search_epochs=2)
-    return next(root.glob("**/models/*"))
+    made = tmp_path_factory.mktemp("loading")
+    write_model(model_of("flip", temperature=0.6), made)
+    return made
 
 
-def test_a_folder_predicts_names(folder: Path, data: ImageData) -> None:
+def test_a_folder_predicts_names(folder: Path) -> None:
     model = load(folder)
-    probabilities = model.predict_proba(data.test_images)
-    assert probabilities.shape == (len(data.test_images), 10)
-    names = model.predict(data.test_images)
-    assert names[0] == data.class_names[probabilities[0].argmax()]
-    right = (names == np.array(data.class_names)[data.test_labels]).mean()
-    assert right == pytest.approx(model.manifest.scores["test_accuracy"])
-    floats = data.test_images[:9, :, :, 0] / 255.0  # as many libraries have them
-    np.testing.assert_array_equal(model.predict_proba(floats), probabilities[:9])
+    probabilities = model.predict_proba(IMAGES)
+    expected = model_of("flip", temperature=0.6).predict(IMAGES)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    names = model.predict(IMAGES)
+    assert names.tolist() == [model.classes[best] for best in expected.argmax(1)]
+    floats = IMAGES / 255.0  # as many libraries have them
+    np.testing.assert_array_equal(model.predict_proba(floats), probabilities)
 
 
-def test_what_does_not_fit_is_refused(folder: Path, data: ImageData) -> None:
+def test_a_folder_predicts_numbers(tmp_path: Path) -> None:
+    made = model_of("one", scale=TargetScale(mean=1e5, std=2.0))
+    write_model(made, tmp_path)
+    model = load(tmp_path)
+    np.testing.assert_allclose(model.predict(IMAGES), made.predict(IMAGES)[:, 0], rtol=1e-9)
+    with pytest.raises(InputError, match="must tell classes apart, but predicts numbers"):
+        model.predict_proba(IMAGES)
+
+
+def test_what_does_not_fit_is_refused(folder: Path) -> None:
     model = load(str(folder))
-    with pytest.raises(ModelFolderError, match=r"must be uint8 of \(rows, 8, 8, 1\)") as refusal:
-        model.predict(data.test_images[:, :7])
+    with pytest.raises(ModelFolderError, match=r"must be uint8 of \(rows, 9, 12, 3\)") as refusal:
+        model.predict(IMAGES[:, :7])
     one_line(refusal)
     with pytest.raises(DataError, match="must be finite"):
-        model.predict(np.full((1, 8, 8), np.nan))
-    with pytest.raises(InputError, match="one of 0 to 1, but got 2"):
-        model.network(2)
+        model.predict(np.full((1, 9, 12, 3), np.nan))
+    with pytest.raises(InputError, match="one of 0 to 2, but got 3"):
+        model.network(3)
 
 
-def test_a_network_says_the_same_and_can_be_trained_further(folder: Path, data: ImageData) -> None:
+def test_a_network_says_the_same_and_can_be_trained_further(folder: Path) -> None:
     model = load(folder)
-    images, labels = torch.from_numpy(data.train_images[:64]), data.train_labels[:64]
-    before = model.model.predict_one(1, data.train_images[:64])
+    images, labels = torch.from_numpy(IMAGES), torch.arange(len(IMAGES)) % 4
+    before = model.model.predict_one(1, IMAGES)
     network = model.network(1)
     with torch.inference_mode():
         np.testing.assert_allclose(network(images).softmax(1).numpy(), before, atol=1e-6)
-    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.05)
     losses = []
     network.train()
     for _ in range(8):
-        loss = torch.nn.functional.cross_entropy(network(images), torch.from_numpy(labels))
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
-    np.testing.assert_array_equal(model.model.predict_one(1, data.train_images[:64]), before)
+    np.testing.assert_array_equal(model.model.predict_one(1, IMAGES), before)
+
+
+def test_folders_of_the_first_format_are_read_and_later_ones_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((folder / "model.json").read_text())
+    assert manifest["format"] == 2 and len(manifest["files"]) == 3
+    first = {**manifest, "format": 1}
+    del first["files"]
+    (tmp_path / "model.json").write_text(json.dumps(first))
+    assert read_manifest(tmp_path).files == {}
+    (tmp_path / "model.json").write_text(json.dumps({**manifest, "format": 3}))
+    with pytest.raises(ModelFolderError, match="must have format 2, but has 3"):
+        read_manifest(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({**manifest, "files": {"../weights": "0"}}))
+    with pytest.raises(ModelFolderError, match="files"):
+        read_manifest(tmp_path)
 
 
 def test_the_import_alone_loads_nothing_heavy() -> None:
