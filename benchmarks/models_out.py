@@ -30,6 +30,8 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,8 @@ BATCH = 64
 MAX_DIFF = 1e-4
 MAX_DROP = 0.005  # of the accuracy
 MAX_SIZE = 0.35  # of float32 ONNX
+
+LATENCIES = ("latency_1", "latency_64")
 
 Figures = dict[str, Any]
 
@@ -175,9 +179,6 @@ def full(prepared: Prepared, folder: Path) -> Figures:
     }
 
 
-LATENCIES = ("latency_1", "latency_64")
-
-
 def script_accuracy(model: Path, folder: Path) -> float:
     """Return the accuracy of a folder's script in the fresh environment, on PNG files."""
     data = fashion_mnist()
@@ -198,15 +199,14 @@ def script_accuracy(model: Path, folder: Path) -> float:
 def bad_inputs(*, quick: bool) -> Figures:
     """Run the benchmark of bad inputs, if it is here; return its two figures."""
     found: Figures = {"bad_inputs": None, "bad_inputs_mishandled": None}
-    script = Path(__file__).with_name("bad_inputs.py")
-    if not script.exists():
-        print(f"without {script.name} bad inputs are not tried", file=sys.stderr)
+    if find_spec("benchmarks.bad_inputs") is None:
+        print("without benchmarks/bad_inputs.py bad inputs are not tried", file=sys.stderr)
         return found
-    command = [sys.executable, str(script), *(["--quick"] if quick else [])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    lines = done.stdout.strip().splitlines()
-    told = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return {name: told.get(name) for name in found}
+    benchmark = import_module("benchmarks.bad_inputs")
+    run = benchmark.run_here if quick else benchmark.run  # in this process, or in one for each
+    with tempfile.TemporaryDirectory(prefix="athanor-") as name:
+        told = benchmark.bad_inputs(Path(name), run=run)
+    return {name: told[name] for name in found}
 
 
 def within(figures: Figures) -> bool:

@@ -305,6 +305,7 @@ def test_trials_can_be_exported_while_the_search_goes_on(tmp_path: Path) -> None
         going_on = JobToExport(store, store.jobs.get(job.id), bench.files.root, bench.data)
         assert going_on.job.state == "searching"
         (network,) = write_networks(going_on, str(record.number), tmp_path).networks
+        assert record.candidate is not None
         assert network.architecture == record.candidate.architecture
         with pytest.raises(JobError, match="only a job that is done has a model"):
             write_networks(going_on, "ensemble", tmp_path)
