@@ -75,10 +75,25 @@ class HeadLayers(nn.Module):
 
     def _pooled(self, images: Tensor) -> Tensor:
         if self.grid > 1:
-            if self.pooling == "max":
+            if self.pooling == "max" and self.training:
                 return nn.functional.adaptive_max_pool2d(images, self.grid).flatten(1)
+            if self.pooling == "max":
+                return window_maxima(images, self.grid).flatten(1)
             return nn.functional.adaptive_avg_pool2d(images, self.grid).flatten(1)
         return images.amax((2, 3)) if self.pooling == "max" else images.mean((2, 3))
+
+
+def window_maxima(images: Tensor, grid: int) -> Tensor:
+    """Return what `adaptive_max_pool2d` does, of (n, channels, height, width) in evaluation.
+
+    ONNX has no such pooling for sizes that the grid does not divide.
+    """
+    for axis in (2, 3):
+        size = images.shape[axis]
+        borders = [(size * place // grid, -(-size * (place + 1) // grid)) for place in range(grid)]
+        parts = [images.narrow(axis, low, high - low).amax(axis) for low, high in borders]
+        images = torch.stack(parts, dim=axis)
+    return images
 
 
 class Network(nn.Module):

@@ -8,7 +8,10 @@ import torch
 
 from search.stacking import Stack
 from spaces.architecture import Views
+from spaces.errors import JobFailed
+from spaces.network import window_maxima
 from tests.planted_model import IMAGES, model_of
+from tests.refusals import one_line
 from workers import graphs
 from workers.deployment import Deployed
 from workers.standalone import ONNX, PROGRAM, load
@@ -50,6 +53,25 @@ def test_classes_as_graphs(tmp_path: Path) -> None:
         predict = load(tmp_path / name)
         for rows in (1, 5):
             np.testing.assert_allclose(predict(IMAGES[:rows]), expected[:rows], atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 10), (8, 4), (2, 3)])
+def test_pooling_to_a_grid_is_the_same_in_a_graph(height: int, width: int) -> None:
+    images = torch.randn(2, 3, height, width)
+    expected = torch.nn.functional.adaptive_max_pool2d(images, 4)
+    assert torch.equal(window_maxima(images, 4), expected)
+
+
+def test_what_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torch_has_no_such(*_: object) -> torch.Tensor:
+        raise NotImplementedError("no such operator\nmore of it")
+
+    monkeypatch.setattr(Deployed, "forward", torch_has_no_such)
+    with pytest.raises(JobFailed, match=r"model\.pt2 cannot be written: \w+: ") as refusal:
+        graphs.write_program(model_of("one"), tmp_path)
+    one_line(refusal)
 
 
 def test_numbers_keep_their_digits(tmp_path: Path) -> None:

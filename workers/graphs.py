@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spaces.errors import JobFailed
 from workers.deployment import Deployed, example_images
 from workers.model_folder import Model
 from workers.standalone import INT8, ONNX, PROGRAM, check_program
@@ -28,7 +29,7 @@ QUANTIZED = ["Conv", "Gemm", "MatMul"]  # the rest is a small part of the work a
 def write_onnx(model: Model, folder: Path) -> None:
     """Write `model.onnx`: uint8 (batch, height, width, channels) to probabilities, or numbers."""
     name = "probabilities" if model.manifest.class_names else "numbers"
-    with _quiet():
+    with _quiet(ONNX):
         program = torch.onnx.export(
             Deployed(model),
             (example_images(model, TRACED_ROWS),),
@@ -44,7 +45,7 @@ def write_onnx(model: Model, folder: Path) -> None:
 
 def write_program(model: Model, folder: Path) -> None:
     """Write `model.pt2`, the same by torch.export."""
-    with _quiet():
+    with _quiet(PROGRAM):
         program = torch.export.export(
             Deployed(model),
             (example_images(model, TRACED_ROWS),),
@@ -70,7 +71,7 @@ def write_int8(folder: Path, images: NDArray[np.uint8]) -> None:
 
     prepared = folder / f".{INT8}.prepared"
     try:
-        with _quiet():
+        with _quiet(INT8):
             quant_pre_process(folder / ONNX, prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
@@ -112,13 +113,23 @@ class _Batches:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what exporters say of their own affairs from the user; errors are still raised."""
+def _quiet(name: str) -> Iterator[None]:
+    """Keep what exporters say of their own affairs from the user, but for why they fail.
+
+    Raises:
+        JobFailed: the file of this name cannot be written.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except OSError:
+        raise
+    except Exception as failure:  # exporters raise whatever they like
+        reason = failure.__cause__ or failure
+        line = (str(reason).strip().splitlines() or ["no message"])[0]
+        raise JobFailed(f"{name} cannot be written: {type(reason).__name__}: {line}") from failure
     finally:
         logging.disable(before)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.comparison import Answer, compare_all, compared, eager_answer
-from workers.model_folder import Manifest, check_files, read_manifest
+from workers.model_folder import Manifest, check_files, load_model, read_manifest
 from workers.samples import SAMPLES, Samples
 from workers.standalone import LIBRARIES
 
@@ -26,6 +26,7 @@ def verify_folder(folder: Path, *, tell: Callable[[str], None]) -> dict[str, Any
     manifest = read_manifest(folder)
     tell("comparing files with their hashes")
     check_files(folder, manifest)
+    load_model(folder)
     if SAMPLES not in manifest.files:
         return {"hashes": len(manifest.files), "rows": 0, "files": {}}
     samples = Samples.load(folder, image_shape=manifest.image_shape)
