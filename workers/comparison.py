@@ -2,7 +2,6 @@
 
 import json
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from workers.samples import Samples
 from workers.standalone import INT8
 from workers.verification import TOLERANCE, run_apart
 
+PACKAGE_FOLDERS = ("site-packages", "dist-packages")  # of an environment, a system, a person
 INT8_DROP = 0.005  # of the accuracy, at most
 INT8_ERRORS = 2.0  # standard errors of a difference that few images cannot tell from none
 ROUNDING = 1e-9  # of a difference of two shares
@@ -61,8 +61,7 @@ def clean_answer(model: Path, images: NDArray[np.uint8]) -> Answer:
     It is loaded as `predict.py` loads it, but by our own copy of that script: the folder's may be
     anybody's.
     """
-    paths = sysconfig.get_paths()
-    packages = dict.fromkeys((paths["purelib"], paths["platlib"]))
+    packages = [path for path in sys.path if Path(path).name in PACKAGE_FOLDERS]
     script = Path(standalone.__file__)
     start: list[str | Path] = ["-I", "-S", Path(clean_check.__file__), model]
     return _ask(start, images, [script, *packages])

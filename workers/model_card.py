@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from search.metrics import METRICS, MetricName
+from search.metrics import METRICS, MetricName, score_text
 from spaces.limits import Complexity
 from workers.model_folder import Manifest
 from workers.standalone import INT8, ONNX, PROGRAM
@@ -147,15 +147,16 @@ def _scores(manifest: Manifest) -> list[str]:
         if scores.get(score) is None:
             continue
         low, high = scores.get(interval) or (None, None)
-        span = "" if low is None else f"{low:.4f} to {high:.4f}"
-        lines.append(f"| {where} | {what} {scores[score]:.4f} | {span} | {scores[count]:,} |")
+        span = "" if low is None or high is None else f"{score_text(low)} to {score_text(high)}"
+        value = f"{what} {score_text(scores[score])}"
+        lines.append(f"| {where} | {value} | {span} | {scores[count]:,} |")
     if "expected" in scores:
         expected = scores["expected"]
         low, high = expected["interval"]
         lines += [
             "",
-            f"Before the test set was opened, {label} {expected['score']:.4f} was expected there "
-            f"({low:.4f} to {high:.4f}).",
+            f"Before the test set was opened, {label} {score_text(expected['score'])} was expected "
+            f"there ({score_text(low)} to {score_text(high)}).",
         ]
     if not scores.get("test_opened"):
         lines += ["", "These networks were not scored on the test set."]
