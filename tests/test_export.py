@@ -395,6 +395,7 @@ def test_predictions_that_are_no_numbers_are_no_match() -> None:
     ("name", "old", "new", "said"),
     [
         ("models/model.json", b"torch.ops.aten.relu.default", b"torch.hub.load", "calls torch.hub"),
+        ("models/model.json", b"aten.relu.default", b"aten.from_file.default", "calls torch.ops"),
         ("model_weights_config.json", b'"use_pickle": false', b'"use_pickle": true', "is pickled"),
         ("data/sample_inputs/model.pt", b"", b"pickle", "but has data/sample_inputs"),
         ("data/constants/custom_obj_0", None, b"pickle", "but has data/constants/custom_obj_0"),
