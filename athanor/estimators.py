@@ -45,7 +45,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         workers: processes; None: one a core.
         space: what may be built, as a job file states it; None: the usual space.
         random_state: seed of everything random; searches limited by trials alone then repeat.
-        out: where the model folder is to be kept; None: in memory alone.
+        out: where the model folder is to be kept, in place of one that is there; None: in memory.
 
     Attributes:
         model_: the ensemble, as `athanor.load` returns it.
@@ -139,7 +139,9 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Return training rows as images, and remember how."""
         if _dimensions(X) > 2:
             self.row_images_ = None
-            return _images(X)
+            images = np.asarray(X)
+            self.unit_ = np.issubdtype(images.dtype, np.floating) and images.max(initial=0.0) <= 1.0
+            return _images(images)
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.row_images_ = RowImages.of(rows)
         return self.row_images_.images(rows)
@@ -160,7 +162,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Return rows to be predicted as images like those of the training."""
         check_is_fitted(self)
         if self.row_images_ is None:
-            return _images(X)
+            return _images(_in_unit(np.asarray(X), unit=self.unit_))
         return self.row_images_.images(validate_data(self, X, dtype=np.float64, reset=False))
 
 
@@ -239,6 +241,21 @@ def _images(X: Any) -> NDArray[np.uint8]:
         return checked_images(np.asarray(X), name="images")
     except DataError as failure:
         raise ValueError(str(failure)) from None
+
+
+def _in_unit(images: NDArray[Any], *, unit: bool) -> NDArray[Any]:
+    """Make sure that numbers are taken as in the training: dark images look as if in 0..1.
+
+    Args:
+        unit: whether images were numbers in 0..1 there, not in 0..255.
+    """
+    if not np.issubdtype(images.dtype, np.floating):
+        return images
+    if unit and images.max(initial=0.0) > 1.0:
+        raise ValueError(f"images must lie in 0..1, as in the training, but reach {images.max():g}")
+    if not unit and (images == np.rint(images)).all():
+        return images.astype(np.int64)
+    return images
 
 
 def _parted(answers: NDArray[Any], *, classes: bool) -> list[NDArray[np.int64]]:

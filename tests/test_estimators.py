@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from athanor import AthanorClassifier, AthanorRegressor, load
-from athanor.estimators import _Estimator
+from athanor.estimators import _Estimator, _in_unit
 from tests.refusals import one_line
 from tests.small_job import SPEC, worked
 from workers.files import new_folder
@@ -35,6 +35,16 @@ def test_a_classifier_learns_images_and_leaves_a_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.classes_[probabilities.argmax(1)], model.predict(images))
     assert 0.8 < model.test_scores_["test_accuracy"] <= 1.0
     np.testing.assert_array_equal(load(tmp_path / "model").predict(images), model.predict(images))
+    with pytest.raises(ValueError, match=r"in 0\.\.1, as in the training, but reach 16"):
+        model.predict(digits.images)
+
+
+def test_dark_images_are_not_taken_for_bright_ones() -> None:
+    """Of numbers in 0..255 some batch may have no more than 1."""
+    dark = np.zeros((2, 4, 4))
+    dark[0, 0, 0] = 1.0
+    assert _in_unit(dark, unit=False).dtype == np.int64
+    assert _in_unit(dark, unit=True).dtype == np.float64
 
 
 @pytest.mark.parametrize(
