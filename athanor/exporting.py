@@ -74,12 +74,12 @@ def run_export(places: Places, job_id: str, options: ExportOptions) -> None:
     tell = _teller(make_console(stderr=True))
     with closing(places.open()) as store:
         job = store.jobs.get(job_id)
-        from workers.data import load_data
+        from athanor.report.reading import loading
         from workers.export import write_export
         from workers.files import new_folder
         from workers.model_choice import ENSEMBLE, JobToExport
 
-        data = load_data(job.spec.data, cache=places.cache, progress=tell)
+        data = loading(places, tell)(job)
         source = JobToExport(store=store, job=job, root=places.artifacts, data=data)
         with new_folder(options.out.absolute(), replace=options.overwrite) as staging:
             if options.top is not None:
