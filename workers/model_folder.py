@@ -37,7 +37,6 @@ from workers.evaluation import predict
 from workers.targets import TargetScale
 
 FORMAT = 2
-READABLE = (1, FORMAT)  # 1 has no list of files, and is otherwise the same
 MANIFEST = "model.json"
 AnyName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 FileName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
@@ -160,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelFolderError(f"a model folder must hold {MANIFEST}: {path}: {reason}") from None
     except ValueError as failure:
         raise ModelFolderError(f"{path} must be JSON: {failure}") from None
-    if isinstance(data, dict) and data.get("format") not in READABLE:
+    if isinstance(data, dict) and data.get("format") != FORMAT:
         raise ModelFolderError(f"{path} must have format {FORMAT}, but has {data.get('format')!r}")
     return validated(Manifest, data, error=ModelFolderError, where=str(path))
 
