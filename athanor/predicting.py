@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from search.job import FILE_SUFFIX, NAMED_SOURCES, usable_cores
+from search.job import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
 from search.predictions import accuracy_interval
+from search.sources import NAMED_SOURCES
 from spaces.errors import DataError, InputError
 from workers.data import load_data
 from workers.environment import thread_environment
@@ -46,7 +47,7 @@ def read_inputs(sources: list[str], *, image_shape: tuple[int, int, int], cache:
     if len(sources) == 1 and sources[0] in NAMED_SOURCES:
         data = load_data(sources[0], cache=cache)
         return _named(data.test_images, data.test_labels, f"{data.name}/test")
-    if len(sources) == 1 and sources[0].endswith(FILE_SUFFIX):
+    if len(sources) == 1 and sources[0].endswith(".npz"):
         images, labels = read_images(Path(sources[0]))
         return _named(images, labels, Path(sources[0]).name)
     others = [source for source in sources if not source.lower().endswith(SUFFIXES)]

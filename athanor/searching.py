@@ -56,7 +56,13 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> str:
 
     Returns the fingerprint of the test rows.
     """
-    data = load_data(spec.data, cache=places.cache, progress=lambda text: _say(console, text))
+    data = load_data(
+        spec.data,
+        spec.image_options,
+        cache=places.cache,
+        progress=lambda text: _say(console, text),
+        verify=True,
+    )
     if spec.lands is not None:  # which has split them
         return data.test_fingerprint
     parts = split(spec, data)

@@ -75,10 +75,28 @@ def with_duplicates(groups: Rows | None, hashes: Sequence[bytes]) -> tuple[Rows 
     return (same if groups is None else merged(groups, same)), copies
 
 
-def image_hashes(images: NDArray[np.uint8]) -> list[bytes]:
-    """Return what is equal for equal images (rows, height, width, channels) alone."""
-    whole = np.ascontiguousarray(images)
-    return [hashlib.blake2b(image.data, digest_size=16).digest() for image in whole]
+def image_hashes(images: NDArray[np.uint8], rows: Rows | None = None) -> list[bytes]:
+    """Return what is equal for equal images (rows, height, width, channels) alone; of all or some.
+
+    Images are read one after the other, so they may be more than fit into memory.
+    """
+    chosen = range(len(images)) if rows is None else rows
+    return [
+        hashlib.blake2b(np.ascontiguousarray(images[row]).data, digest_size=16).digest()
+        for row in chosen
+    ]
+
+
+def joined(groups: Rows | None, pairs: Rows, *, count: int) -> Rows | None:
+    """Return groups (count,) in which the rows of each pair (n, 2) are together, too."""
+    if not len(pairs):
+        return groups
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = coo_array((np.ones(len(pairs)), pairs.T), shape=(count, count))
+    together = connected_components(edges, directed=False)[1].astype(np.int64)
+    return together if groups is None else merged(groups, together)
 
 
 def merged(one: Rows, other: Rows) -> Rows:

@@ -27,13 +27,14 @@ from search.plan import (
 )
 from search.pruning import PRUNINGS_WITH_A_COST, Pruning
 from search.sampling import STRATEGIES_WITH_A_COST, Strategy
+from search.sources import ImageOptions, absolute, expanded, image_options, title
 from search.warm_start import StatedWarmStart
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.pretrained import SUFFIX as WEIGHTS
 from spaces.reading import SUFFIXES, Space
 from spaces.recipe_space import RecipeSpace
-from spaces.values import Value, validated
+from spaces.values import validated
 
 JobState = Literal[
     "queued", "preparing", "searching", "landing", "assembling", "done", "failed", "cancelled"
@@ -48,8 +49,6 @@ MAX_FOLDS = 50
 MAX_REPEATS = 20
 MAX_FINALISTS = 100
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-NAMED_SOURCES = ("fashion-mnist", "digits")
-FILE_SUFFIX = ".npz"
 
 
 def parse_duration(value: Any) -> float | None:
@@ -63,14 +62,6 @@ def parse_duration(value: Any) -> float | None:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     raise ValueError(f"a duration must look like 90s, 10m or 1h30m, but got {value!r}")
-
-
-def expanded(path: str, *, where: str = "") -> Path:
-    """Return a path with `~` and `~user` replaced; `JobError` if there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise JobError(f"{where}the home in {path} must be that of a user, but is not") from None
 
 
 Duration = Annotated[float | None, pydantic.BeforeValidator(parse_duration)]
@@ -92,11 +83,11 @@ def has_gpu() -> bool:
     return NVIDIA_GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
 
 
-class JobSpec(Value):
-    """One search job as a person states it.
+class JobSpec(ImageOptions):
+    """One search job as a person states it; besides, how its image files are read.
 
     Attributes:
-        data: "fashion-mnist", "digits" or the path of an .npz file.
+        data: a data set's name, or the path of a file or folder (docs/data.md).
         budget: wall-clock seconds for everything, training of the finalists included.
         device_budget: seconds of all devices that work here, processor cores or GPUs; what that is
             in wall-clock seconds, by the workers and cores of this machine, becomes the budget.
@@ -223,7 +214,13 @@ class JobSpec(Value):
     @property
     def title(self) -> str:
         """The job's name, by default that of its data."""
-        return self.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.data).stem)[:40] or "job"
+        words = re.sub(r"[^A-Za-z0-9._-]+", "-", title(self.data)).lstrip("._-")
+        return self.name or words[:40] or "job"
+
+    @property
+    def image_options(self) -> ImageOptions:
+        """How image files are read."""
+        return image_options(dict(self))
 
     @property
     def worker_count(self) -> int:
@@ -370,9 +367,7 @@ class JobSpec(Value):
     def parse(cls, data: Any, *, where: str = "") -> "JobSpec":
         """Validate plain data; `JobError` states the first rule that is broken."""
         spec = validated(cls, data, error=JobError, where=where)._within_device_budget()
-        if not spec.data.endswith(FILE_SUFFIX):
-            return spec
-        return spec.model_copy(update={"data": str(expanded(spec.data).absolute())})
+        return spec.model_copy(update={"data": absolute(spec.data)})
 
     @classmethod
     def read(cls, path: Path, *, overrides: Mapping[str, Any] | None = None) -> "JobSpec":
@@ -391,8 +386,8 @@ class JobSpec(Value):
         if not isinstance(data, dict):
             raise JobError(f"a job file must hold keys and values: {path} holds {data!r}")
         source = data.get("data")
-        if isinstance(source, str) and source.endswith(FILE_SUFFIX):
-            data["data"] = str(path.parent / expanded(source, where=f"{path}: "))
+        if isinstance(source, str):
+            data["data"] = absolute(source, base=path.parent, where=f"{path}: ")
         space = data.get("space")
         if isinstance(space, str) and space.endswith(SUFFIXES):
             data["space"] = str(path.parent / expanded(space, where=f"{path}: "))

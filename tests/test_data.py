@@ -68,7 +68,7 @@ def test_digits_are_the_same_at_every_load(tmp_path: Path) -> None:
         ("fashion-mnits", "'fashion-mnits'; did you mean 'fashion-mnist'?"),
         ("digit", "'digit'; did you mean 'digits'?"),
         ("zebra", "'zebra'; known: digits, fashion-mnist"),
-        ("data.csv", "the path of an .npz file"),
+        ("data.csv", "a table of images, but there is none"),
     ],
 )
 def test_an_unknown_source_names_the_nearest_known_one(

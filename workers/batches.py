@@ -1,7 +1,8 @@
 """Training batches: shuffling, augmentation and normalisation, vectorised over a whole batch.
 
-Images stay in memory as uint8. Shift and flip are a single gather: every output pixel looks
-up its source row and column in the padded image, so no image is touched on its own.
+Images stay as they are, uint8, in memory or in a file (`workers.pixels`). Shift and flip are a
+single gather: every output pixel looks up its source row and column in the padded image, so no
+image is touched on its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,11 @@ from torch import Tensor
 from search.numbers import is_numbers
 from spaces.recipe import Recipe
 from workers.augmentation import AUGMENTATIONS
+from workers.pixels import Resident, Streamed
 from workers.row_losses import RowLosses
+from workers.selected import Images, Selected
 
+MEASURED_AT_ONCE = 1024  # images whose pixels are measured at a time
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
 
 
@@ -29,11 +33,15 @@ class Normalisation:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8]) -> "Normalisation":
+    def of(cls, images: Images) -> "Normalisation":
         """Measure uint8 images of (rows, height, width, channels)."""
-        pixels = images.reshape(-1, images.shape[-1])
-        mean = pixels.mean(axis=0, dtype=np.float64)
-        squares = np.square(pixels, dtype=np.uint16).mean(axis=0, dtype=np.float64)
+        totals = np.zeros((2, images.shape[-1]), dtype=np.float64)  # whole numbers, so exact
+        for begin in range(0, len(images), MEASURED_AT_ONCE):
+            part = images[begin : begin + MEASURED_AT_ONCE]
+            pixels = part.reshape(-1, part.shape[-1])
+            totals[0] += pixels.sum(axis=0, dtype=np.int64)
+            totals[1] += np.square(pixels, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+        mean, squares = totals / (len(images) * images.shape[1] * images.shape[2])
         std = np.sqrt(np.maximum(squares - mean**2, 1.0))  # a constant channel is left alone
         return cls(mean=tuple(map(float, mean)), std=tuple(map(float, std)))
 
@@ -90,20 +98,6 @@ def _cut(column: Tensor | None, pieces: int) -> Sequence[Tensor | None]:
     return [None] * pieces if column is None else column.tensor_split(pieces)
 
 
-def windows(images: Tensor, height: int, width: int) -> Tensor:
-    """Return a view (n, tops, lefts, height, width, channels) of all windows of each image.
-
-    Args:
-        images: (n, padded height, padded width, channels), contiguous.
-    """
-    n, padded_height, padded_width, channels = images.shape
-    by_image, by_row, by_column, by_channel = images.stride()
-    return images.as_strided(
-        (n, padded_height - height + 1, padded_width - width + 1, height, width, channels),
-        (by_image, by_row, by_column, by_row, by_column, by_channel),
-    )
-
-
 def _rows_by_class(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
@@ -123,7 +117,7 @@ class Batches:
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: Images,
         labels: NDArray[Any],
         *,
         recipe: Recipe,
@@ -139,9 +133,11 @@ class Batches:
         self.side = images.shape[1:3]
         self.shift = self._shift()
         self.first_flip = self.random.integers(0, 2, self.rows).astype(bool)
-        pad = ((0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0))
-        padded = torch.from_numpy(np.pad(images, pad) if self.shift else images).to(device)
-        self.windows = windows(padded, *self.side)
+        self.pixels: Resident | Streamed
+        if isinstance(images, Selected):
+            self.pixels = Streamed(images, shift=self.shift, device=device)
+        else:
+            self.pixels = Resident(images, shift=self.shift, device=device)
         self.labels = torch.from_numpy(labels).to(device)
         classes = labels.argmax(1) if labels.ndim > 1 else labels
         by_class = recipe.sampling == "balanced" and not is_numbers(classes)
@@ -181,6 +177,7 @@ class Batches:
                 weights = None
         for first in range(0, len(order) - self.size + 1, self.size):
             rows = order[first : first + self.size]
+            self.pixels.expect(rows, order[first + self.size : first + 2 * self.size])
             yield self._batch(rows, number, weights, augment=augment())
 
     def _balanced_order(self) -> NDArray[np.int64]:
@@ -229,8 +226,7 @@ class Batches:
         places = self.random.integers(0, 2 * self.shift + 1, (2, len(rows)))
         if not shift:
             places[:] = self.shift
-        chosen = torch.from_numpy(np.stack([rows, *places])).to(device, non_blocking=True)
-        images = self.windows[chosen[0], chosen[1], chosen[2]]
+        images = self.pixels.cut(rows, places)
         if "flip" in self.parts:
             # alternating flip: each image is seen mirrored in every second epoch (2404.00498)
             flipped = self.first_flip[rows] ^ bool(epoch % 2)

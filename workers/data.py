@@ -1,122 +1,135 @@
-"""Image data by name or path, as uint8 arrays that stay in memory."""
+"""Image data by name or path: every kind of source has a function that loads it."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from search.folds import strata
-from search.job import FILE_SUFFIX, NAMED_SOURCES
-from search.metrics import Task
-from search.numbers import is_numbers
-from search.splits import Columns
+from search.sources import (
+    AS_THEY_ARE,
+    HUGGING_FACE,
+    NAMED_SOURCES,
+    TORCHVISION,
+    ImageOptions,
+    TorchvisionSource,
+    is_path,
+)
 from spaces.errors import DataError
 from spaces.values import nearest
-from workers.derived_test import derived_test
+from workers.array_sources import is_idx_folder, is_npy_folder, load_idx, load_npy, load_npz
+from workers.decoded import Kept, kept
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
-from workers.npz import (
-    Arrays,
-    checked_folds,
-    checked_groups,
-    checked_images,
-    checked_labels,
-    checked_targets,
-    checked_times,
-    read_arrays,
-)
+from workers.folders import list_folder
+from workers.image_data import ImageData, fingerprint, with_derived_test
+from workers.listing import GIVEN, Listing
+from workers.table import TABLE_SUFFIXES, find_table, list_table
 
-NO_COLUMNS = Columns()
-GIVEN = "given with the data"
+__all__ = ["GIVEN", "ImageData", "fingerprint", "list_source", "load_data", "of_kept"]
+
 DIGITS_MAX = 16  # scikit-learn's digits are whole numbers from 0 to 16
 
-
-@dataclass(frozen=True)
-class ImageData:
-    """Labelled images, parted into training and test.
-
-    Attributes:
-        train_images, test_images: uint8 of (rows, height, width, channels).
-        train_labels, test_labels: int64 of (rows,), indices into `class_names`; or float64 of
-            (rows,), numbers to be predicted, and there are no names.
-        test_split: where the test rows come from.
-        columns: what is known of the training rows besides.
-    """
-
-    name: str
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[Any]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[Any]
-    class_names: tuple[str, ...]
-    test_split: str
-    columns: Columns = NO_COLUMNS
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, and of a network's outputs; 1 where a number is predicted."""
-        return len(self.class_names) or 1
-
-    @property
-    def task(self) -> Task:
-        """What is to be predicted."""
-        return "classification" if self.class_names else "regression"
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        height, width, channels = self.train_images.shape[1:]
-        return height, width, channels
-
-    @cached_property
-    def train_fingerprint(self) -> str:
-        """SHA-256 (hex) of the training rows: equal rows, equal fingerprint."""
-        return fingerprint(self.train_images, self.train_labels)
-
-    @cached_property
-    def test_fingerprint(self) -> str:
-        """SHA-256 (hex) of the test rows."""
-        return fingerprint(self.test_images, self.test_labels)
-
-
-def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
-    """Return the SHA-256 (hex) of rows: their shape, pixels and labels."""
-    digest = hashlib.sha256(str(images.shape).encode())
-    digest.update(np.ascontiguousarray(images).data)
-    kind = "<f8" if is_numbers(labels) else "<i8"
-    digest.update(np.ascontiguousarray(labels, dtype=kind).data)
-    return digest.hexdigest()
+Progress = Callable[[str], None]
 
 
 def load_data(
-    source: str, *, cache: Path, progress: Callable[[str], None] = lambda _: None
+    source: str,
+    options: ImageOptions = AS_THEY_ARE,
+    *,
+    cache: Path,
+    progress: Progress = lambda _: None,
+    verify: bool = False,
 ) -> ImageData:
-    """Load images by the name of a data set or the path of an `.npz` file.
+    """Load images by the name of a data set, or the path of a file or folder (docs/data.md).
+
+    Image files are decoded once, into the cache.
 
     Args:
-        cache: where data sets that had to be fetched are kept.
+        options: how image files are read; arrays are taken as they are.
+        cache: where data sets that had to be fetched or decoded are kept.
         progress: told what is being done where it takes longer than a moment.
+        verify: whether the checksums of decoded images are checked.
 
     Raises:
         DataError: the source is unknown, missing or breaks a rule that the message states.
     """
-    if source == "fashion-mnist":
-        return _fashion_mnist(cache, progress)
-    if source == "digits":
-        return _digits()
-    if source.endswith(FILE_SUFFIX):
-        return _npz(Path(source))
-    raise DataError(
-        f"data must be a known name or the path of an .npz file, but got {source!r}; "
-        f"{nearest(source, list(NAMED_SOURCES))}"
+    if source in NAMED:
+        return NAMED[source](cache, progress)
+    if is_path(source):
+        arrays = _arrays(Path(source))
+        if arrays is not None:
+            return arrays
+    listing = list_source(source, cache=cache, progress=progress)
+    return of_kept(listing, kept(listing, options, cache=cache, progress=progress, verify=verify))
+
+
+def list_source(source: str, *, cache: Path, progress: Progress = lambda _: None) -> Listing:
+    """List the rows of a source of image files.
+
+    Raises:
+        DataError: it is none, or breaks a rule.
+    """
+    if source.startswith(TORCHVISION):
+        from workers.torchvision_source import list_torchvision
+
+        return list_torchvision(TorchvisionSource.parse(source), cache=cache, progress=progress)
+    if source.startswith(HUGGING_FACE):
+        from workers.hugging_face_source import list_hugging_face
+
+        return list_hugging_face(Path(source.removeprefix(HUGGING_FACE)))
+    if not is_path(source):
+        raise DataError(
+            f"data must be a known name or the path of a file or folder, but got {source!r}; "
+            f"{nearest(source, list(NAMED_SOURCES))}"
+        )
+    return _list_path(Path(source))
+
+
+def _list_path(path: Path) -> Listing:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return list_table(path)
+    if not path.exists():
+        raise DataError(f"data must be a file or folder, but there is none at {path}")
+    if not path.is_dir():
+        raise DataError(
+            f"a data file must be .npz, .npy, .csv or .parquet, but got {path}; "
+            "images lie in a folder"
+        )
+    table = find_table(path)
+    return list_folder(path) if table is None else list_table(table)
+
+
+def _arrays(path: Path) -> ImageData | None:
+    """Load what is an array already; None if the path leads to image files."""
+    if path.suffix.lower() == ".npz":
+        return load_npz(path)
+    if path.suffix.lower() == ".npy":
+        if not path.is_file():
+            raise DataError(f"data must be an .npy file, but there is none at {path}")
+        path = path.parent
+    if not path.is_dir():
+        return None
+    if is_npy_folder(path):
+        return load_npy(path)
+    return load_idx(path) if is_idx_folder(path) else None
+
+
+def of_kept(listing: Listing, found: Kept) -> ImageData:
+    """Return what lies in the cache as data; the images stay mapped."""
+    train = found.train
+    return ImageData(
+        name=listing.name,
+        train_images=found.images[:train],
+        train_labels=found.labels[:train],
+        test_images=found.images[train:],
+        test_labels=found.labels[train:],
+        class_names=found.class_names,
+        test_split=found.test_split,
+        columns=found.columns,
+        decoded=found,
     )
 
 
-def _fashion_mnist(cache: Path, progress: Callable[[str], None]) -> ImageData:
+def _fashion_mnist(cache: Path, progress: Progress) -> ImageData:
     train_images, train_labels, test_images, test_labels = load_fashion_mnist(
         cache, progress=progress
     )
@@ -131,126 +144,17 @@ def _fashion_mnist(cache: Path, progress: Callable[[str], None]) -> ImageData:
     )
 
 
-def _digits() -> ImageData:
+def _digits(cache: Path, progress: Progress) -> ImageData:
     from sklearn.datasets import load_digits
 
+    del cache, progress  # they come with scikit-learn
     digits = load_digits()
     images = np.rint(digits.images * (255 / DIGITS_MAX)).astype(np.uint8)[..., None]
     names = tuple(str(digit) for digit in range(10))
-    return _with_derived_test("digits", images, digits.target.astype(np.int64), names)
+    return with_derived_test("digits", images, digits.target.astype(np.int64), names)
 
 
-def _npz(path: Path) -> ImageData:
-    arrays = read_arrays(path)
-    kind = _kind(arrays, path)
-    if "train_images" not in arrays:
-        raise DataError(f"{path} must have images, but has only {', '.join(sorted(arrays))}")
-    images = checked_images(arrays["train_images"], name="training images")
-    labels = _answers(arrays, "train", kind=kind, rows=len(images))
-    names: tuple[str, ...] = ()
-    if kind == "labels":
-        names = _class_names(labels, arrays.get("class_names"))
-    elif len(np.unique(labels)) < 2:
-        raise DataError(f"targets must have at least 2 values, but all are {labels[0]}")
-    columns = _columns(arrays, rows=len(images))
-    if "test_images" not in arrays:
-        return _with_derived_test(path.stem, images, labels, names, columns)
-    if f"test_{kind}" not in arrays:
-        raise DataError(f"{path} must have test {kind} if it has test images, but has none")
-    test_images = checked_images(arrays["test_images"], name="test images")
-    test_labels = _answers(arrays, "test", kind=kind, rows=len(test_images))
-    if test_images.shape[1:] != images.shape[1:]:
-        raise DataError(
-            f"test images must have the shape of training images {images.shape[1:]}, "
-            f"but have {test_images.shape[1:]}"
-        )
-    if kind == "labels":
-        _check_range(test_labels, classes=len(names), name="test labels")
-    return ImageData(
-        name=path.stem,
-        train_images=images,
-        train_labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=names,
-        test_split=GIVEN,
-        columns=columns,
-    )
-
-
-def _kind(arrays: Arrays, path: Path) -> str:
-    """Return what a file has of its images: labels, or targets."""
-    found = [kind for kind in ("labels", "targets") if f"train_{kind}" in arrays]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"{path} must have labels or targets, but has both")
-    known = ", ".join(sorted(arrays)) or "no array of a known name"
-    raise DataError(f"{path} must have images and labels (or targets), but has {known}")
-
-
-def _answers(arrays: Arrays, part: str, *, kind: str, rows: int) -> NDArray[Any]:
-    name = f"{'training' if part == 'train' else part} {kind}"
-    check = checked_labels if kind == "labels" else checked_targets
-    answers: NDArray[Any] = check(arrays[f"{part}_{kind}"], rows=rows, name=name)
-    return answers
-
-
-def _columns(arrays: Arrays, *, rows: int) -> Columns:
-    """Return what a file knows of its training rows besides images and labels."""
-    groups, times, folds = (arrays.get(f"train_{name}") for name in ("groups", "times", "folds"))
-    return Columns(
-        groups=None if groups is None else checked_groups(groups, rows=rows),
-        times=None if times is None else checked_times(times, rows=rows),
-        folds=None if folds is None else checked_folds(folds, rows=rows),
-    )
-
-
-def _class_names(labels: NDArray[np.int64], given: NDArray[Any] | None) -> tuple[str, ...]:
-    """Return a name for each class; without given names, the classes are 0 to the largest label."""
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError(f"labels must have at least 2 classes, but only {present[0]} occurs")
-    if given is not None:
-        if given.ndim != 1:
-            raise DataError(f"class_names must be a list of names, but have shape {given.shape}")
-        _check_range(labels, classes=len(given), name="training labels")
-        return tuple(str(name) for name in given)
-    if len(present) != int(present[-1]) + 1:
-        missing = int((present != np.arange(len(present))).argmax())
-        raise DataError(
-            f"labels must be 0..{len(present) - 1} for {len(present)} classes without "
-            f"class_names, but reach {present[-1]} and {missing} does not occur"
-        )
-    return tuple(str(label) for label in present)
-
-
-def _check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
-    wrong = labels >= classes
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{name} must lie in 0..{classes - 1} ({classes} classes), "
-            f"but row {row} has {labels[row]}"
-        )
-
-
-def _with_derived_test(
-    name: str,
-    images: NDArray[np.uint8],
-    labels: NDArray[Any],
-    class_names: tuple[str, ...],
-    columns: Columns = NO_COLUMNS,
-) -> ImageData:
-    """Part rows that bring no test split."""
-    train, test, how = derived_test(images, strata(labels), columns)
-    return ImageData(
-        name=name,
-        train_images=images[train],
-        train_labels=labels[train],
-        test_images=images[test],
-        test_labels=labels[test],
-        class_names=class_names,
-        test_split=how,
-        columns=columns.of(train),
-    )
+NAMED: dict[str, Callable[[Path, Progress], ImageData]] = {
+    "fashion-mnist": _fashion_mnist,
+    "digits": _digits,
+}

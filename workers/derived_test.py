@@ -1,9 +1,10 @@
 """Which rows are the test set where the data bring none."""
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
-from search.grouping import Rows, deal_groups, image_hashes, with_duplicates
+import numpy as np
+
+from search.grouping import Rows, deal_groups, with_duplicates
 from search.splits import Columns, last_by_time
 from spaces.errors import DataError
 
@@ -13,21 +14,20 @@ GROUPED = "derived: 30 % of the rows, no group or equal images parted, stratifie
 LATEST = "derived: the latest 30 % of the rows"
 
 
-def derived_test(
-    images: NDArray[np.uint8], labels: Rows, columns: Columns
-) -> tuple[Rows, Rows, str]:
+def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tuple[Rows, Rows, str]:
     """Return the rows to learn from, those of the test, and how they were chosen.
 
     The test has the latest ones where there are times; else classes in equal shares, as far as
     groups, which are not parted, nor are equal images, let them be.
 
     Args:
+        hashes: of the images, as `image_hashes` makes them.
         labels: (rows,) classes, or ranges of numbers.
 
     Raises:
         DataError: the rows cannot be parted so.
     """
-    groups, _ = with_duplicates(columns.groups, image_hashes(images))
+    groups, _ = with_duplicates(columns.groups, hashes)
     if columns.times is not None:
         late = last_by_time(columns.times, share=TEST_SHARE)
         train, test = np.flatnonzero(~late), np.flatnonzero(late)

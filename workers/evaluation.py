@@ -9,6 +9,7 @@ from torch import nn
 
 from workers.batches import Normalisation
 from workers.device import DevicePlan
+from workers.selected import Images
 from workers.targets import TargetScale, as_answers
 
 LARGEST_BATCH = 500  # images
@@ -17,7 +18,7 @@ PIXELS = 2**20  # of a batch; of large images fewer are predicted at once, to sa
 
 def predict(
     network: nn.Module,
-    images: NDArray[np.uint8],
+    images: Images,
     *,
     normalisation: Normalisation,
     plan: DevicePlan,

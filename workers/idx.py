@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from spaces.errors import DataError
 
+MAX_FILE = 2**31  # bytes of a decompressed file
 UINT8 = 0x08  # the only element type that image data sets use
 
 

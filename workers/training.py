@@ -23,6 +23,7 @@ from workers.device import DevicePlan
 from workers.evaluation import predict
 from workers.optimization import learning_rate_factor, make_optimizer
 from workers.pretrained import freeze, load_pretrained
+from workers.selected import Images
 from workers.stepping import Stepper, StepSums
 from workers.targets import TargetScale
 from workers.training_state import (
@@ -57,9 +58,9 @@ class Rows:
             label.
     """
 
-    train_images: NDArray[np.uint8]
+    train_images: Images
     train_labels: NDArray[Any]
-    validation_images: NDArray[np.uint8]
+    validation_images: Images
     validation_labels: NDArray[Any]
     classes: int
     soft_labels: NDArray[np.float32] | None = None
@@ -371,7 +372,7 @@ class Training:
         loss = float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean())
         return loss, float((answers.argmax(1) == labels).mean())
 
-    def predict(self, images: NDArray[np.uint8], plan: DevicePlan) -> NDArray[np.float32]:
+    def predict(self, images: Images, plan: DevicePlan) -> NDArray[np.float32]:
         """Return probabilities (rows, classes) for uint8 images, computed as `plan` says.
 
         Numbers (rows, 1) where these are learnt.

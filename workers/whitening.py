@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spaces.network import Network
 from workers.batches import Normalisation
+from workers.selected import Images
 
 FIT_PATCHES = 1_000_000  # enough for the covariance of a patch of tens of numbers
 PATCHES_AT_ONCE = 100_000  # keeps the memory of the fit small, whatever the images' size
@@ -14,9 +14,7 @@ MIN_VARIANCE = 1e-4  # of a direction, against the largest one; keeps constant c
 LEAST_VARIANCE = 1e-12  # of any direction; keeps constant images finite
 
 
-def fit_whitening(
-    network: Network, images: NDArray[np.uint8], *, normalisation: Normalisation
-) -> None:
+def fit_whitening(network: Network, images: Images, *, normalisation: Normalisation) -> None:
     """Set the stem's filters to the principal directions of the patches of `images`.
 
     Each filter has unit variance over the patches and comes with both signs (arXiv
@@ -36,9 +34,7 @@ def fit_whitening(
         convolution.weight.copy_(filters.view_as(convolution.weight))
 
 
-def principal_directions(
-    images: NDArray[np.uint8], *, kernel: int, normalisation: Normalisation
-) -> Tensor:
+def principal_directions(images: Images, *, kernel: int, normalisation: Normalisation) -> Tensor:
     """Return the whitening filters (channels * kernel**2, the same), largest variance first."""
     variance, vectors = torch.linalg.eigh(patch_covariance(images, kernel, normalisation))
     least = max(MIN_VARIANCE * float(variance[-1]), LEAST_VARIANCE)
@@ -46,9 +42,7 @@ def principal_directions(
     return filters.float()
 
 
-def patch_covariance(
-    images: NDArray[np.uint8], kernel: int, normalisation: Normalisation
-) -> Tensor:
+def patch_covariance(images: Images, kernel: int, normalisation: Normalisation) -> Tensor:
     """Return the covariance (channels * kernel**2, the same) of patches, about zero, float64."""
     rows, height, width, channels = images.shape
     narrow = min(height, width) < kernel  # then patches reach over the border, as in the stem

@@ -21,6 +21,7 @@ from workers.device import DevicePlan
 from workers.files import JobFiles
 from workers.heartbeat import Heartbeat
 from workers.search_rows import search_rows
+from workers.selected import chosen
 from workers.training import Rows
 
 CHECKED_ROWS = 1000  # of its own that a network trained on all rows predicts, to be verified by
@@ -125,9 +126,9 @@ class Workbench:
     def _rows(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> Rows:
         images, labels = self.data.train_images, self.data.train_labels
         return Rows(
-            train_images=images[train],
+            train_images=chosen(images, train),
             train_labels=labels[train],
-            validation_images=images[validation],
+            validation_images=chosen(images, validation),
             validation_labels=labels[validation],
             classes=self.data.classes,
         )

@@ -21,6 +21,7 @@ import torch
 
 from search.folds import Folds
 from search.job import Job
+from search.sources import is_path
 from search.store import StudyStore, WorkerIdentity, is_away
 from spaces.errors import AthanorError, WorkerUnfit
 from workers.data import ImageData, load_data
@@ -179,11 +180,14 @@ class Worker:
                 submitted the job has had them.
         """
         name = job.spec.data
-        key = (name, *_file_state(name))
+        state = _file_state(name) if Path(name).is_file() else (job.id,)
+        key = (name, job.spec.image_options, *(state if is_path(name) else ()))
         try:
             job.spec.space.check()
             if key not in self._data:
-                self._data[key] = load_data(name, cache=self._cache, progress=_say)
+                self._data[key] = load_data(
+                    name, job.spec.image_options, cache=self._cache, progress=_say
+                )
         except (AthanorError, OSError) as failure:
             raise WorkerUnfit(
                 f"this worker must see the data and the space of {job.id}, but: {failure}"

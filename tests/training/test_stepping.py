@@ -13,9 +13,10 @@ from spaces.errors import SpaceError
 from spaces.network import Network, build_network, diagonal_shifts, stem_width
 from spaces.recipe import Averaging, Candidate, Recipe
 from workers.averaging import WeightAverage
-from workers.batches import Batch, Batches, Normalisation, windows
+from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
 from workers.optimization import make_optimizer
+from workers.pixels import windows
 from workers.stepping import Stepper, StepSums
 from workers.training import Rows, Training
 from workers.whitening import fit_whitening, patch_covariance, principal_directions

@@ -1,0 +1,139 @@
+"""Which decoded rows are used, which are the test set, and which must stay together."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from search.duplicates import near_duplicates
+from search.folds import strata, stratified_folds
+from search.grouping import Rows, deal_groups, image_hashes, joined
+from search.splits import Columns
+from spaces.errors import DataError
+from workers.decoding_run import Decoded
+from workers.derived_test import derived_test
+from workers.listing import GIVEN, TEST, TRAIN, VALIDATION, Listing
+
+GIVEN_VALIDATION = "given with the data (its validation rows, as it has no others)"
+EXAMPLES = 100  # that a report keeps of each kind
+VALIDATION_PARTS = 9  # folds beside the given validation rows, with fewer rows 4
+MANY_ROWS = 10_000
+SAID_FROM = 5000  # images, from which comparing them takes longer than a moment
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """The rows in their final order, the training rows first.
+
+    Attributes:
+        order: (rows,) of the listing, those that cannot be read left out.
+        train: how many of them are learnt from.
+        columns: of these.
+        report: what was found, as JSON.
+    """
+
+    order: Rows
+    train: int
+    columns: Columns
+    test_split: str
+    report: dict[str, Any]
+
+
+def assigned(listing: Listing, decoded: Decoded, progress: Callable[[str], None]) -> Assignment:
+    """Part the rows of a listing.
+
+    Raises:
+        DataError: a class has no readable image, or rows cannot be parted.
+    """
+    count = len(listing.rows)
+    whole = np.ones(count, dtype=bool)
+    whole[list(decoded.failures)] = False
+    usable = np.flatnonzero(whole)
+    _check_classes(listing, usable)
+    if len(usable) > SAID_FROM:
+        progress(f"comparing {len(usable):,} images with each other")
+    images = decoded.images if len(usable) == count else decoded.images[usable]
+    near = near_duplicates(images).pairs
+    groups = joined(listing.columns.groups, usable[near], count=count)
+    columns = replace(listing.columns, groups=groups)
+    train, test, how = _parted(listing, decoded, usable, columns)
+    learnt = columns.of(train)
+    if listing.parts is not None and VALIDATION in listing.parts and TEST in listing.parts:
+        learnt = replace(learnt, folds=_judging_first(listing, train, learnt))
+    return Assignment(
+        order=np.concatenate([train, test]),
+        train=len(train),
+        columns=learnt,
+        test_split=how,
+        report=_report(listing, decoded, usable[near], train),
+    )
+
+
+def _check_classes(listing: Listing, usable: Rows) -> None:
+    found = np.unique(listing.labels[usable])
+    if listing.class_names and len(found) < len(listing.class_names):
+        missing = np.setdiff1d(np.arange(len(listing.class_names)), found)[0]
+        raise DataError(
+            f"each class must have an image that can be read, "
+            f"but {listing.class_names[missing]!r} has none"
+        )
+    if not listing.class_names and len(found) < 2:
+        raise DataError(f"targets must have at least 2 values, but all are {found[0]}")
+
+
+def _parted(
+    listing: Listing, decoded: Decoded, usable: Rows, columns: Columns
+) -> tuple[Rows, Rows, str]:
+    """Return the rows to learn from, those of the test, and how they were chosen."""
+    if listing.parts is None or not (listing.parts != TRAIN).any():
+        hashes = image_hashes(decoded.images, usable)
+        labels = strata(listing.labels[usable])
+        train, test, how = derived_test(hashes, labels, columns.of(usable))
+        return usable[train], usable[test], how
+    parts = listing.parts[usable]
+    kind = TEST if TEST in parts else VALIDATION
+    train, test = usable[parts != kind], usable[parts == kind]
+    if not len(train) or not len(test):
+        raise DataError(f"{listing.name} must have readable images to learn from and to test by")
+    missing = set(np.unique(listing.labels[test])) - set(np.unique(listing.labels[train]))
+    if listing.class_names and missing:
+        name = listing.class_names[min(missing)]
+        raise DataError(f"each class of the test set must be learnt, but {name!r} is only there")
+    return train, test, GIVEN if kind == TEST else GIVEN_VALIDATION
+
+
+def _judging_first(listing: Listing, train: Rows, columns: Columns) -> Rows:
+    """Return folds in which the given validation rows are the first, which judges trials."""
+    assert listing.parts is not None
+    if columns.folds is not None:
+        return columns.folds
+    numbers = np.zeros(len(train), dtype=np.int64)
+    others = np.flatnonzero(listing.parts[train] == TRAIN)
+    labels = strata(listing.labels[train][others])
+    parts = VALIDATION_PARTS if len(others) >= MANY_ROWS else 4
+    if columns.groups is not None:
+        shares = [1.0 / parts] * parts
+        numbers[others] = 1 + deal_groups(labels, columns.groups[others], shares=shares, seed=0)
+        return numbers
+    for fold in stratified_folds(labels, k=parts, seed=0, data_fingerprint="").folds:
+        numbers[others[fold.validation_rows]] = 1 + fold.number
+    return numbers
+
+
+def _report(listing: Listing, decoded: Decoded, near: Rows, train: Rows) -> dict[str, Any]:
+    learnt = np.zeros(len(listing.rows), dtype=bool)
+    learnt[train] = True
+    crossing = near[learnt[near[:, 0]] != learnt[near[:, 1]]]
+    return {
+        "listed": len(listing.rows),
+        "notes": [*listing.notes, *decoded.notes],
+        "unreadable": dict(Counter(reason for reason, _ in decoded.failures.values())),
+        "unreadable_examples": [
+            [listing.rows[row], reason, details]
+            for row, (reason, details) in list(decoded.failures.items())[:EXAMPLES]
+        ],
+        "near": len(near),
+        "near_across": len(crossing),
+    }

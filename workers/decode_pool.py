@@ -1,0 +1,157 @@
+"""Many images are read at once: sizes first, then pixels, by processes that may die of them."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from search.job import usable_cores
+from spaces.errors import DataError
+from workers.decode_worker import Decoder, Failures
+
+FEW = 256  # images, for which no process is started
+AT_ONCE = 128  # images that a process is asked for at a time
+WAIT_SECONDS = 0.2  # between two looks at whether Ctrl-C came
+CRASH = ("broken", "the decoder crashed")
+SOURCES = Path(__file__).resolve().parent.parent  # what the processes import is found there
+
+
+def read_rows(
+    folder: Path, count: int, *, progress: Callable[[int], None], cores: int | None = None
+) -> tuple[list[Any], Failures]:
+    """Read all rows of a folder's request; return their sizes, if asked for, and the failures.
+
+    Args:
+        progress: told now and then how many rows are done.
+        cores: how many processes; as many as this process may use by default.
+
+    Raises:
+        DataError: the processes die whatever they are given.
+    """
+    processes = min(cores or usable_cores(), -(-count // AT_ONCE))
+    if count <= FEW:
+        answer = Decoder(folder).answer(0, count)
+        progress(count)
+        return answer.get("headers", []), answer["failures"]
+    shared = _Shared(count)
+    threads = [
+        threading.Thread(target=_ask, args=(folder, shared), daemon=True) for _ in range(processes)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.join(WAIT_SECONDS)
+            progress(shared.done)
+    finally:
+        shared.stop()
+        for thread in threads:
+            thread.join()
+    if shared.done < count:
+        raise DataError(f"images could not be read, as the processes failed: {shared.reason}")
+    return shared.headers, shared.failures
+
+
+class _Shared:
+    """The rows that are still to be read, and what was found."""
+
+    def __init__(self, count: int) -> None:
+        starts = range(0, count, AT_ONCE)
+        self.open = deque((begin, min(begin + AT_ONCE, count)) for begin in starts)
+        self.headers: list[Any] = [None] * count
+        self.failures: Failures = {}
+        self.done = 0
+        self.reason = ""
+        self.processes: set[subprocess.Popen[str]] = set()
+        self.stopped = False
+        self._lock = threading.Lock()
+
+    def take(self) -> tuple[int, int] | None:
+        with self._lock:
+            return self.open.popleft() if self.open and not self.stopped else None
+
+    def add(self, begin: int, end: int, answer: dict[str, Any]) -> None:
+        with self._lock:
+            for place, header in enumerate(answer.get("headers", [])):
+                self.headers[begin + place] = header
+            self.failures |= {row: tuple(said) for row, said in answer["failures"].items()}
+            self.done += end - begin
+
+    def died(self, begin: int, end: int) -> None:
+        """Halve the rows that a process died of, until it is one; that one is at fault."""
+        if end - begin == 1:
+            self.add(begin, end, {"failures": {str(begin): CRASH}})
+            return
+        middle = (begin + end) // 2
+        with self._lock:
+            self.open.extendleft([(begin, middle), (middle, end)])
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopped = True
+        for process in list(self.processes):
+            process.kill()
+
+
+def _ask(folder: Path, shared: _Shared) -> None:
+    """Keep one process busy; start it again if it dies of its rows."""
+    process = None
+    while (rows := shared.take()) is not None:
+        if process is None:
+            process, answered = _start(folder), 0
+            shared.processes.add(process)
+        line = _exchange(process, rows)
+        if line:
+            shared.add(*rows, json.loads(line))
+            answered += 1
+            continue
+        shared.processes.discard(process)
+        _end(process)
+        if shared.stopped:
+            return
+        if not answered and rows[1] - rows[0] == AT_ONCE and process.returncode == 1:
+            shared.reason = "a Python error at their start (run with --debug to see it)"
+            return
+        process = None
+        shared.died(*rows)
+    if process is not None:
+        _end(process)
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
+    paths = [str(SOURCES), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "workers.decode_worker", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if os.environ.get("ATHANOR_DEBUG") else subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+
+
+def _exchange(process: subprocess.Popen[str], rows: tuple[int, int]) -> str:
+    """Return the answer, or nothing if the process is dead."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(rows) + "\n")
+        process.stdin.flush()
+        return process.stdout.readline()
+    except OSError:
+        return ""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Close a process's input, which ends it."""
+    assert process.stdin is not None and process.stdout is not None
+    with suppress(OSError):
+        process.stdin.close()
+    process.stdout.close()
+    process.wait()

@@ -1,0 +1,206 @@
+"""One image file becomes bytes of a given shape, or one line says why it cannot.
+
+An image is scaled until it covers the wanted shape, bilinearly and with antialiasing, and its
+middle is cut out. Transparent parts are white. Grey values of 16 bits are divided by the largest
+that as many bits as the file uses can hold: 4095 where the largest value is 3000. A JPEG's
+orientation is heeded. Large JPEGs are decoded at half their size or less, as far as that leaves
+twice the pixels that are wanted.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from search.sources import AS_THEY_ARE, ImageOptions
+
+MAX_FILE = 256 * 2**20  # bytes of an image file
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAPPED = (5, 6, 7, 8)  # orientations that exchange height and width
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+KEPT_DETAIL = 2  # a JPEG is decoded at this many times the size that is wanted, or more
+
+Reason = Literal["missing", "empty", "file size", "format", "pixels", "broken", "mode"]
+WORDS: dict[Reason, str] = {
+    "missing": "no file",
+    "empty": "empty",
+    "file size": "too large a file",
+    "format": "of a format that is not allowed, or no image",
+    "pixels": "of too many pixels",
+    "broken": "broken or cut off",
+    "mode": "of a kind of pixels that is not known",
+}
+
+
+class Unreadable(Exception):
+    """An image cannot be used; `reason` is the kind of fault, the message its details."""
+
+    def __init__(self, reason: Reason, details: str) -> None:
+        super().__init__(details)
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image says of itself: its size as it is to be looked at, and whether it is grey."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an image becomes: uint8 of (height, width, channels), 1 or 3 of these."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def read_header(source: Path | bytes, options: ImageOptions = AS_THEY_ARE) -> Header:
+    """Read an image's size without decoding it; `Unreadable` if it will not be read."""
+    with _opened(source, options) as image:
+        turned = image.format == "JPEG" and image.getexif().get(ORIENTATION) in SWAPPED
+        width, height = reversed(image.size) if turned else image.size
+        return Header(height=height, width=width, grey=image.mode in GREY_MODES)
+
+
+def decode(
+    source: Path | bytes, shape: Shape, options: ImageOptions = AS_THEY_ARE
+) -> NDArray[np.uint8]:
+    """Return an image file as uint8 of a shape.
+
+    Raises:
+        Unreadable: with the reason.
+    """
+    with _opened(source, options) as image:
+        if image.format == "JPEG":
+            side = KEPT_DETAIL * max(shape.height, shape.width)
+            image.draft(None, (side, side))
+        image.load()
+        return fitted(image, shape)
+
+
+def fitted(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
+    """Return an image that is open as uint8 of a shape; `Unreadable` if its pixels are strange."""
+    orientation = image.getexif().get(ORIENTATION, 1)
+    height, width = shape.height, shape.width
+    if orientation in SWAPPED:
+        height, width = width, height
+    if image.mode in WIDE_MODES:
+        image = _narrowed(image, height, width)
+    plain = _cut(_plain(image), height, width)
+    plain = _opaque(plain).convert("L" if shape.channels == 1 else "RGB")
+    if orientation in TURNS:
+        plain = plain.transpose(TURNS[orientation])
+    return np.asarray(plain, dtype=np.uint8).reshape(shape.height, shape.width, shape.channels)
+
+
+@contextmanager
+def _opened(source: Path | bytes, options: ImageOptions) -> Iterator[Image.Image]:
+    """Open an image within the limits; whatever a decoder raises becomes `Unreadable`."""
+    size = _size(source)
+    if size == 0:
+        raise Unreadable("empty", "the file is empty")
+    if size > MAX_FILE:
+        raise Unreadable("file size", f"a file must have at most {MAX_FILE:,} bytes, not {size:,}")
+    formats = tuple(name.upper() for name in options.image_formats)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata: they do not matter
+            with Image.open(file, formats=formats) as image:
+                _check_pixels(image, options.max_pixels)
+                yield image
+    except UnidentifiedImageError:
+        raise Unreadable("format", f"it must be a {' or '.join(formats)} image") from None
+    except Image.DecompressionBombError as failure:
+        raise Unreadable("pixels", str(failure)) from None
+    except MemoryError:
+        raise Unreadable("pixels", "it does not fit into memory") from None
+    except Unreadable:
+        raise
+    except Exception as failure:  # decoders raise whatever they like of a broken file
+        line = str(failure).replace("\n", " ") or type(failure).__name__
+        raise Unreadable("broken", line) from None
+
+
+def _size(source: Path | bytes) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        if not source.is_file():
+            raise Unreadable("missing", "there is no such file")
+        return source.stat().st_size
+    except (OSError, ValueError) as failure:
+        raise Unreadable("missing", str(failure)) from None
+
+
+def _check_pixels(image: Image.Image, most: int) -> None:
+    pixels = image.width * image.height
+    if pixels > most:
+        raise Unreadable("pixels", f"an image must have at most {most:,} pixels, not {pixels:,}")
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return an image in one of the modes L, LA, RGB, RGBA, which can be scaled."""
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("P", "PA") and (image.mode == "PA" or "transparency" in image.info):
+        return image.convert("RGBA")
+    if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        return image.convert("RGB")
+    raise Unreadable("mode", f"pixels must be grey or coloured bytes, but are {image.mode}")
+
+
+def _cut(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Scale an image until it covers the size, and cut out its middle."""
+    if image.size == (width, height):
+        return image
+    scale = max(width / image.width, height / image.height)
+    part = (width / scale, height / scale)
+    left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
+    box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Put an image with an alpha channel onto white."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image.convert("RGBA"))
+    return flat.convert("L" if image.mode == "LA" else "RGB")
+
+
+def _narrowed(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Return 16-bit grey values as bytes; large images are averaged down on the way."""
+    values = np.asarray(image)
+    if values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) >= 2**16:
+        raise Unreadable("mode", "grey values must be whole numbers from 0 to 65535")
+    largest = (1 << max(8, int(values.max()).bit_length())) - 1
+    by = max(1, min(values.shape[0] // (KEPT_DETAIL * height), values.shape[1] // (2 * width)))
+    rows, columns = (values.shape[0] // by) * by, (values.shape[1] // by) * by
+    strips = values[:rows, :columns].reshape(rows // by, by, columns // by, by)
+    means = strips.mean(axis=(1, 3), dtype=np.float32)
+    return Image.fromarray(np.rint(means * (255.0 / largest)).astype(np.uint8))
