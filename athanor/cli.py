@@ -18,6 +18,7 @@ from athanor import (
     __version__,
     cli_dashboard,
     cli_export,
+    cli_data,
     cli_jobs,
     cli_landing,
     cli_report,
@@ -84,7 +85,11 @@ def search(
         Path | None, typer.Argument(metavar="JOB.yaml", help="A job file; options override it.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="fashion-mnist, digits or a path to an .npz file.")
+        str | None,
+        typer.Option("--data", help="A data set's name, a file or a folder."),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Pixels of image files' short sides.")
     ] = None,
     budget: BudgetOption = None,
     device_budget: Annotated[
@@ -151,6 +156,7 @@ def search(
     )
     given = {
         "data": data,
+        "image_size": image_size,
         "budget": budget,
         "device_budget": device_budget,
         "trials": trials,
@@ -227,6 +233,7 @@ cli_jobs.register(app)
 cli_landing.register(app)
 cli_report.register(app)
 cli_export.register(app)
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_space.app, name="space")
 
 
@@ -235,15 +242,25 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")],
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="PNG or JPEG files, an .npz, or fashion-mnist."),
+        typer.Argument(
+            metavar="INPUT...", help="Image files, folders, patterns; or an .npz; or a data set."
+        ),
     ],
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Classes of each image. [all]")
+    ] = None,
+    image_formats: Annotated[
+        list[str] | None, typer.Option("--format", help="That may be read. [png, jpeg]")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write to.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict classes and probabilities, as CSV or JSON; with labels, the accuracy as well."""
-    from athanor.predicting import run_predict
+    from athanor.predicting import PredictOptions, run_predict
 
-    run_predict(model, inputs, out=out, as_json=as_json, cache=Places.of(None, None).cache)
+    images = cli_data.read_image_options(image_formats=image_formats or None)
+    options = PredictOptions(out=out, as_json=as_json, top=top, images=images)
+    run_predict(model, inputs, options, cache=Places.of(None, None).cache)
 
 
 cli_dashboard.register(app)

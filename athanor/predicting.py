@@ -5,98 +5,42 @@ import io
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from athanor.inputs import Inputs, opened_inputs
 from search.job import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
 from search.predictions import accuracy_interval
-from search.sources import NAMED_SOURCES
-from spaces.errors import DataError, InputError
-from workers.data import load_data
+from search.sources import ImageOptions
+from spaces.errors import DataError
 from workers.environment import thread_environment
 from workers.files import write_atomically
-from workers.npz import read_images
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-FORMATS = ("PNG", "JPEG")
-MAX_PIXELS = 50_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What to predict: uint8 images (rows, height, width, channels), names, labels if known."""
-
-    images: NDArray[np.uint8]
-    names: list[str]
-    labels: NDArray[Any] | None
-
-
-def read_inputs(sources: list[str], *, image_shape: tuple[int, int, int], cache: Path) -> Inputs:
-    """Read image files, one `.npz`, or the test images of a data set known by name.
-
-    Raises:
-        InputError: kinds are mixed, or a file cannot be read as what it is called.
-    """
-    if len(sources) == 1 and sources[0] in NAMED_SOURCES:
-        data = load_data(sources[0], cache=cache)
-        return _named(data.test_images, data.test_labels, f"{data.name}/test")
-    if len(sources) == 1 and sources[0].endswith(".npz"):
-        images, labels = read_images(Path(sources[0]))
-        return _named(images, labels, Path(sources[0]).name)
-    others = [source for source in sources if not source.lower().endswith(SUFFIXES)]
-    if others:
-        raise InputError(
-            f"inputs must be PNG or JPEG files, one .npz file, or one of "
-            f"{', '.join(NAMED_SOURCES)}, but got {others[0]}"
-        )
-    images = np.stack([read_image(Path(source), image_shape=image_shape) for source in sources])
-    return Inputs(images=images, names=sources, labels=None)
-
-
-def _named(images: NDArray[np.uint8], labels: NDArray[Any] | None, name: str) -> Inputs:
-    return Inputs(
-        images=images, names=[f"{name}/{row}" for row in range(len(images))], labels=labels
-    )
-
-
-def read_image(path: Path, *, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Read one PNG or JPEG file as the model expects it; another size is resized (bilinear).
-
-    Raises:
-        DataError: the file is missing, of another format, too large or broken.
-    """
-    height, width, channels = image_shape
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"an image must have at most {MAX_PIXELS:,} pixels, "
-                    f"but {path} has {image.width * image.height:,}"
-                )
-            converted = image.convert("L" if channels == 1 else "RGB")
-            if converted.size != (width, height):
-                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(converted, dtype=np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"{path} must be an image file, but there is none") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as failure:
-        raise DataError(f"{path} must be a whole PNG or JPEG image: {failure}") from None
-    return pixels.reshape(height, width, channels)
+TOP_COLUMNS = ("class", "probability")
+AT_ONCE = 4096  # images that are predicted between two lines of progress
+SAID_SECONDS = 5.0
+SKIPPED_SHOWN = 20
 
 
 def predictions_csv(
-    names: list[str], probabilities: NDArray[np.float32], class_names: tuple[str, ...]
+    names: list[str],
+    probabilities: NDArray[np.float32],
+    class_names: tuple[str, ...],
+    *,
+    top: int | None = None,
 ) -> str:
     """Write a row an image: its name, its class, that class's probability, then all of them.
 
-    Without classes, its name and its number.
+    With `top`, its name, then so many classes with their probabilities, the most probable first;
+    without classes, its name and its number.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -104,6 +48,13 @@ def predictions_csv(
         writer.writerow(["image", "value"])
         rows = zip(names, probabilities[:, 0], strict=True)
         writer.writerows((name, f"{value:.10g}") for name, value in rows)
+        return text.getvalue()
+    if top is not None:
+        places = range(1, min(top, len(class_names)) + 1)
+        writer.writerow(["image", *(f"{what}_{n}" for n in places for what in TOP_COLUMNS)])
+        for name, row in zip(names, probabilities, strict=True):
+            told = [(class_names[k], f"{row[k]:.6f}") for k in _best(row, top)]
+            writer.writerow([name, *(each for pair in told for each in pair)])
         return text.getvalue()
     writer.writerow(["image", "class", "probability", *class_names])
     for name, row in zip(names, probabilities, strict=True):
@@ -113,10 +64,19 @@ def predictions_csv(
     return text.getvalue()
 
 
+def _best(row: NDArray[np.float32], top: int) -> NDArray[np.int64]:
+    best: NDArray[np.int64] = np.argsort(-row, kind="stable")[:top]
+    return best
+
+
 def predictions_json(
-    names: list[str], probabilities: NDArray[np.float32], class_names: tuple[str, ...]
+    names: list[str],
+    probabilities: NDArray[np.float32],
+    class_names: tuple[str, ...],
+    *,
+    top: int | None = None,
 ) -> list[dict[str, object]]:
-    """Return the same as JSON."""
+    """Return the same as JSON; with `top`, so many probabilities, the largest first."""
     if not class_names:
         rows = zip(names, probabilities[:, 0], strict=True)
         return [{"image": name, "value": float(value)} for name, value in rows]
@@ -125,36 +85,89 @@ def predictions_json(
             "image": name,
             "class": class_names[int(row.argmax())],
             "probability": round(float(row.max()), 6),
-            "probabilities": {c: round(float(p), 6) for c, p in zip(class_names, row, strict=True)},
+            "probabilities": {
+                class_names[k]: round(float(row[k]), 6)
+                for k in (range(len(row)) if top is None else _best(row, top))
+            },
         }
         for name, row in zip(names, probabilities, strict=True)
     ]
 
 
-def run_predict(
-    folder: Path, sources: list[str], *, out: Path | None, as_json: bool, cache: Path
-) -> None:
-    """Predict and print, or write to `out`; say the accuracy where labels are known."""
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How predictions are told.
+
+    Attributes:
+        out: a file to write to.
+        top: how many classes of each image; None: all.
+    """
+
+    out: Path | None
+    as_json: bool
+    top: int | None
+    images: ImageOptions
+
+
+def run_predict(folder: Path, sources: list[str], options: PredictOptions, *, cache: Path) -> None:
+    """Predict and print, or write to a file; say the accuracy where labels are known."""
     os.environ.update(thread_environment(usable_cores()))  # before torch reads it
     from workers.model_folder import load_model
 
     model = load_model(folder)
-    inputs = read_inputs(sources, image_shape=model.manifest.image_shape, cache=cache)
     names = model.manifest.class_names
-    predictions = model.predict(inputs.images)
+    with opened_inputs(
+        sources,
+        options.images,
+        image_shape=model.manifest.image_shape,
+        cache=cache,
+        progress=_tell,
+    ) as inputs:
+        predictions = _in_parts(model.predict, inputs.images)
+    _tell_skipped(inputs)
     found = {} if inputs.labels is None else scores(inputs.labels, predictions, classes=names)
-    if as_json:
-        rows = predictions_json(inputs.names, predictions, names)
+    if options.as_json:
+        rows = predictions_json(inputs.names, predictions, names, top=options.top)
         told = found or dict.fromkeys(("accuracy",) if names else ("rmse", "mae"))
-        text = json.dumps({"rows": len(rows), **told, "predictions": rows}) + "\n"
+        skipped = [{"image": name, "reason": reason} for name, reason in inputs.skipped]
+        answer = {"rows": len(rows), **told, "skipped": skipped, "predictions": rows}
+        text = json.dumps(answer) + "\n"
     else:
-        text = predictions_csv(inputs.names, predictions, names)
-    if out is None:
+        text = predictions_csv(inputs.names, predictions, names, top=options.top)
+    if options.out is None:
         sys.stdout.write(text)
     else:
-        write_atomically(out.absolute(), text.encode())
+        write_atomically(options.out.absolute(), text.encode())
+    _tell_scores(found, len(inputs.names))
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _in_parts(
+    predict: Callable[[NDArray[np.uint8]], NDArray[Any]], images: NDArray[np.uint8]
+) -> NDArray[Any]:
+    """Predict some images after the others, telling now and then how far it is."""
+    said, parts = time.monotonic(), []
+    for begin in range(0, len(images), AT_ONCE):
+        parts.append(predict(images[begin : begin + AT_ONCE]))
+        if time.monotonic() - said > SAID_SECONDS:
+            said = time.monotonic()
+            _tell(f"predicted {begin + len(parts[-1]):,} of {len(images):,} images")
+    return np.concatenate(parts)
+
+
+def _tell_skipped(inputs: Inputs) -> None:
+    for name, reason in inputs.skipped[:SKIPPED_SHOWN]:
+        _tell(f"skipped {name}: {reason}")
+    if len(inputs.skipped) > SKIPPED_SHOWN:
+        _tell(f"skipped {len(inputs.skipped) - SKIPPED_SHOWN:,} more")
+
+
+def _tell_scores(found: dict[str, float], total: int) -> None:
+    """Say the accuracy, or the errors of numbers, of so many images."""
     if "accuracy" in found:
-        total = len(inputs.names)
         correct = round(found["accuracy"] * total)
         low, high = accuracy_interval(correct, total)
         print(

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from athanor.checking import short_check
 from athanor.console import make_console
 from athanor.energy import WATT_HOUR, EnergyMeter
 from athanor.interruption import Interruption
@@ -63,6 +64,7 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> str:
         progress=lambda text: _say(console, text),
         verify=True,
     )
+    short_check(data, strict=spec.strict_data, console=console)
     if spec.lands is not None:  # which has split them
         return data.test_fingerprint
     parts = split(spec, data)

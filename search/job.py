@@ -88,6 +88,7 @@ class JobSpec(ImageOptions):
 
     Attributes:
         data: a data set's name, or the path of a file or folder (docs/data.md).
+        strict_data: refuse data with broken or doubtful images (docs/data.md) instead of telling.
         budget: wall-clock seconds for everything, training of the finalists included.
         device_budget: seconds of all devices that work here, processor cores or GPUs; what that is
             in wall-clock seconds, by the workers and cores of this machine, becomes the budget.
@@ -145,6 +146,7 @@ class JobSpec(ImageOptions):
 
     data: Annotated[str, pydantic.Field(min_length=1)]
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$")] | None = None
+    strict_data: bool = False
     budget: Duration = None
     device_budget: Duration = None
     trials: Annotated[int, pydantic.Field(ge=1, le=1_000_000)] | None = None

@@ -67,7 +67,7 @@ def assigned(listing: Listing, decoded: Decoded, progress: Callable[[str], None]
         train=len(train),
         columns=learnt,
         test_split=how,
-        report=_report(listing, decoded, usable[near], train),
+        report=_report(listing, decoded, usable[near], train=train, test=test),
     )
 
 
@@ -122,10 +122,15 @@ def _judging_first(listing: Listing, train: Rows, columns: Columns) -> Rows:
     return numbers
 
 
-def _report(listing: Listing, decoded: Decoded, near: Rows, train: Rows) -> dict[str, Any]:
-    learnt = np.zeros(len(listing.rows), dtype=bool)
-    learnt[train] = True
-    crossing = near[learnt[near[:, 0]] != learnt[near[:, 1]]]
+def _report(
+    listing: Listing, decoded: Decoded, near: Rows, *, train: Rows, test: Rows
+) -> dict[str, Any]:
+    """Return what was found, as JSON; pairs of near duplicates are places in the final order."""
+    place = np.full(len(listing.rows), -1, dtype=np.int64)
+    place[np.concatenate([train, test])] = np.arange(len(train) + len(test))
+    pairs = place[near]
+    groups = listing.columns.groups
+    shared = 0 if groups is None else len(np.intersect1d(groups[train], groups[test]))
     return {
         "listed": len(listing.rows),
         "notes": [*listing.notes, *decoded.notes],
@@ -134,6 +139,6 @@ def _report(listing: Listing, decoded: Decoded, near: Rows, train: Rows) -> dict
             [listing.rows[row], reason, details]
             for row, (reason, details) in list(decoded.failures.items())[:EXAMPLES]
         ],
-        "near": len(near),
-        "near_across": len(crossing),
+        "near": np.sort(pairs[(pairs >= 0).all(axis=1)], axis=1).tolist(),
+        "groups_across": shared,
     }

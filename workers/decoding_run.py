@@ -18,6 +18,7 @@ from workers.decode_pool import read_rows
 from workers.decode_worker import IMAGES, write_request
 from workers.decoding import WORDS, Shape
 from workers.listing import Listing
+from workers.readers import Description
 
 LARGEST_DEFAULT = 64  # pixels of a side, unless more are asked for
 LEAST_SIDE = 4
@@ -27,6 +28,7 @@ SAID_SECONDS = 5.0  # between two lines of progress
 ROWS = "rows.json"
 
 Progress = Callable[[str], None]
+Failed = dict[int, tuple[str, str]]  # by row: the reason and its details
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Decoded:
     """
 
     images: NDArray[np.uint8]
-    failures: dict[int, tuple[str, str]]
+    failures: Failed
     shape: Shape
     notes: tuple[str, ...]
 
@@ -60,14 +62,30 @@ def decode_listing(
         (folder / ROWS).write_text(json.dumps(listing.rows), encoding="utf-8")
     write_request(folder, description, options, None)
     headers, failed = read_rows(folder, count, progress=_Teller("looking at", count, progress))
-    _check_failures(listing, failed)
+    _check_failures(listing, {int(row): said for row, said in failed.items()})
     shape, notes = shape_for([header for header in headers if header is not None], options)
+    images, failures = decode_rows(description, options, shape, count, folder, progress)
+    _check_failures(listing, failures)
+    return Decoded(images, failures, shape, notes)
+
+
+def decode_rows(
+    description: Description,
+    options: ImageOptions,
+    shape: Shape,
+    count: int,
+    folder: Path,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], Failed]:
+    """Decode the images of a reader into a file in `folder`.
+
+    Returns them, (count, height, width, channels), mapped, and what could not be read.
+    """
     write_request(folder, description, options, shape)
     images = _allocated(folder / IMAGES, (count, *asdict(shape).values()))
     _, failures = read_rows(folder, count, progress=_Teller("decoding", count, progress))
-    _check_failures(listing, failures)
-    found = {int(row): said for row, said in failures.items()}
-    return Decoded(images, dict(sorted(found.items())), shape, notes)
+    found = {int(row): (reason, details) for row, (reason, details) in failures.items()}
+    return images, dict(sorted(found.items()))
 
 
 def shape_for(headers: list[Any], options: ImageOptions) -> tuple[Shape, tuple[str, ...]]:
@@ -95,13 +113,13 @@ def shape_for(headers: list[Any], options: ImageOptions) -> tuple[Shape, tuple[s
     return Shape(size, size, channels), tuple(notes)
 
 
-def _check_failures(listing: Listing, failures: dict[str, tuple[str, str]]) -> None:
+def _check_failures(listing: Listing, failures: Failed) -> None:
     if len(failures) <= UNREADABLE_SHARE * len(listing.rows):
         return
-    row, (reason, details) = next(iter(sorted(failures.items(), key=lambda each: int(each[0]))))
+    row, (reason, details) = min(failures.items())
     raise DataError(
         f"at least half of the images must be readable, but {len(failures):,} of "
-        f"{len(listing.rows):,} are not; the first, {listing.rows[int(row)]}, is "
+        f"{len(listing.rows):,} are not; the first, {listing.rows[row]}, is "
         f"{WORDS[reason]}: {details}"  # type: ignore[index]
     )
 

@@ -57,6 +57,16 @@ def list_folder(root: Path) -> Listing:
     )
 
 
+def is_image_name(path: str) -> bool:
+    """Whether a file is called like an image."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def images_below(root: Path) -> list[str]:
+    """Return the paths of all image files below a folder, in order."""
+    return sorted(path for path, _, _ in _images(root, "", Counter()))
+
+
 def _parts(root: Path) -> dict[str, int]:
     """Return the folders that part the rows, and which part each is; none if there are none."""
     names = _folders(root)
@@ -94,14 +104,14 @@ def _images(root: Path, within: str, others: Counter[str], depth: int = 0) -> It
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            path = f"{within}/{entry.name}"
+            path = f"{within}/{entry.name}" if within else entry.name
             check_name(path, what="an image's path")
             if entry.is_symlink():
                 check_inside(Path(entry.path), root.resolve())
             if entry.is_dir():
                 yield from _images(root, path, others, depth + 1)
                 continue
-            if not entry.name.lower().endswith(IMAGE_SUFFIXES):
+            if not is_image_name(entry.name):
                 others[os.path.splitext(entry.name)[1].lower()[:SHOWN] or "no ending"] += 1
                 continue
             state = entry.stat()

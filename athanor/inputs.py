@@ -1,0 +1,129 @@
+"""What is to be predicted: image files, folders of them, patterns, arrays, a data set's test rows.
+
+Files are decoded by all cores, into a file that is gone afterwards; what cannot be read is skipped.
+"""
+
+import glob
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.sources import NAMED_SOURCES, SCHEMES, ImageOptions
+from spaces.errors import DataError, InputError
+from workers.data import load_data
+from workers.decoding import Shape
+from workers.decoding_run import ROWS, decode_rows
+from workers.folders import images_below, is_image_name
+from workers.npz import read_images
+
+ARRAYS = ".npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Images to predict.
+
+    Attributes:
+        images: uint8 (rows, height, width, channels).
+        labels: (rows,), if they are known.
+        skipped: what could not be read, and why.
+    """
+
+    images: NDArray[np.uint8]
+    names: list[str]
+    labels: NDArray[Any] | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@contextmanager
+def opened_inputs(
+    sources: list[str],
+    options: ImageOptions,
+    *,
+    image_shape: tuple[int, int, int],
+    cache: Path,
+    progress: Callable[[str], None],
+) -> Iterator[Inputs]:
+    """Yield the images of some sources, files as a model of images of this shape expects them.
+
+    Raises:
+        InputError: kinds are mixed, or there is no image that can be read.
+    """
+    apart = [source for source in sources if _is_apart(source)]
+    if apart and len(sources) > 1:
+        raise InputError(f"{apart[0]} must be the only input, but got {len(sources)}")
+    if apart:
+        yield _arrays(apart[0], options, cache, progress)
+        return
+    files = find_files(sources)
+    with tempfile.TemporaryDirectory(prefix="athanor-") as folder:
+        yield _decoded(files, options, Shape(*image_shape), Path(folder), progress)
+
+
+def _is_apart(source: str) -> bool:
+    return source in NAMED_SOURCES or source.startswith(SCHEMES) or source.endswith(ARRAYS)
+
+
+def _arrays(
+    source: str, options: ImageOptions, cache: Path, progress: Callable[[str], None]
+) -> Inputs:
+    if source.endswith(ARRAYS):
+        images, labels = read_images(Path(source))
+        name = Path(source).name
+    else:
+        data = load_data(source, options, cache=cache, progress=progress)
+        images, labels, name = data.test_images, data.test_labels, f"{data.name}/test"
+    return Inputs(images, [f"{name}/{row}" for row in range(len(images))], labels)
+
+
+def find_files(sources: list[str]) -> list[str]:
+    """Return the paths of image files: those named, those in folders, those that patterns match.
+
+    Raises:
+        InputError: a source is no image by its name, or a pattern or folder has no image.
+    """
+    found: list[str] = []
+    for source in sources:
+        if Path(source).is_dir():
+            images = [f"{source.rstrip('/')}/{path}" for path in images_below(Path(source))]
+        elif glob.has_magic(source) and not Path(source).exists():
+            matches = sorted(glob.glob(source, recursive=True))
+            images = [path for path in matches if is_image_name(path) and Path(path).is_file()]
+        elif is_image_name(source):
+            images = [source]
+        else:
+            raise InputError(
+                f"inputs must be image files, folders, patterns, one .npz file or the name of a "
+                f"data set such as {NAMED_SOURCES[0]}, but got {source}"
+            )
+        if not images:
+            raise InputError(f"an input must have images, but there are none in {source}")
+        found += images
+    return found
+
+
+def _decoded(
+    files: list[str],
+    options: ImageOptions,
+    shape: Shape,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> Inputs:
+    (folder / ROWS).write_text(json.dumps([str(Path(file).absolute()) for file in files]))
+    reader = {"kind": "files", "root": "/", "rows": str(folder / ROWS)}
+    images, failures = decode_rows(reader, options, shape, len(files), folder, progress)
+    skipped = tuple((files[row], details) for row, (_, details) in failures.items())
+    if len(skipped) == len(files):
+        name, details = skipped[0]
+        more = f" (nor can the other {len(files) - 1:,})" if len(files) > 1 else ""
+        raise DataError(f"{name} cannot be read: {details}{more}")
+    rows = np.array([row for row in range(len(files)) if row not in failures])
+    kept = images if not failures else images[rows]
+    return Inputs(kept, [files[row] for row in rows], skipped=skipped)
