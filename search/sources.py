@@ -76,7 +76,7 @@ def is_path(source: str, *, base: Path = Path()) -> bool:
         return False
     if source.lower().endswith(FILE_SUFFIXES) or "/" in source or source.startswith((".", "~")):
         return True
-    return "\0" not in source and len(source) < 256 and (base / source).exists()
+    return 0 < len(source) < 256 and "\0" not in source and (base / source).exists()
 
 
 def absolute(source: str, *, base: Path = Path(), where: str = "") -> str:

@@ -1,7 +1,5 @@
 """Images that are arrays already: `.npz` files, folders of `.npy` files, folders of IDX files."""
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +8,11 @@ from numpy.typing import NDArray
 
 from search.splits import Columns
 from spaces.errors import DataError
-from workers.idx import MAX_FILE, read_idx
+from workers.idx import read_idx_file
 from workers.image_data import ImageData, with_derived_test
 from workers.listing import GIVEN
 from workers.npz import (
+    BROKEN,
     NAMES,
     Arrays,
     checked_folds,
@@ -54,7 +53,7 @@ def load_npy(folder: Path) -> ImageData:
             continue
         try:
             mapped = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as failure:
+        except BROKEN as failure:
             line = str(failure).replace("\n", " ")
             raise DataError(f"{path} must hold a plain array: {line}") from None
         arrays[key] = np.asarray(mapped)
@@ -86,14 +85,7 @@ def load_idx(folder: Path) -> ImageData:
         path = _idx_path(folder, key)
         if path is None:
             raise DataError(f"{folder} must hold {names[0]}, compressed or not, but does not")
-        try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                content = file.read(MAX_FILE + 1)
-        except (OSError, EOFError, zlib.error) as failure:
-            raise DataError(f"{path} must be a whole file: {failure}") from None
-        if len(content) > MAX_FILE:
-            raise DataError(f"{path} must hold at most {MAX_FILE:,} bytes")
-        arrays[key] = read_idx(content, name=str(path))
+        arrays[key] = read_idx_file(path)
     return _of_arrays(arrays, folder, name=folder.name)
 
 

@@ -1,5 +1,6 @@
 """Images and labels from an `.npz` file, checked number by number; nothing is unpickled."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,6 +26,8 @@ NAMES = {  # ours, and the names that Keras' data sets use
     "train_times": ("train_times", "times"),
     "train_folds": ("train_folds", "folds"),
 }
+# What numpy raises of a file that is no array, holds objects or promises more than there is.
+BROKEN = (ValueError, EOFError, OSError, MemoryError, SyntaxError, tokenize.TokenError)
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -53,7 +56,7 @@ def read_arrays(path: Path) -> Arrays:
             }
     except (zipfile.BadZipFile, zlib.error):
         raise DataError(f"{path} must be a whole .npz file, but is broken or cut off") from None
-    except (ValueError, EOFError, OSError) as failure:
+    except BROKEN as failure:
         reason = str(failure).replace("\n", " ")
         raise DataError(f"{path} must hold plain arrays: {reason}") from None
     for key, array in arrays.items():
