@@ -286,10 +286,11 @@ def _refuse_with_resume(job_file: Path | None, given: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(_run())
+    sys.exit(run())
 
 
-def _run() -> int:
+def run() -> int:
+    """Run the command line; return the exit status."""
     try:
         return int(app(standalone_mode=False) or 0)
     except AthanorError as failure:
