@@ -73,14 +73,15 @@ def assigned(listing: Listing, decoded: Decoded, progress: Callable[[str], None]
 
 def _check_classes(listing: Listing, usable: Rows) -> None:
     found = np.unique(listing.labels[usable])
-    if listing.class_names and len(found) < len(listing.class_names):
-        missing = np.setdiff1d(np.arange(len(listing.class_names)), found)[0]
+    missing = np.setdiff1d(listing.labels, found)
+    if listing.class_names and len(missing):
         raise DataError(
             f"each class must have an image that can be read, "
-            f"but {listing.class_names[missing]!r} has none"
+            f"but {listing.class_names[missing[0]]!r} has none"
         )
-    if not listing.class_names and len(found) < 2:
-        raise DataError(f"targets must have at least 2 values, but all are {found[0]}")
+    if len(found) < 2:
+        what = "classes" if listing.class_names else "values to predict"
+        raise DataError(f"images must have at least 2 {what}, but have 1")
 
 
 def _parted(

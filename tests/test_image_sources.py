@@ -1,0 +1,252 @@
+"""Every kind of source of images gives its rows, labels and columns, in a fixed order."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.job import JobSpec
+from search.sources import ImageOptions, absolute
+from spaces.errors import DataError
+from tests.pictures import picture, write, write_classes
+from tests.refusals import one_line
+from workers.data import ImageData, load_data
+from workers.derived_test import DERIVED, GROUPED, LATEST
+from workers.splitting import split
+
+
+def load(source: Path | str, folder: Path, **options: Any) -> ImageData:
+    return load_data(str(source), ImageOptions(**options), cache=folder / "cache")
+
+
+def pixels_of(data: ImageData) -> set[bytes]:
+    whole = (*data.train_images, *data.test_images)
+    return {image.tobytes() for image in whole}
+
+
+# --- class folders ---------------------------------------------------------------------------
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "pets", names=("dog", "cat", "ape"))
+    (root / "cat" / "notes.txt").write_text("not an image")
+    (root / "cat" / ".hidden.png").write_text("nor this")
+    (root / "cat" / "more" / "still").mkdir(parents=True)
+    (root / "cat" / "09.png").rename(root / "cat" / "more" / "still" / "09.png")
+    data = load(root, tmp_path)
+    assert data.name == "pets" and data.class_names == ("ape", "cat", "dog")
+    assert data.train_images.shape == (21, 12, 12, 3) and data.test_images.shape[0] == 9
+    assert data.test_split == DERIVED
+    assert np.bincount(data.train_labels).tolist() == [7, 7, 7]
+    assert pixels_of(data) == {
+        picture(100 * label + row, 12, 12, 3).tobytes() for label in range(3) for row in range(10)
+    }
+    assert data.decoded is not None
+    rows = dict(zip(data.decoded.rows, data.decoded.images, strict=True))
+    assert np.array_equal(rows["cat/more/still/09.png"], picture(109, 12, 12, 3))
+
+
+def test_folders_above_the_classes_part_the_rows(tmp_path: Path) -> None:
+    for part, rows in (("train", 8), ("val", 3), ("test", 4)):
+        for label in (0, 1):
+            for row in range(rows):
+                seed = 1000 * len(part) + 100 * label + row
+                write(tmp_path / "d" / part / f"c{label}" / f"{row}.png", picture(seed, 12, 12))
+    data = load(tmp_path / "d", tmp_path)
+    assert data.image_shape == (12, 12, 1) and len(data.test_labels) == 8
+    assert len(data.train_labels) == 22 and data.test_split == "given with the data"
+    folds = split(JobSpec.parse({"data": "x", "workers": 1}), data).folds.folds
+    assert data.decoded is not None
+    names = data.decoded.rows
+    assert {names[row].split("/")[0] for row in folds[0].validation_rows} == {"val"}
+    for fold in folds[1:]:
+        assert {names[row].split("/")[0] for row in fold.validation_rows} == {"train"}
+
+
+def test_validation_folders_are_the_test_where_there_is_no_other(tmp_path: Path) -> None:
+    write_classes(tmp_path / "d" / "train", rows=6)
+    write_classes(tmp_path / "d" / "val", rows=3)
+    data = load(tmp_path / "d", tmp_path)
+    assert (len(data.train_labels), len(data.test_labels)) == (12, 6)
+    assert "validation rows" in data.test_split
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+
+def write_table(root: Path, header: str, lines: list[str]) -> Path:
+    (root / "labels.csv").write_text("\n".join([header, *lines]) + "\n")
+    return root
+
+
+def test_a_table_states_groups_and_a_missing_file_is_left_out(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "t")
+    rows = [f"{c}/{n:02d}.png,{c},p{n // 2},x" for c in ("cat", "dog") for n in range(10)]
+    write_table(root, "path,label,group,note", [*rows, "cat/99.png,cat,p1,x"])
+    data = load(root, tmp_path)
+    assert data.class_names == ("cat", "dog") and data.test_split == GROUPED
+    assert len(data.train_labels) + len(data.test_labels) == 20
+    assert data.columns.groups is not None and data.decoded is not None
+    names = data.decoded.rows
+    learnt = {name.split("/")[1][:2] for name in names[: len(data.train_labels)]}
+    tested = {name.split("/")[1][:2] for name in names[len(data.train_labels) :]}
+    assert not {int(n) // 2 for n in learnt} & {int(n) // 2 for n in tested}
+    assert data.decoded.report["unreadable"] == {"missing": 1}
+
+
+def test_a_table_states_times_splits_folds_and_targets(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "t")
+    names = [f"{c}/{n:02d}.png" for c in ("cat", "dog") for n in range(10)]
+    days = [f"{name},a{row % 2},2024-01-{row + 1:02d}" for row, name in enumerate(names)]
+    write_table(root, "file_name,class,time", days)
+    timed = load(root, tmp_path)
+    assert timed.test_split == LATEST and timed.columns.times is not None
+    assert timed.decoded is not None and set(timed.decoded.rows[14:]) == set(names[14:])
+    parts = ["test" if row > 15 else "train" for row in range(20)]
+    lines = [f"{name},{row * 0.5},{parts[row]},{row % 3}" for row, name in enumerate(names)]
+    write_table(root, "path,target,split,fold", lines)
+    numbers = load(root / "labels.csv", tmp_path)
+    assert numbers.task == "regression" and len(numbers.test_labels) == 4
+    assert numbers.columns.folds is not None and set(numbers.columns.folds) == {0, 1, 2}
+    assert sorted(numbers.train_labels) == [i * 0.5 for i in range(16)]
+
+
+def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    root = write_classes(tmp_path / "t")
+    names = [f"{c}/{n:02d}.png" for c in ("cat", "dog") for n in range(10)]
+    columns = {"path": names, "label": [name[:3] for name in names], "more": [None] * 20}
+    parquet.write_table(pa.table(columns), root / "t.parquet")
+    first = load(root / "t.parquet", tmp_path)
+    (root / "t.parquet").unlink()
+    write_table(root, "path,label", [f"{name},{name[:3]}" for name in names])
+    second = load(root, tmp_path)
+    assert first.train_fingerprint == second.train_fingerprint
+
+
+# --- arrays ----------------------------------------------------------------------------------
+
+
+def test_npy_files_are_mapped_and_checked(tmp_path: Path) -> None:
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    for name, array in (("images", images), ("labels", np.arange(40) % 4)):
+        np.save(folder / f"{name}.npy", array)
+        np.save(folder / f"test_{name}.npy", array[:8])
+    for source in (folder, folder / "images.npy"):
+        data = load(source, tmp_path)
+        assert np.array_equal(data.train_images[..., 0], images) and len(data.test_labels) == 8
+    assert not data.train_images.flags.owndata
+
+
+def test_idx_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for part, rows in (("train", 20), ("t10k", 6)):
+        images = np.random.default_rng(rows).integers(0, 256, (rows, 5, 4), dtype=np.uint8)
+        head = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in images.shape)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        labels = bytes(n % 2 for n in range(rows))
+        content = b"\0\0\x08\x01" + rows.to_bytes(4, "big") + labels
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(content))
+    data = load(folder, tmp_path)
+    assert data.train_images.shape == (20, 5, 4, 1) and data.test_images.shape[0] == 6
+    write_raw_mnist(folder, tmp_path / "root" / "MNIST" / "raw")
+    same = load(f"torchvision:MNIST?root={tmp_path / 'root'}", tmp_path)
+    assert same.train_fingerprint == data.train_fingerprint
+    assert same.test_split == "given with the data" and len(same.test_labels) == 6
+
+
+def write_raw_mnist(folder: Path, raw: Path) -> None:
+    raw.mkdir(parents=True)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        (raw / path.name.removesuffix(".gz")).write_bytes(content)
+
+
+# --- libraries' data sets --------------------------------------------------------------------
+
+
+def test_a_torchvision_folder_data_set_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "eurosat" / "2750", names=("Forest", "River"))
+    from torchvision.datasets import EuroSAT
+
+    theirs = EuroSAT(str(tmp_path))
+    data = load(f"torchvision:EuroSAT?root={tmp_path}", tmp_path)
+    assert data.class_names == tuple(theirs.classes) and root.is_dir()
+    expected = {np.asarray(image).tobytes() for image, _ in theirs}
+    assert pixels_of(data) == expected
+
+
+def test_hugging_face_data_sets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"])
+    )
+    images = [Image.fromarray(picture(seed, 12, 12, 3)) for seed in range(20)]
+    table = datasets.Dataset.from_dict(
+        {"image": images, "label": [row % 2 for row in range(20)]}, features=features
+    )
+    parts = datasets.DatasetDict(train=table.select(range(14)), test=table.select(range(14, 20)))
+    parts.save_to_disk(str(tmp_path / "saved"))
+    data = load(f"hf:{tmp_path / 'saved'}", tmp_path)
+    assert data.class_names == ("cat", "dog") and len(data.train_labels) == 14
+    assert np.array_equal(data.test_images[0], picture(14, 12, 12, 3))
+
+
+# --- sizes -----------------------------------------------------------------------------------
+
+
+def test_mixed_sizes_become_the_median_short_side(tmp_path: Path) -> None:
+    for row, (height, width) in enumerate([(20, 40), (20, 30), (50, 20), (90, 80)] * 5):
+        write(tmp_path / "m" / f"c{row % 2}" / f"{row}.png", picture(row, height, width))
+    data = load(tmp_path / "m", tmp_path)
+    assert data.image_shape == (20, 20, 1)
+    assert data.decoded is not None and "20x20" in data.decoded.report["notes"][0]
+    assert load(tmp_path / "m", tmp_path, image_size=16, channels=3).image_shape == (16, 16, 3)
+
+
+def test_large_images_become_64_pixels_unless_more_are_asked_for(tmp_path: Path) -> None:
+    for row in range(8):
+        write(tmp_path / "m" / f"c{row % 2}" / f"{row}.png", picture(row, 100, 100))
+    assert load(tmp_path / "m", tmp_path).image_shape == (64, 64, 1)
+    assert load(tmp_path / "m", tmp_path, image_size=100).image_shape == (100, 100, 1)
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def test_relative_sources_are_relative_to_the_job_file(tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "job.yaml").write_text("data: pets\ntrials: 1\nimage_size: 32\n")
+    spec = JobSpec.read(tmp_path / "job.yaml")
+    assert spec.data == str(tmp_path / "pets") and spec.title == "pets"
+    assert spec.image_options == ImageOptions(image_size=32)
+    assert absolute("hf:x", base=tmp_path) == f"hf:{tmp_path}/x"
+    assert absolute("torchvision:MNIST?root=r", base=tmp_path) == (
+        f"torchvision:MNIST?root={tmp_path}/r"
+    )
+    assert absolute("digits", base=tmp_path) == "digits"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("torchvision:MNIZT", "did you mean 'MNIST'?"),
+        ("torchvision:MNIST?path=x", "must look like torchvision:NAME"),
+        ("torchvision:MNIST?root=/no/such", "must be a folder"),
+        ("hf:/no/such", "/no/such is none"),
+        ("/no/such", "there is none at /no/such"),
+    ],
+)
+def test_sources_that_are_not_there(source: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refusal:
+        load_data(source, cache=tmp_path)
+    assert said in one_line(refusal)
