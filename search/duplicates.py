@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_IMAGES = 100_000  # that are compared with each other
-SIDE = 32  # pixels: larger images are averaged down to about this for the comparison
+SIDE = 28  # pixels: larger images are averaged down to about this for the comparison
 FREQUENCIES = 7  # lowest ones of each direction that describe an image
 CANDIDATES = 6  # the most alike of each image, which are looked at
 GROUP = 64  # columns whose largest is looked at first
@@ -73,7 +73,7 @@ def near_duplicates(
 
 def _small(images: Images, rows: Rows) -> Floats:
     """Return images as grey (rows, height, width), averaged down to about `SIDE` pixels."""
-    by = max(1, min(images.shape[1:3]) // SIDE)
+    by = max(1, round(min(images.shape[1:3]) / SIDE))
     height, width = (side // by * by for side in images.shape[1:3])
     out = np.empty((len(rows), height // by, width // by), dtype=np.float32)
     for begin in range(0, len(rows), ROWS_AT_ONCE):

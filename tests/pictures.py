@@ -1,5 +1,6 @@
 """Small image files for tests."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ def picture(seed: int, *shape: int) -> Pixels:
         0, 256, (-(-height // 4), -(-width // 4), *shape[2:]), dtype=np.uint8
     )
     return blocks.repeat(4, 0).repeat(4, 1)[:height, :width]
+
+
+@cache
+def photos() -> list[Pixels]:
+    """Return tiles of 56 by 56 pixels of scikit-learn's two photographs, no two of one place."""
+    from sklearn.datasets import load_sample_images
+
+    side = 56
+    tiles = [
+        image[top : top + side, left : left + side]
+        for image in load_sample_images().images
+        for top in range(0, image.shape[0] - side, side)
+        for left in range(0, image.shape[1] - side, side)
+    ]
+    return sorted(tiles, key=lambda tile: -float(tile.std()))  # the sky is too much the same
 
 
 def write(path: Path, pixels: NDArray[Any], **options: Any) -> Path:

@@ -1,0 +1,162 @@
+"""Images are decoded once, whole or not at all, and training reads them where they lie."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import workers.decode_pool
+import workers.selected
+from search.sources import ImageOptions
+from spaces.errors import DataError
+from spaces.recipe import Recipe
+from tests.pictures import picture, write, write_classes
+from tests.refusals import one_line
+from workers.batches import Batches
+from workers.data import ImageData, load_data
+from workers.selected import Selected, chosen
+
+
+def load(root: Path, cache: Path, *, verify: bool = False, **options: Any) -> ImageData:
+    return load_data(str(root), ImageOptions(**options), cache=cache, verify=verify)
+
+
+def entries(cache: Path) -> list[Path]:
+    return [path for path in (cache / "decoded").iterdir() if not path.name.endswith(".lock")]
+
+
+def test_images_are_decoded_once_until_a_file_changes(tmp_path: Path) -> None:
+    root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
+    first = load(root, cache)
+    shutil.copytree(root, tmp_path / "aside")
+    for path in root.rglob("*.png"):  # so that whoever decodes again fails
+        state = path.stat()
+        path.write_bytes(b"\0" * state.st_size)
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    again = load(root, cache)
+    assert again.train_fingerprint == first.train_fingerprint and len(entries(cache)) == 1
+    with pytest.raises(DataError, match="at least half of the images"):
+        load(root, cache, image_size=10)
+    write(root / "cat" / "00.png", picture(7, 12, 12, 3))
+    with pytest.raises(DataError, match="at least half of the images"):
+        load(root, cache)
+    assert len(entries(cache)) == 1
+
+
+def test_damage_is_found_and_mended(tmp_path: Path) -> None:
+    root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
+    good = load(root, cache)
+    known = good.train_fingerprint + good.test_fingerprint
+    (entry,) = entries(cache)
+    path = entry / "images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    mended = load(root, cache)
+    assert mended.train_fingerprint + mended.test_fingerprint == known
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    state = path.stat()
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a disk that forgets does
+    mended = load(root, cache, verify=True)
+    assert mended.train_fingerprint + mended.test_fingerprint == known
+    (entry / "index.json").write_text(json.dumps({"format": 1}))
+    mended = load(root, cache)
+    assert mended.train_fingerprint + mended.test_fingerprint == known
+
+
+def test_processes_that_begin_at_once_decode_once(tmp_path: Path) -> None:
+    root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
+    program = (
+        "import sys; from pathlib import Path; from workers.data import load_data;"
+        "print(load_data(sys.argv[1], cache=Path(sys.argv[2]), progress=print).train_fingerprint)"
+    )
+    command = [sys.executable, "-c", program, str(root), str(cache)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0].split()[-1] for process in both]
+    assert said[0] == said[1] and len(entries(cache)) == 1
+
+
+def test_processes_decode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_classes(tmp_path / "d")
+    (root / "cat" / "00.png").write_bytes(b"broken")
+    alone = load(root, tmp_path / "one")
+    monkeypatch.setattr(workers.decode_pool, "FEW", 0)
+    monkeypatch.setattr(workers.decode_pool, "AT_ONCE", 4)
+    several = load(root, tmp_path / "two")
+    assert several.train_fingerprint == alone.train_fingerprint
+    assert several.decoded is not None and alone.decoded is not None
+    assert several.decoded.report == alone.decoded.report
+    assert several.decoded.report["unreadable"] == {"format": 1}
+
+
+def test_an_image_that_kills_its_process_is_left_out_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_classes(tmp_path / "d")
+    startup = tmp_path / "startup"
+    startup.mkdir()
+    (startup / "sitecustomize.py").write_text(
+        "import os, workers.decoding as d\n"
+        "plain = d.decode\n"
+        "def decode(source, *more):\n"
+        "    os._exit(-11) if str(source).endswith('cat/03.png') else None\n"
+        "    return plain(source, *more)\n"
+        "d.decode = decode\n"
+    )
+    checkout = str(Path(workers.decode_pool.__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(startup), checkout]))
+    monkeypatch.setattr(workers.decode_pool, "FEW", 0)
+    monkeypatch.setattr(workers.decode_pool, "AT_ONCE", 4)
+    data = load(root, tmp_path / "cache")
+    assert data.decoded is not None and len(data.decoded.rows) == 19
+    (example,) = data.decoded.report["unreadable_examples"]
+    assert example == ["cat/03.png", "broken", "the decoder crashed"]
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_classes(tmp_path / "d")
+    monkeypatch.setattr("workers.decoding_run.SPARE_BYTES", 2**60)
+    with pytest.raises(DataError) as refusal:
+        load(root, tmp_path / "cache")
+    assert "GiB are free; ATHANOR_CACHE" in one_line(refusal)
+    assert not entries(tmp_path / "cache")
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip_shift"])
+def test_rows_that_are_read_when_needed_give_the_same_batches(augmentation: Any) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (200, 9, 11, 3), dtype=np.uint8)
+    rows = random.permutation(200)[:130]
+    labels = np.arange(130) % 5
+    recipe = Recipe(batch_size=32, augmentation=augmentation)
+    there, read = (
+        Batches(each, labels, recipe=recipe, seed=3, device=torch.device("cpu"))
+        for each in (images[rows], Selected(images, rows))
+    )
+    assert there.normalisation == read.normalisation
+    for epoch in (1, 2):
+        for one, other in zip(there.epoch(epoch), read.epoch(epoch), strict=True):
+            assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+
+
+def test_only_large_selections_are_left_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, rows = np.zeros((10, 4, 4, 1), dtype=np.uint8), np.array([3, 1])
+    assert isinstance(chosen(images, rows), np.ndarray)
+    monkeypatch.setattr(workers.selected, "STREAMED_FROM", 32)
+    left = chosen(images, rows)
+    assert isinstance(left, Selected) and left.shape == (2, 4, 4, 1) and len(left) == 2
+    assert left[:1].flags.owndata
