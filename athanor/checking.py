@@ -137,7 +137,7 @@ def check_labels(job_id: str, places: Places, options: CheckOptions, *, top: int
     store = places.open()
     try:
         job = store.jobs.get(job_id)
-        data, said = _out_of_fold(store, job, places)
+        data, said = out_of_fold(store, job, places)
     finally:
         store.close()
     rows = suspected_labels(said)[:top]
@@ -173,7 +173,7 @@ def check_labels(job_id: str, places: Places, options: CheckOptions, *, top: int
     console.print(table)
 
 
-def _out_of_fold(
+def out_of_fold(
     store: StudyStore, job: Job, places: Places
 ) -> tuple[ImageData, OutOfFoldPredictions]:
     """Return a job's data, and the mean of what its networks say of rows that they left out."""
