@@ -35,7 +35,7 @@ from spaces.recipe import Recipe
 from workers.batches import Batches
 from workers.data import load_data
 from workers.image_data import ImageData
-from workers.selected import Selected
+from workers.selected import Images, Selected
 
 COPIES, QUICK_COPIES = 1000, 100  # of each kind
 QUICK_IMAGES = 8000
@@ -146,10 +146,13 @@ def fed(data: ImageData) -> dict[str, Any]:
     """Train a small network on rows in memory and on rows that stay in the file, in turns."""
     rows = np.random.default_rng(0).permutation(len(data.train_labels))
     recipe = Recipe(batch_size=min(BATCH, len(rows)), augmentation="flip_shift")
-    arms = {"memory": data.train_images[rows], "file": Selected(data.train_images, rows)}
+    arms: dict[str, Images] = {
+        "memory": data.train_images[rows],
+        "file": Selected(data.train_images, rows),
+    }
     batches = {
-        name: Batches(images, data.train_labels[rows], recipe=recipe, seed=0, device=CPU)
-        for name, images in arms.items()
+        name: Batches(each, data.train_labels[rows], recipe=recipe, seed=0, device=CPU)
+        for name, each in arms.items()
     }
     speeds: dict[str, list[float]] = {name: [] for name in arms}
     steps = {name: _steps(each) for name, each in batches.items()}
