@@ -34,6 +34,7 @@ from search.sources import ImageOptions
 from spaces.recipe import Recipe
 from workers.batches import Batches
 from workers.data import load_data
+from workers.folders import list_folder
 from workers.image_data import ImageData
 from workers.selected import Images, Selected
 
@@ -122,24 +123,38 @@ def write_files(root: Path, count: int) -> None:
 
 
 def decoding(root: Path, cache: Path, count: int) -> tuple[dict[str, Any], ImageData]:
-    """Decode a folder; return how fast, and with what share of the cores."""
-    begin, before = time.monotonic(), os.times()
+    """Decode a folder; return how fast, and with what share of the cores.
+
+    Others may use the machine, too: of the cores' time that they left, the rest was idle.
+    """
+    begin = time.monotonic()
+    list_folder(root)
+    listed = time.monotonic() - begin
+    begin, before, idle = time.monotonic(), os.times(), _idle_seconds()
     data = load_data(
         str(root), ImageOptions(image_size=64), cache=cache, progress=lambda text: print(text)
     )
     seconds, after = time.monotonic() - begin, os.times()
-    used = sum(after[:4]) - sum(before[:4])
+    used, idle = sum(after[:4]) - sum(before[:4]), _idle_seconds() - idle
     begin = time.monotonic()
     load_data(str(root), ImageOptions(image_size=64), cache=cache)
     assert data.decoded is not None
     return {
         "files": count,
+        "listed_a_second": round(count / listed),
         "cache_seconds": round(seconds, 1),
         "cache_files_a_second": round(count / seconds),
         "cache_cores_used": round(used / seconds / usable_cores(), 3),
+        "cache_cores_used_of_those_left": round(used / (used + idle), 3),
         "cache_opened_seconds": round(time.monotonic() - begin, 2),
         "cache_MiB": round(sum(p.stat().st_size for p in data.decoded.folder.iterdir()) / 2**20),
     }, data
+
+
+def _idle_seconds() -> float:
+    """Return for how long this machine's cores have had nothing to do, all together."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def fed(data: ImageData) -> dict[str, Any]:
