@@ -30,7 +30,16 @@ RAY_FILE = "workers/ray_pool.py"
 TRAINING_FILE = "workers/training.py"
 
 PICKLES = frozenset({"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"})
-UNSAFE_CALLS = frozenset({"torch.load", "pandas.read_pickle"})
+# The last ones unpack archives, whose members may lie anywhere.
+UNSAFE_CALLS = frozenset(
+    {
+        "torch.load",
+        "pandas.read_pickle",
+        "numpy.lib.format.read_array",
+        "shutil.unpack_archive",
+        "tarfile.open",
+    }
+)
 SAFE_YAML_LOADS = frozenset({"yaml.safe_load", "yaml.safe_load_all"})
 
 # These answer before a user notices; torch alone takes seconds to load.
@@ -278,6 +287,8 @@ def test_the_library_checker(path: str, source: str, found: set[str]) -> None:
         ("from yaml import unsafe_load", {"yaml.unsafe_load"}),
         ("import pandas as pd\npd.read_pickle(p)", {"pandas.read_pickle"}),
         ("import numpy as np\nnp.load(p, allow_pickle=True)", {"numpy.load(allow_pickle=True)"}),
+        ("import shutil\nshutil.unpack_archive(p)", {"shutil.unpack_archive"}),
+        ("from tarfile import open as t\nt(p).extractall()", {"tarfile.open"}),
         ("import numpy as np\nnp.load(p, 'r', True)", {"numpy.load(allow_pickle=True)"}),
         ("from numpy import load\nload(p, **options)", {"numpy.load(allow_pickle=True)"}),
         ("import numpy as np\nnp.load(p)\nnp.load(p, mmap_mode='r', allow_pickle=False)", set()),
