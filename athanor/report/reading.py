@@ -61,7 +61,8 @@ def loading(places: Places, tell: Callable[[str], None]) -> Load:
     """
 
     def load(job: Job) -> ImageData:
-        return load_data(job.spec.data, cache=places.cache, progress=tell)
+        options = job.spec.image_options
+        return load_data(job.spec.data, options, cache=places.cache, progress=tell)
 
     return load
 
