@@ -144,6 +144,8 @@ def decoding(root: Path, cache: Path, count: int) -> tuple[dict[str, Any], Image
         "listed_a_second": round(count / listed),
         "cache_seconds": round(seconds, 1),
         "cache_files_a_second": round(count / seconds),
+        "cache_seconds_of_decoders": round(sum(after[2:4]) - sum(before[2:4]), 1),
+        "cache_seconds_of_the_rest": round(sum(after[:2]) - sum(before[:2]), 1),
         "cache_cores_used": round(used / seconds / usable_cores(), 3),
         "cache_cores_used_of_those_left": round(used / (used + idle), 3),
         "cache_opened_seconds": round(time.monotonic() - begin, 2),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from search.sources import ImageOptions
 from tests.pictures import picture, write
-from workers.decoding import Shape, Unreadable, decode, read_header
+from workers.decoding import Shape, Unreadable, decode, fitted, read_header
 
 COLOURED, GREY = picture(1, 20, 20, 3), picture(2, 20, 20)
 AS_IT_IS, AS_GREY = Shape(20, 20, 3), Shape(20, 20, 1)
@@ -87,6 +87,14 @@ def test_another_shape_is_covered_and_its_middle_cut_out() -> None:
     assert (tall[1:-1] == 200).all()
     small = decode(encoded(Image.fromarray(np.full((5, 7), 9, np.uint8))), Shape(20, 20, 1))
     assert (small == 9).all()
+
+
+@pytest.mark.parametrize("side", [7, 33, 64])
+def test_every_size_can_be_scaled(side: int) -> None:
+    for height in range(1, 200, 3):
+        for width in (1, 2, 31, 32, 47, 63, 64, 65, 99, 150, 151):
+            image = Image.new("L", (width, height), 9)
+            assert (fitted(image, Shape(side, side, 1)) == 9).all()
 
 
 def test_a_large_jpeg_looks_as_if_it_had_been_decoded_whole() -> None:

@@ -178,7 +178,7 @@ def _cut(image: Image.Image, height: int, width: int) -> Image.Image:
     if image.size == (width, height):
         return image
     scale = max(width / image.width, height / image.height)
-    part = (width / scale, height / scale)
+    part = (min(width / scale, image.width), min(height / scale, image.height))
     left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
     box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
     return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
