@@ -171,20 +171,22 @@ def fed(data: ImageData) -> dict[str, Any]:
         name: Batches(each, data.train_labels[rows], recipe=recipe, seed=0, device=CPU)
         for name, each in arms.items()
     }
-    speeds: dict[str, list[float]] = {name: [] for name in arms}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
     steps = {name: _steps(each) for name, each in batches.items()}
     for _ in range(ROUNDS):
         for name, taken in steps.items():
             next(taken)
-            begin, images = time.monotonic(), 0
-            while time.monotonic() - begin < FED_SECONDS:
+            wall, used, images = time.monotonic(), time.process_time(), 0
+            while time.monotonic() - wall < FED_SECONDS:
                 images += next(taken)
-            speeds[name].append(images / (time.monotonic() - begin))
-    ratios = [file / memory for file, memory in zip(speeds["file"], speeds["memory"], strict=True)]
+            wall, used = time.monotonic() - wall, time.process_time() - used
+            seconds[name].append((wall / images, used / images))
+    ratios = np.array(seconds["memory"]) / np.array(seconds["file"])
     return {
-        "fed_images_a_second": round(float(np.median(speeds["file"]))),
-        "fed_of_memory": round(float(np.median(ratios)), 3),
-        "fed_of_memory_quartiles": [round(float(q), 3) for q in np.quantile(ratios, (0.25, 0.75))],
+        "fed_images_a_second": round(1.0 / float(np.median(seconds["file"], axis=0)[0])),
+        "fed_of_memory": round(float(np.median(ratios[:, 0])), 3),
+        "fed_of_memory_quartiles": np.quantile(ratios[:, 0], (0.25, 0.75)).round(3).tolist(),
+        "fed_of_memory_by_processor_time": round(float(np.median(ratios[:, 1])), 3),
     }
 
 

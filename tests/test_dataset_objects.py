@@ -18,7 +18,10 @@ from tests.small_job import worked
 from workers.data import load_data
 
 
-def test_a_torchvision_data_set_is_searched(tmp_path: Path) -> None:
+def test_a_torchvision_data_set_is_searched_from_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.selected.STREAMED_FROM", 0)  # as if it were larger than memory
     train = FakeData(60, (3, 12, 12), num_classes=3)
     test = FakeData(30, (3, 12, 12), num_classes=3, random_offset=60)
     folder = write_dataset(tmp_path / "fake", train, test)
