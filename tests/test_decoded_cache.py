@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_processes_that_begin_at_once_decode_once(tmp_path: Path) -> None:
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[0].split()[-1] for process in both]
     assert said[0] == said[1] and len(entries(cache)) == 1
+
+
+def test_who_is_stopped_leaves_nothing_and_who_is_killed_is_cleared_away(tmp_path: Path) -> None:
+    root, cache = write_classes(tmp_path / "d", rows=200), tmp_path / "cache"
+    program = (
+        "import os, signal, sys; from pathlib import Path; import workers.decoded as d;"
+        "d.ordered = lambda *_: os.kill(os.getpid(), int(sys.argv[3]));"
+        "from workers.data import load_data; load_data(sys.argv[1], cache=Path(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", program, str(root), str(cache)]
+    stopped = subprocess.run([*command, str(int(signal.SIGINT))], stderr=subprocess.DEVNULL)
+    assert stopped.returncode == -signal.SIGINT and not entries(cache)
+    subprocess.run([*command, str(int(signal.SIGKILL))])
+    assert entries(cache)  # half of a folder, under another name
+    assert len(load(root, cache).train_labels) == 280
+    assert len(entries(cache)) == 1 and not entries(cache)[0].name.startswith(".")
 
 
 def test_processes_decode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

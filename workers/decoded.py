@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def kept(
     with _lock(folder, progress):
         found = _open(folder, verify=verify)
         if found is None:
+            _remove_remains(folder)
             with new_folder(folder, replace=True) as staging:
                 _build(listing, options, staging, progress)
             found = _open(folder, verify=False)
@@ -100,6 +102,13 @@ def _lock(folder: Path, progress: Progress) -> Iterator[None]:
             progress("waiting for another process that decodes these images")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove what killed processes have left of a folder; whoever calls holds its lock."""
+    for remains in folder.parent.glob(f".{folder.name}.*"):
+        if remains.is_dir():
+            shutil.rmtree(remains, ignore_errors=True)
 
 
 def _open(folder: Path, *, verify: bool) -> Kept | None:
@@ -147,7 +156,7 @@ def checksum(path: Path) -> str:
 
 def _build(listing: Listing, options: ImageOptions, staging: Path, progress: Progress) -> None:
     """Decode all images into a folder, and part their rows."""
-    with tempfile.TemporaryDirectory(prefix=".decoding.", dir=staging.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=staging.parent) as scratch:
         decoded = decode_listing(listing, options, Path(scratch), progress)
         plan = assigned(listing, decoded, progress)
         ordered(decoded.images, plan.order, staging / IMAGES)
