@@ -17,8 +17,8 @@ from typer.exceptions import TyperException
 from athanor import (
     __version__,
     cli_dashboard,
-    cli_export,
     cli_data,
+    cli_export,
     cli_jobs,
     cli_landing,
     cli_report,

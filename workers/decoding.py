@@ -199,7 +199,8 @@ def _narrowed(image: Image.Image, height: int, width: int) -> Image.Image:
     if values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) >= 2**16:
         raise Unreadable("mode", "grey values must be whole numbers from 0 to 65535")
     largest = (1 << max(8, int(values.max()).bit_length())) - 1
-    by = max(1, min(values.shape[0] // (KEPT_DETAIL * height), values.shape[1] // (2 * width)))
+    wanted = (KEPT_DETAIL * height, KEPT_DETAIL * width)
+    by = max(1, min(values.shape[0] // wanted[0], values.shape[1] // wanted[1]))
     rows, columns = (values.shape[0] // by) * by, (values.shape[1] // by) * by
     strips = values[:rows, :columns].reshape(rows // by, by, columns // by, by)
     means = strips.mean(axis=(1, 3), dtype=np.float32)

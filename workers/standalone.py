@@ -230,7 +230,7 @@ def _cut(image: Image.Image, height: int, width: int) -> Image.Image:
     if image.size == (width, height):
         return image
     scale = max(width / image.width, height / image.height)
-    part = (width / scale, height / scale)
+    part = (min(width / scale, image.width), min(height / scale, image.height))
     left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
     box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
     return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
@@ -251,7 +251,8 @@ def _narrowed(image: Image.Image, height: int, width: int) -> Image.Image:
     if values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) >= 2**16:
         raise Unusable("grey values must be whole numbers from 0 to 65535")
     largest = (1 << max(8, int(values.max()).bit_length())) - 1
-    by = max(1, min(values.shape[0] // (KEPT_DETAIL * height), values.shape[1] // (2 * width)))
+    wanted = (KEPT_DETAIL * height, KEPT_DETAIL * width)
+    by = max(1, min(values.shape[0] // wanted[0], values.shape[1] // wanted[1]))
     rows, columns = (values.shape[0] // by) * by, (values.shape[1] // by) * by
     strips = values[:rows, :columns].reshape(rows // by, by, columns // by, by)
     means = strips.mean(axis=(1, 3), dtype=np.float32)
