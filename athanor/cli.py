@@ -44,7 +44,7 @@ from athanor.searching import (
 )
 from athanor.searching import submit as submit_job
 from athanor.tables import job_json
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.metrics import METRIC_NAMES
 from search.pruning import PRUNINGS
 from search.sampling import STRATEGIES

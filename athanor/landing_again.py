@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 from athanor.searching import SearchOptions, run_search
-from search.job import Job, JobSpec, parse_duration
+from search.durations import parse_duration
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from athanor.inputs import Inputs, opened_inputs
-from search.job import usable_cores
+from search.machine import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
 from search.predictions import accuracy_interval

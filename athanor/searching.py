@@ -24,7 +24,9 @@ from athanor.progress_view import ProgressView
 from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
-from search.job import Job, JobSpec, usable_cores
+from search.job import Job
+from search.job_spec import JobSpec
+from search.machine import usable_cores
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from athanor.places import Places
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from search.warm_start import MOST, fitted
 from spaces.errors import JobError

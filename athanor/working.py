@@ -7,7 +7,7 @@ from typing import Protocol
 
 from athanor.interruption import Interruption
 from athanor.places import Places
-from search.job import usable_cores, usual_workers
+from search.machine import usable_cores, usual_workers
 from search.store import StudyStore
 from search.store.sqlite import SQLite
 from spaces.errors import InputError

@@ -17,7 +17,8 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 
 PARAMETERS: dict[str, BaseDistribution] = {

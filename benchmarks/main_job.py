@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from athanor.places import Places
-from search.job import parse_duration
+from search.durations import parse_duration
 from workers.data import load_data
 
 DATA = "fashion-mnist"

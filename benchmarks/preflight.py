@@ -28,8 +28,8 @@ from athanor.places import Places
 from benchmarks.planted import KINDS, planted, with_wrong_labels
 from benchmarks.results import machine, print_table
 from search.duplicates import near_duplicates
-from search.job import usable_cores
 from search.label_noise import most_doubtful, suspected_labels
+from search.machine import usable_cores
 from search.sources import ImageOptions
 from spaces.recipe import Recipe
 from workers.batches import Batches

@@ -11,7 +11,8 @@ import httpx
 
 from athanor.dashboard.server import DashboardOptions, DashboardServer
 from athanor.places import Places
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.plan import HostSpeed, Plan
 from search.store import StudyStore
 from spaces.cnn import CnnSpace

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from athanor.places import Places
-from search.job import Job, JobSpec, JobState
+from search.job import Job, JobState
+from search.job_spec import JobSpec
 from search.store import FoldTask, StudyStore
 from workers.finalist import run_fold
 from workers.heartbeat import Heartbeat

@@ -19,7 +19,8 @@ from athanor.report.values import (
 from search.baselines import Baseline
 from search.effects import Effect
 from search.influence import Influence
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.mistakes import Confusion
 from search.store import FoldTask
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from athanor.progress import Progress
 from athanor.tables import print_statement
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from tests.small_job import CACHE, SPEC, failing, prepared, worked
 from workers.model_folder import read_manifest

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from athanor.dashboard.server import DashboardServer
 from athanor.dashboard.study_pages import StudyPages
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore, WorkerIdentity
 from tests.dashboards import SCORES, client_of, fill, filled_store, places_in, served
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from athanor.deleting import delete_job
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from workers.files import JobFiles
 

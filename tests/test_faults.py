@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from tests.small_job import CACHE
 from workers.pool import LocalPool, WorkerCommand

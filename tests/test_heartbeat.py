@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore, WorkerIdentity
 from search.store.jobs import MAX_TICK
 from workers import heartbeat

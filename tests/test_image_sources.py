@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.sources import ImageOptions, absolute
 from spaces.errors import DataError
 from tests.pictures import picture, write, write_classes

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from search.job import DEFAULT_BUDGET, Job, JobSpec, parse_duration, usual_workers
+from search.durations import parse_duration
+from search.job import Job
+from search.job_spec import DEFAULT_BUDGET, JobSpec
+from search.machine import usual_workers
 from search.pruning import PRUNINGS, Pruning
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
@@ -68,17 +71,19 @@ def test_a_job_without_any_limit_has_the_default_budget(
 def test_a_device_budget_becomes_time_for_the_cores_that_work(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int | None, seconds: float
 ) -> None:
-    monkeypatch.setattr("search.job.usable_cores", lambda: cores)
+    for module in ("machine", "job_spec"):
+        monkeypatch.setattr(f"search.{module}.usable_cores", lambda: cores)
     asked = {"data": "digits", "device_budget": "10m", "workers": workers}
     spec = JobSpec.parse(asked)
     assert (spec.budget, spec.trials) == (seconds, None)
     assert JobSpec.parse({**asked, "budget": "90s"}).budget == 90.0
-    monkeypatch.setattr("search.job.usable_cores", lambda: 64)  # what was promised stays promised
+    monkeypatch.setattr("search.job_spec.usable_cores", lambda: 64)  # the promise stays
     assert JobSpec.from_json(spec.to_json()) == spec
 
 
 def test_a_device_budget_must_be_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.job.usable_cores", lambda: 4)
+    for module in ("machine", "job_spec"):
+        monkeypatch.setattr(f"search.{module}.usable_cores", lambda: 4)
     with pytest.raises(JobError, match="at least 20 seconds, but 60 of 4 devices are 15"):
         JobSpec.parse({"data": "digits", "device_budget": "60s"})
 
@@ -275,7 +280,7 @@ def test_a_gpu_that_can_be_used_has_two_workers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("search.job.NVIDIA_GPU", tmp_path if gpu else tmp_path / "none")
+    monkeypatch.setattr("search.machine.NVIDIA_GPU", tmp_path if gpu else tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -12,7 +12,8 @@ import pytest
 from athanor.deleting import delete_job
 from athanor.landing_again import parse_limits, refit_workers, spec_of, student_of
 from search.folds import ALL_ROWS
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import InputError, JobError
 from tests.small_job import CACHE, bench_of, resume, worked

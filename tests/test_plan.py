@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.plan import (
     MIN_ROWS,
     START_SECONDS,

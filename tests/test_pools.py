@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from tests.command import worker_processes
 from tests.small_job import CACHE

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.main_job import measure
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from tests.command import athanor, result_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

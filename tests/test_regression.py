@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from search.folds import strata, stratified_folds
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.metrics import METRICS, MetricName
 from search.predictions import OutOfFoldPredictions
 from search.regression import for_regression

@@ -24,7 +24,8 @@ from athanor.report.reading import open_source, read_report
 from athanor.report.values import Report
 from athanor.report.writing import format_of, write_report
 from search import combining
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.metrics import score_text
 from search.store import StudyStore
 from spaces.errors import InputError, JobError

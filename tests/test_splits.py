@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search.folds import ALL_ROWS, Folds
 from search.grouping import deal_groups, image_hashes, merged, with_duplicates
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.splits import Columns, make_folds, repeated
 from spaces.errors import DataError
 from tests.small_job import worked

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity

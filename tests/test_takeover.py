@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import JobFailed, WorkerUnfit
 from tests.small_job import CACHE, SPEC, bench_of, prepared, resume, take_steps, worked

@@ -8,7 +8,8 @@ import pytest
 
 from athanor.tracked import TrackedRun, tracked_runs
 from athanor.trackers import log_to_mlflow, log_to_tensorboard
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
 from tests.small_job import bench_of, prepared, take_steps

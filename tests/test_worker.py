@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import WorkerUnfit
 from tests.command import athanor

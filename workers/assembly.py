@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from search.ensemble import member_name
-from search.job import usable_cores
+from search.machine import usable_cores
 from search.metrics import accuracy
 from search.predictions import accuracy_interval
 from search.score_errors import bootstrap_interval

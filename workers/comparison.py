@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.job import usable_cores
+from search.machine import usable_cores
 from spaces.errors import JobFailed
 from workers import clean_check, standalone
 from workers.samples import Samples

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.job import usable_cores
+from search.machine import usable_cores
 from spaces.errors import DataError
 from workers.decode_worker import Decoder, Failures
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.folds import JUDGING_FOLD, strata, stratified_subset
-from search.job import usable_cores
+from search.machine import usable_cores
 from spaces.architecture import VIEW_COUNTS
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity

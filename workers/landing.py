@@ -9,7 +9,7 @@ from search.finalists import (
     spread_over_costs,
 )
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.job import usable_cores
+from search.machine import usable_cores
 from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
 from spaces.architecture import VIEW_COUNTS

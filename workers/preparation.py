@@ -12,7 +12,8 @@ from search.changes import LEVELS
 from search.durable import make_folder
 from search.first_trials import HOW_TO_TRAIN, first_trials
 from search.folds import JUDGING_FOLD
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.metrics import MetricName
 from search.plan import (
     COST_RACE_SHARE,

@@ -6,7 +6,7 @@ import numpy as np
 
 from search.folds import Folds, rarest_class, strata
 from search.grouping import Rows, fewest_groups, image_hashes, with_duplicates
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.metrics import METRICS, MetricName
 from search.plan import Final
 from search.splits import Columns, crossing, make_folds, most_folds_by_time, repeated

@@ -5,7 +5,8 @@ from typing import Any
 
 from benchmarks.mishaps.diary import epochs_repeated, read, reports_lost
 from benchmarks.mishaps.places import Place
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import AthanorError
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from search.job import ENDED, Job, JobSpec, JobState
+from search.job import ENDED, Job, JobState
+from search.job_spec import JobSpec
 from search.plan import Plan
 from search.store.database import Table, clock, insert_new
 from search.store.leases import live_keys

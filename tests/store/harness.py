@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.store import Lease, StudyStore
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe

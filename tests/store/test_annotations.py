@@ -9,7 +9,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard.artifact._backend import list_trial_artifacts
 
-from search.job import JobSpec
+from search.job_spec import JobSpec
 from search.store import StudyStore, Trials
 from search.store.annotations import MOST_NOTED, PIECE
 

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 from optuna.trial import Trial
 
-from search.job import Job, JobSpec
+from search.job import Job
+from search.job_spec import JobSpec
 from search.pruning import PRUNINGS
 from search.store import StudyStore, Trials
 from search.store.trials import Ending
