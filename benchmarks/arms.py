@@ -23,8 +23,9 @@ from spaces.recipe import Candidate, Recipe
 from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.environment import thread_environment
+from workers.rows import Rows
 from workers.stepping import StepSums
-from workers.training import Rows, Training
+from workers.training import Training
 
 BATCH = 256
 ROWS = 20_000

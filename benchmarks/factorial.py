@@ -21,7 +21,9 @@ from search.plan import COOLDOWN
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.recipe import Candidate, Recipe
 from workers.device import DevicePlan
-from workers.training import Diverged, EpochReport, Rows, Training
+from workers.epoch_report import EpochReport
+from workers.rows import Rows
+from workers.training import Diverged, Training
 
 TRAIN_ROWS, SAMPLE, JUDGES = 50_000, 8000, 5000  # of Fashion-MNIST's training rows
 EPOCHS, RUNG = 8, 2

@@ -42,7 +42,8 @@ from workers.data import ImageData
 from workers.device import DevicePlan, host_speed
 from workers.finalist import LARGEST_BATCH, MAX_EPOCHS
 from workers.preparation import with_small_batches
-from workers.training import Diverged, Rows, Training
+from workers.rows import Rows
+from workers.training import Diverged, Training
 
 TRAIN_ROWS = 50_000  # the rest judges
 IMAGES = 24_000  # that a trial of the prior trains on

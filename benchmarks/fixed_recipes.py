@@ -29,7 +29,8 @@ from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate, Recipe
 from workers.device import DevicePlan, host_speed
-from workers.training import Rows, Training
+from workers.rows import Rows
+from workers.training import Training
 
 
 def network(*widths: int) -> Architecture:

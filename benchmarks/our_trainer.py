@@ -30,7 +30,9 @@ from spaces.recipe import Candidate
 from workers import evaluation
 from workers.batches import Normalisation
 from workers.device import DevicePlan, host_speed
-from workers.training import Diverged, EpochReport, Rows, Training
+from workers.epoch_report import EpochReport
+from workers.rows import Rows
+from workers.training import Diverged, Training
 
 PROCESSES = 2
 END_SECONDS = 6.0  # to end the processes and build the best network again
@@ -79,15 +81,15 @@ class Clock:
         A training shortens its own schedule, but looks at the time every few steps only, and a
         step of the largest networks takes seconds.
         """
-        if self._training.step <= WARM_UP_STEPS:
-            self._begin, self._first_step = time.time(), self._training.step
+        if self._training.schedule.step <= WARM_UP_STEPS:
+            self._begin, self._first_step = time.time(), self._training.schedule.step
         if self.seconds_left() <= 0.0:
-            self._training.total_steps = self._training.step + 1
+            self._training.schedule.total_steps = self._training.schedule.step + 1
 
     def seconds_left(self) -> float:
         """Return the seconds that are left to train."""
         now, task = time.time(), self._task
-        images = (self._training.step - self._first_step) * self._training.batches.size
+        images = (self._training.schedule.step - self._first_step) * self._training.batches.size
         pace = (now - self._begin) / max(images, 1)
         views = VIEW_COUNTS[self._training.candidate.architecture.views]
         predictions = len(task.held_out_images) + len(task.test_images)

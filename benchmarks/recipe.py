@@ -30,7 +30,8 @@ from benchmarks.side_by_side import fashion_mnist, side_by_side
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.recipe import Candidate, Recipe
 from workers.device import DevicePlan, host_speed
-from workers.training import Rows, Training
+from workers.rows import Rows
+from workers.training import Training
 
 TRAIN_ROWS = 50_000
 MAX_EPOCHS = 1000  # far beyond the time
@@ -119,7 +120,7 @@ def measure(run: Run) -> dict[str, Any]:
         "arm": run.arm,
         "seed": run.seed,
         "seconds": run.seconds,
-        "epochs": round(training.step / training.batches.per_epoch, 2),
+        "epochs": round(training.schedule.step / training.batches.per_epoch, 2),
         "train_accuracy": last.train_accuracy,
         "validation_accuracy": last.validation_accuracy,
         "validation_loss": last.validation_loss,

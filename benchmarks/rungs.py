@@ -47,8 +47,9 @@ from workers.data import ImageData
 from workers.device import DevicePlan, host_speed
 from workers.finalist import LARGEST_BATCH
 from workers.preparation import with_small_batches
+from workers.rows import Rows
 from workers.stepping import StepSums
-from workers.training import Diverged, Rows, Training
+from workers.training import Diverged, Training
 
 TRAIN_ROWS = 48_000  # the rest judges the long training
 EPOCHS = 4  # of a trial; its first rung is after one
@@ -102,8 +103,8 @@ def running_scores(candidate: Candidate, rows: Rows, plan: DevicePlan) -> dict[s
         for batch in training.batches.epoch(epoch):
             training.network.train()
             training.take_step(batch, StepSums(plan.torch_device))
-            average.update(step=training.step, total_steps=training.total_steps)
-        if training.step == steps:
+            average.update(step=training.schedule.step, total_steps=training.schedule.total_steps)
+        if training.schedule.step == steps:
             scores["running"] = accuracy(training)
             with average.in_place():
                 scores["average"] = accuracy(training)

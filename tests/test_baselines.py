@@ -11,8 +11,8 @@ from search.metrics import METRICS
 from tests.small_job import bench_of, prepared
 from workers.baselines import measure_baseline
 from workers.data import load_data
+from workers.rows import Rows
 from workers.steps import MAX_ATTEMPTS, next_step
-from workers.training import Rows
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.race import Race
 from search.store import FoldTask, StudyStore
 from tests.small_job import SPEC, bench_of, failing, prepared, take_steps, worked
+from workers.epoch_report import EpochReport
 from workers.finalist import run_fold
 from workers.heartbeat import Stopped
 from workers.steps import next_step
-from workers.training import EpochReport, Training
+from workers.training import Training
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ from pathlib import Path
 from spaces.recipe import Candidate
 from workers.device import DevicePlan
 from workers.stepping import StepSums
-from workers.training import Rows, Training
+from workers.rows import Rows
+from workers.training import Training
 
 candidate, dtype = Candidate.from_json(json.loads(sys.argv[1])), sys.argv[2]
 torch.set_num_threads(1)

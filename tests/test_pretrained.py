@@ -19,7 +19,8 @@ from spaces.recipe import Candidate
 from spaces.zoo import named
 from workers.device import DevicePlan
 from workers.pretrained import load_pretrained
-from workers.training import Rows, Training
+from workers.rows import Rows
+from workers.training import Training
 
 
 @pytest.fixture

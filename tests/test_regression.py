@@ -25,8 +25,9 @@ from workers.baselines import measure_baseline
 from workers.data import ImageData, load_data
 from workers.device import DevicePlan
 from workers.model_folder import load_model
+from workers.rows import Rows
 from workers.targets import TargetScale, as_answers
-from workers.training import Rows, Training
+from workers.training import Training
 
 SIDE = 12
 MEAN, SPREAD = 500_000.0, 300.0  # far from what a network gives by itself, in float32 as well

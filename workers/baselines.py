@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.baselines import MOST_ROWS, Baseline, BaselineName
 from search.folds import strata, stratified_subset
 from search.metrics import METRICS, Metric
-from workers.training import Rows
+from workers.rows import Rows
 
 MAX_SIDE = 32
 ITERATIONS = 60  # of the linear model's solver

@@ -16,7 +16,7 @@ from search.predictions import OutOfFoldPredictions
 from workers.files import JobFiles
 from workers.fold_files import FoldFiles
 from workers.landing_again import earlier_of, networks_of
-from workers.training import Rows
+from workers.rows import Rows
 from workers.workbench import Workbench
 
 TEACHING = 0.7  # of a soft label that is the ensemble's; the rest is the label's

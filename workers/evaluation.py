@@ -1,6 +1,7 @@
-"""What a network says of uint8 images, in batches."""
+"""What a network says of uint8 images, in batches, and how far that is from the labels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from workers.targets import TargetScale, as_answers
 
 LARGEST_BATCH = 500  # images
 PIXELS = 2**20  # of a batch; of large images fewer are predicted at once, to save memory
+MIN_LIKELIHOOD = 1e-12  # keeps the loss of a class that was given no probability finite
 
 
 def predict(
@@ -41,3 +43,17 @@ def predict(
             outputs = network(normalisation.apply(pixels.to(plan.torch_device)))
             batches.append(as_answers(outputs, scale).cpu())
     return torch.cat(batches).numpy()
+
+
+def loss_and_accuracy(
+    labels: NDArray[Any], answers: NDArray[np.float32], *, scale: TargetScale | None
+) -> tuple[float, float | None]:
+    """Return the loss of predictions (rows, classes), and their accuracy.
+
+    Of numbers (rows, 1) that is the squared error in units of their variance, and None.
+    """
+    if scale is not None:
+        return float(np.square((answers[:, 0] - labels) / scale.std).mean()), None
+    likelihood = answers[np.arange(len(labels)), labels]
+    loss = float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean())
+    return loss, float((answers.argmax(1) == labels).mean())

@@ -19,12 +19,13 @@ from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
 from workers.distillation import taught
+from workers.epoch_report import EpochReport
 from workers.evaluation import predict
 from workers.files import write_array, write_atomically
 from workers.fold_files import FoldFiles
 from workers.memory import batch_pieces
 from workers.retention import tidy
-from workers.training import EpochReport, Training
+from workers.training import Training
 from workers.workbench import Workbench
 
 LARGEST_BATCH = 256  # larger ones train no faster on processors
@@ -154,7 +155,7 @@ def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFil
     assert last.validation_score is not None
     tensors = training.weights()
     report: dict[str, Any] = {
-        "epochs": round(training.step / training.batches.per_epoch, 2),
+        "epochs": round(training.schedule.step / training.batches.per_epoch, 2),
         "images": sum(epoch.images for epoch in training.curve),
         "train_loss": last.train_loss,
         "train_accuracy": last.train_accuracy,

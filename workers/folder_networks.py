@@ -19,8 +19,9 @@ from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.fold_files import FoldFiles
 from workers.model_folder import NetworkEntry, sha256_of
+from workers.rows import Rows
 from workers.search_rows import search_rows
-from workers.training import Rows, Training
+from workers.training import Training
 
 
 def fold_network(

@@ -5,8 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -20,9 +19,12 @@ from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
 from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
-from workers.evaluation import predict
-from workers.optimization import learning_rate_factor, make_optimizer
+from workers.epoch_report import EpochReport
+from workers.evaluation import loss_and_accuracy, predict
+from workers.optimization import make_optimizer
 from workers.pretrained import freeze, load_pretrained
+from workers.rows import Rows
+from workers.schedule import Schedule
 from workers.selected import Images
 from workers.stepping import Stepper, StepSums
 from workers.targets import TargetScale
@@ -37,57 +39,10 @@ from workers.training_state import (
 from workers.whitening import fit_whitening
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
-MIN_PACE_STEPS = 16  # steps before a measured pace is believed
-RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
-WHOLE_FROM = 0.875  # share of all steps after which epochs leave no row out (2303.04947)
-MIN_LIKELIHOOD = 1e-12  # keeps the loss of a class that was given no probability finite
 
 
 class Diverged(Exception):
     """The loss or a prediction is no longer a finite number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What a training sees: uint8 images (n, height, width, channels) and labels (n,).
-
-    Labels are int64 classes, or float64 numbers to be predicted; then `classes` is 1.
-
-    Attributes:
-        soft_labels: (n, classes) float32, what a training row should be predicted as; None: its
-            label.
-    """
-
-    train_images: Images
-    train_labels: NDArray[Any]
-    validation_images: Images
-    validation_labels: NDArray[Any]
-    classes: int
-    soft_labels: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EpochReport:
-    """What one epoch gave. Accuracies are shares; the training's is over augmented images.
-
-    The validation's score is that of the training's metric.
-
-    An epoch is a pass over the rows that the recipe does not leave out. In the training's figures
-    images weigh as in the loss.
-
-    The validation's figures are None after an epoch that was not validated; accuracies are where
-    numbers are predicted, and losses are squared errors there, in units of their variance.
-    """
-
-    epoch: int
-    images: int
-    train_loss: float
-    train_accuracy: float | None
-    train_seconds: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
-    validation_score: float | None = None
-    validation_seconds: float | None = None
 
 
 OnEpoch = Callable[["Training", EpochReport], None]
@@ -144,7 +99,7 @@ class Training:
         self.scale = TargetScale.of(rows.train_labels)
         self.batches = Batches(
             rows.train_images,
-            self._learnt_labels(),
+            rows.learnt_labels(self.scale),
             recipe=recipe,
             seed=seed,
             device=plan.torch_device,
@@ -164,26 +119,16 @@ class Training:
         )
         averages = recipe.averaging != "none"
         self.average = WeightAverage(self.network, recipe.averaging) if averages else None
-        self.total_steps = recipe.epochs * self.batches.per_epoch
-        self.step = 0
+        self.schedule = Schedule(recipe, steps_per_epoch=self.batches.per_epoch)
         self.curve: list[EpochReport] = []
         self.validation_probabilities: NDArray[np.float32] | None = None
         torch.manual_seed(seed)
 
-    def _learnt_labels(self) -> NDArray[Any]:
-        """Return what the training rows should be predicted as: (rows,) or (rows, classes)."""
-        if self.rows.soft_labels is not None:
-            return self.rows.soft_labels
-        labels = self.rows.train_labels
-        return labels if self.scale is None else self.scale.standardised(labels)
-
     def _class_weights(self) -> Tensor | None:
-        """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
+        """Return weights (classes,) of the losses; None: all rows count the same."""
         if self.candidate.recipe.class_weights == "none" or self.scale is not None:
             return None
-        counts = np.bincount(self.rows.train_labels, minlength=self.rows.classes)
-        occurring = int((counts > 0).sum())
-        weights = counts.sum() / (occurring * np.maximum(counts, 1))
+        weights = self.rows.class_weights()
         return torch.tensor(weights, dtype=torch.float32, device=self.plan.torch_device)
 
     @property
@@ -211,7 +156,7 @@ class Training:
     @property
     def finished(self) -> bool:
         """Whether all steps are done."""
-        return self.step >= self.total_steps
+        return self.schedule.finished
 
     @property
     def normalisation(self) -> Normalisation:
@@ -247,11 +192,11 @@ class Training:
     ) -> EpochReport:
         self._set_mode()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
-        whole = self.step / self.total_steps >= WHOLE_FROM
-        for batch in self.batches.epoch(self.epoch, whole=whole, augment=self._augments):
+        whole, augments = self.schedule.leaves_no_row_out, self.schedule.augments
+        for batch in self.batches.epoch(self.epoch, whole=whole, augment=augments):
             interrupt()
             self.take_step(batch, sums)
-            if seconds_left is not None and self.step % DEADLINE_CHECK_STEPS == 0:
+            if seconds_left is not None and self.schedule.step % DEADLINE_CHECK_STEPS == 0:
                 self._fit_to(seconds_left(), sums.images, time.perf_counter() - begin)
             if self.finished:
                 break
@@ -263,20 +208,14 @@ class Training:
         for part in self._frozen:
             part.eval()
 
-    def _augments(self) -> bool:
-        return self.step / self.total_steps < self.candidate.recipe.augment_until
-
     def take_step(self, batch: Batch, sums: StepSums) -> None:
         """Train on one batch at the schedule's rate."""
-        self._set_learning_rate(self._rate_factor())
+        schedule = self.schedule
+        self._set_learning_rate(schedule.rate_factor())
         self.stepper.step(batch, sums)
-        self.step += 1
+        schedule.step += 1
         if self.average is not None:
-            self.average.update(step=self.step, total_steps=self.total_steps)
-
-    def _rate_factor(self) -> float:
-        progress = (self.step + 0.5) / self.total_steps
-        return learning_rate_factor(self.candidate.recipe.schedule, progress)
+            self.average.update(step=schedule.step, total_steps=schedule.total_steps)
 
     def _set_learning_rate(self, factor: float) -> None:
         rate = self.candidate.recipe.learning_rate * factor
@@ -284,21 +223,10 @@ class Training:
             group["lr"] = rate * group["rate_factor"]
 
     def _fit_to(self, seconds_left: float, images: int, seconds: float) -> None:
-        """Move the last step to where the time ends, at most to where it was planned.
-
-        The pace is that of the whole training, so one slow step cuts little, and what it
-        cuts is given back.
-
-        Args:
-            images, seconds: of the epoch so far.
-        """
-        seconds += self.seconds
-        steps = (sum(epoch.images for epoch in self.curve) + images) / self.batches.size
-        if steps < MIN_PACE_STEPS and seconds_left > 0.0:
-            return
-        affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * steps / seconds)
-        planned = self.candidate.recipe.epochs * self.batches.per_epoch
-        self.total_steps = min(planned, self.step + max(0, affordable))
+        """Let the training end in time, at the pace of all epochs and of what this one has done."""
+        images += sum(epoch.images for epoch in self.curve)
+        steps = images / self.batches.size
+        self.schedule.fit_to(seconds_left, steps=steps, seconds=seconds + self.seconds)
 
     def _report(self, sums: StepSums, begin: float, interrupt: Callable[[], None]) -> EpochReport:
         train_loss = float(sums.loss / sums.weight)
@@ -324,11 +252,11 @@ class Training:
     def _cool_down(self, interrupt: Callable[[], None]) -> None:
         """Train on for a part of the time so far, in which the rate falls to zero."""
         self._set_mode()
-        steps = max(1, round(COOLDOWN * self.step))
-        factor, sums = self._rate_factor(), StepSums(self.plan.torch_device)
+        steps = max(1, round(COOLDOWN * self.schedule.step))
+        factor, sums = self.schedule.rate_factor(), StepSums(self.plan.torch_device)
         epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
         batches = itertools.chain.from_iterable(
-            self.batches.epoch(number, augment=self._augments) for number in epochs
+            self.batches.epoch(number, augment=self.schedule.augments) for number in epochs
         )
         for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
@@ -353,7 +281,7 @@ class Training:
             raise Diverged(f"the predictions of epoch {report.epoch} are not finite")
         self.validation_probabilities = probabilities
         labels = self.rows.validation_labels
-        loss, accuracy = self._loss(labels, probabilities)
+        loss, accuracy = loss_and_accuracy(labels, probabilities, scale=self.scale)
         return replace(
             report,
             validation_loss=loss,
@@ -361,16 +289,6 @@ class Training:
             validation_score=self.metric.score(labels, probabilities),
             validation_seconds=time.perf_counter() - begin,
         )
-
-    def _loss(
-        self, labels: NDArray[Any], answers: NDArray[np.float32]
-    ) -> tuple[float, float | None]:
-        """Return the loss of a validation, and its accuracy where classes are predicted."""
-        if self.scale is not None:
-            return float(np.square((answers[:, 0] - labels) / self.scale.std).mean()), None
-        likelihood = answers[np.arange(len(labels)), labels]
-        loss = float(-np.log(np.maximum(likelihood, MIN_LIKELIHOOD)).mean())
-        return loss, float((answers.argmax(1) == labels).mean())
 
     def predict(self, images: Images, plan: DevicePlan) -> NDArray[np.float32]:
         """Return probabilities (rows, classes) for uint8 images, computed as `plan` says.
@@ -406,8 +324,8 @@ class Training:
         return TrainingState(
             tensors=copies(tensors | random_state(self.plan.torch_device)),
             numbers={
-                "step": self.step,
-                "total_steps": self.total_steps,
+                "step": self.schedule.step,
+                "total_steps": self.schedule.total_steps,
                 "pieces": self.stepper.pieces,
                 "curve": [asdict(report) for report in self.curve],
                 "optimizer": optimizer_numbers,
@@ -428,8 +346,8 @@ class Training:
             self.average.restore([state.tensors[f"average.{i}"] for i in range(count)])
         if self.batches.row_losses is not None:
             self.batches.row_losses.losses.copy_(state.tensors["losses"])
-        self.step = int(state.numbers["step"])
-        self.total_steps = int(state.numbers["total_steps"])
+        self.schedule.step = int(state.numbers["step"])
+        self.schedule.total_steps = int(state.numbers["total_steps"])
         self.stepper.pieces = int(state.numbers["pieces"])
         self.curve = [EpochReport(**report) for report in state.numbers["curve"]]
         self.batches.restore(state.numbers["random"])

@@ -14,12 +14,13 @@ from spaces.complexity import measure_complexity
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
+from workers.epoch_report import EpochReport
 from workers.files import PREDICTIONS, write_array
 from workers.latency import measure_latency
 from workers.memory import batch_pieces
 from workers.retention import tidy
 from workers.stepping import is_out_of_memory
-from workers.training import Diverged, EpochReport, Training
+from workers.training import Diverged, Training
 from workers.trial_notes import note_trial
 from workers.workbench import Workbench
 

@@ -9,7 +9,7 @@ from search.plan import Plan
 from search.store import Lease, TrialRecord
 from search.store.annotations import MOST_NOTED
 from spaces.drawing import parts_of
-from workers.training import EpochReport
+from workers.epoch_report import EpochReport
 from workers.workbench import Workbench
 
 WORDS = {

@@ -20,9 +20,9 @@ from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.files import JobFiles
 from workers.heartbeat import Heartbeat
+from workers.rows import Rows
 from workers.search_rows import search_rows
 from workers.selected import chosen
-from workers.training import Rows
 
 CHECKED_ROWS = 1000  # of its own that a network trained on all rows predicts, to be verified by
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from search.store import Lease, StudyStore, Trials
-from workers.training import EpochReport, Training
+from workers.epoch_report import EpochReport
+from workers.training import Training
 
 Entry = dict[str, Any]
 

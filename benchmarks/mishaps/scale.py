@@ -15,7 +15,8 @@ from benchmarks.mishaps.staff import Employee
 from search.store import StudyStore, WorkerIdentity
 from spaces.limits import Complexity
 from spaces.recipe import Candidate
-from workers.training import EpochReport, Training
+from workers.epoch_report import EpochReport
+from workers.training import Training
 
 REPORTS = 10  # of a trial
 TRIAL_SECONDS = 60.0
@@ -52,7 +53,7 @@ class Sleepy:
                 time.sleep(min(left, STEP_SECONDS))
             diary.note("slept", owner=lease.owner, seconds=self.seconds, end=time.monotonic())
             epoch = len(training.curve) + 1
-            training.step = round(training.total_steps * epoch / REPORTS)
+            training.schedule.step = round(training.schedule.total_steps * epoch / REPORTS)
             return EpochReport(
                 epoch=epoch,
                 images=len(training.rows.train_labels),

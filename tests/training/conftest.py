@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.harness import digits
-from workers.training import Rows
+from workers.rows import Rows
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.recipe import Candidate, Recipe
 from workers.device import DevicePlan
-from workers.training import EpochReport, Rows, Training
+from workers.epoch_report import EpochReport
+from workers.rows import Rows
+from workers.training import Training
 
 CPU = DevicePlan()
 ARCHITECTURE = Architecture(

@@ -11,8 +11,9 @@ from workers.batches import Batch, Batches
 from workers.device import DevicePlan
 from workers.optimization import make_optimizer
 from workers.row_losses import RowLosses
+from workers.rows import Rows
 from workers.stepping import Stepper, StepSums
-from workers.training import Rows, Training
+from workers.training import Training
 
 CPU = DevicePlan()
 NETWORK = Architecture(stem=Stem(width=4), stages=(Stage(width=8, depth=1),))

@@ -7,7 +7,8 @@ import pytest
 
 from spaces.recipe import Schedule
 from tests.training.harness import assert_equal_trainings, candidate, go_on, run, training_of
-from workers.training import Rows, Training
+from workers.rows import Rows
+from workers.training import Training
 
 STEP_SECONDS = 1000.0  # of the clock that tests turn; what really passes is nothing against it
 
@@ -16,7 +17,7 @@ def turn_clock(monkeypatch: pytest.MonkeyPatch, training: Training) -> None:
     """Let each step of the running epoch take `STEP_SECONDS`."""
 
     def clock() -> float:
-        steps = training.step - training.epoch * training.batches.per_epoch
+        steps = training.schedule.step - training.epoch * training.batches.per_epoch
         return perf_counter() + steps * STEP_SECONDS
 
     monkeypatch.setattr("workers.training.time", SimpleNamespace(perf_counter=clock))
@@ -28,14 +29,17 @@ def test_a_deadline_shortens_the_schedule_to_its_annealed_end(
     few: Rows, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, end: int
 ) -> None:
     training = training_of(candidate(schedule=schedule, batch_size=10), few)
-    assert training.total_steps == 60
+    assert training.schedule.total_steps == 60
     turn_clock(monkeypatch, training)
-    run(training, seconds_left=lambda: (end + 0.9 - training.step) * STEP_SECONDS)
-    assert training.finished and end - 2 <= training.total_steps == training.step <= end
+    run(training, seconds_left=lambda: (end + 0.9 - training.schedule.step) * STEP_SECONDS)
+    assert (
+        training.finished
+        and end - 2 <= training.schedule.total_steps == training.schedule.step <= end
+    )
     rates = [group["lr"] for group in training.optimizer.param_groups]
     assert 0.0 < max(rates) < 0.04 * training.candidate.recipe.learning_rate
     assert training.curve[-1].validation_accuracy is not None
-    assert sum(report.images for report in training.curve) == 10 * training.step
+    assert sum(report.images for report in training.curve) == 10 * training.schedule.step
 
 
 def run_within(training: Training, left: list[float], *, planned: int) -> set[int]:
@@ -44,8 +48,8 @@ def run_within(training: Training, left: list[float], *, planned: int) -> set[in
     times = iter(left)
 
     def note() -> None:
-        assert training.step <= planned, "the training goes on beyond its plan"
-        totals.add(training.total_steps)
+        assert training.schedule.step <= planned, "the training goes on beyond its plan"
+        totals.add(training.schedule.total_steps)
 
     def seconds_left() -> float:
         return next(times, left[-1]) * STEP_SECONDS
@@ -57,7 +61,7 @@ def run_within(training: Training, left: list[float], *, planned: int) -> set[in
 def test_time_in_plenty_extends_nothing(few: Rows) -> None:
     training = training_of(candidate(batch_size=10), few)
     assert run_within(training, [1e9], planned=60) == {60}
-    assert training.step == 60
+    assert training.schedule.step == 60
     assert_equal_trainings(training, run(training_of(candidate(batch_size=10), few)))
 
 
@@ -68,10 +72,10 @@ def test_what_a_slow_stretch_cut_is_given_back_up_to_the_plan(
     turn_clock(monkeypatch, training)
     # The checks are at steps 8, 16, 24, ...; the first comes too early for a pace to be believed.
     assert run_within(training, [1.0, 12.5, 20.5, 100.0], planned=60) == {60, 28, 44}
-    assert training.step == 60
+    assert training.schedule.step == 60
 
 
 def test_without_any_time_left_the_training_ends_and_is_validated(few: Rows) -> None:
     training = run(training_of(candidate(batch_size=10), few), seconds_left=lambda: -1.0)
-    assert training.step == 8 and len(training.curve) == 1
+    assert training.schedule.step == 8 and len(training.curve) == 1
     assert training.curve[0].validation_accuracy is not None

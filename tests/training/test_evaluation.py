@@ -8,7 +8,7 @@ from tests.training.harness import CPU, candidate, run, training_of
 from workers.device import DevicePlan
 from workers.evaluation import predict
 from workers.finalist import processor_pace
-from workers.training import Rows
+from workers.rows import Rows
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

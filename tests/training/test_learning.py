@@ -10,7 +10,9 @@ import torch
 from spaces.recipe import Optimizer
 from tests.training.harness import candidate, curve, digits, no_interrupt, run, training_of
 from workers.batches import Batch
-from workers.training import Diverged, EpochReport, Rows
+from workers.epoch_report import EpochReport
+from workers.rows import Rows
+from workers.training import Diverged
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -34,7 +36,7 @@ def test_each_epoch_is_reported_in_its_turn(few: Rows) -> None:
     training.run(on_epoch=lambda _, report: seen.append(report), interrupt=no_interrupt)
     assert seen == training.curve and [report.epoch for report in seen] == [1, 2, 3]
     assert all(report.images == 192 for report in seen)  # 6 batches of 32; 8 rows are left over
-    assert training.finished and training.step == training.total_steps == 18
+    assert training.finished and training.schedule.step == training.schedule.total_steps == 18
 
 
 @pytest.mark.parametrize(("every", "expected"), [(None, [3]), (2, [2, 3]), (1, [1, 2, 3])])
@@ -77,7 +79,7 @@ def test_easy_rows_are_left_out_until_the_last_steps(few: Rows) -> None:
     made = candidate(skip=0.9, epochs=8, batch_size=16, learning_rate=0.1)
     training = run(training_of(made, few))
     images = [report.images for report in training.curve]
-    assert sum(images) == 8 * 192 == training.total_steps * 16
+    assert sum(images) == 8 * 192 == training.schedule.total_steps * 16
     assert images[0] == 192 and max(images[1:4]) < 192
     assert training.epoch > 8
     last = training.curve[-1]

@@ -19,7 +19,9 @@ from tests.training.harness import (
 )
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan
-from workers.training import EpochReport, Rows, Training
+from workers.epoch_report import EpochReport
+from workers.rows import Rows
+from workers.training import Training
 
 
 def test_equal_seeds_give_equal_trainings_and_others_do_not(few: Rows) -> None:
@@ -100,12 +102,12 @@ def test_an_interrupt_comes_before_the_next_step(few: Rows) -> None:
     training = training_of(candidate(), few)
 
     def interrupt() -> None:
-        if training.step == 4:
+        if training.schedule.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         training.run(on_epoch=go_on, interrupt=interrupt)
-    assert training.step == 4 and training.curve == []
+    assert training.schedule.step == 4 and training.curve == []
 
 
 def test_a_validation_can_be_interrupted(few: Rows) -> None:

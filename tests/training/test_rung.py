@@ -6,8 +6,8 @@ import pytest
 
 from tests.training.harness import assert_equal_trainings, candidate, curve, go_on, run, training_of
 from workers.batches import Batch
+from workers.rows import Rows
 from workers.stepping import StepSums
-from workers.training import Rows
 
 
 @pytest.mark.parametrize("averaging", ["none", "ema"])
@@ -35,7 +35,7 @@ def test_a_branch_takes_a_quarter_of_the_steps_so_far(
 
     monkeypatch.setattr(training.stepper, "step", counted)
     run(training)
-    assert training.step == 18  # three epochs of six
+    assert training.schedule.step == 18  # three epochs of six
     assert len(taken) == 18 + branch
 
 

@@ -17,8 +17,9 @@ from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
 from workers.optimization import make_optimizer
 from workers.pixels import windows
+from workers.rows import Rows
 from workers.stepping import Stepper, StepSums
-from workers.training import Rows, Training
+from workers.training import Training
 from workers.whitening import fit_whitening, patch_covariance, principal_directions
 
 CPU = DevicePlan()
