@@ -54,6 +54,5 @@ def estimate(
     score = metric.score(targets, probabilities)
     error = standard_error(metric, targets, probabilities, seed=combining.seed)
     reach = Z_95 * error * math.sqrt(1.0 + len(targets) / test_rows)
-    return Estimate(
-        score=score, interval=(score - reach, score + reach), rows=len(targets), lower=lower
-    )
+    interval = (score - reach, min(score + reach, metric.highest))
+    return Estimate(score=score, interval=interval, rows=len(targets), lower=lower)

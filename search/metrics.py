@@ -55,6 +55,11 @@ class Metric:
         return float(np.std(targets)) or 1.0 if self.name in ("rmse", "mae") else 1.0
 
     @property
+    def highest(self) -> float:
+        """The score of predictions that are all right and sure."""
+        return 0.0 if self.name in ("log_loss", "rmse", "mae") else 1.0
+
+    @property
     def by_class(self) -> bool:
         """Whether it depends on the most probable class of each row alone."""
         return self.of_counts is not None

@@ -76,3 +76,17 @@ def test_a_row_has_no_say_in_its_own_weights() -> None:
     }
     found = estimate(predictions, parts, combining=Combining(seed=0), test_rows=8, lower=True)
     assert found.score == 0.0 and found.lower and found.rows == 8
+
+
+def test_no_score_is_expected_that_cannot_be() -> None:
+    targets = np.arange(40) % 2
+    said = np.eye(2, dtype=np.float32)[targets]
+    said[0] = said[0, ::-1]
+    one = {"m": OutOfFoldPredictions.empty(targets, 2).with_fold(np.arange(40), said)}
+    parts = [np.arange(20), np.arange(20, 40)]
+    for name in ("accuracy", "log_loss", "roc_auc"):
+        metric = METRICS[name]
+        found = estimate(
+            one, parts, combining=Combining(seed=0, metric=metric), test_rows=9, lower=False
+        )
+        assert found.interval[0] < found.score <= found.interval[1] <= metric.highest

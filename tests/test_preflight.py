@@ -16,6 +16,7 @@ from search.predictions import OutOfFoldPredictions
 from tests.command import athanor, result_of
 from tests.pictures import photos, picture, write, write_classes
 from tests.small_job import worked
+from workers.contact_sheet import write_sheet
 from workers.data import load_data
 from workers.image_data import ImageData
 from workers.preflight import Finding, Preflight
@@ -90,6 +91,14 @@ def test_the_command_tells_shows_and_refuses(faulty: Path, tmp_path: Path) -> No
 def test_good_images_give_no_findings(tmp_path: Path) -> None:
     data = load_data(str(write_classes(tmp_path / "good", rows=20)), cache=tmp_path)
     assert not Preflight(data, near=True).findings
+
+
+def test_a_sheet_of_nothing_says_so(tmp_path: Path) -> None:
+    labels = np.arange(8) % 2
+    images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1), dtype=np.uint8)
+    write_sheet(tmp_path / "s.png", Preflight(arrays(images, labels)), [])
+    sheet = np.asarray(Image.open(tmp_path / "s.png").convert("L"))
+    assert len(sheet) > 16 and sheet.min() < 128  # some text
 
 
 def arrays(images: Any, labels: Any, **more: Any) -> ImageData:

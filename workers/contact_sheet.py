@@ -1,5 +1,6 @@
 """A picture of the rows that findings are about."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,8 @@ CAPTION = 12  # characters below a tile
 
 def write_sheet(path: Path, preflight: Preflight, findings: Sequence[Finding]) -> None:
     """Write a PNG with up to a row of examples for each finding that has any; at once."""
-    import io
-
     shown = [finding for finding in findings if finding.examples]
-    height = GAP + sum(2 * LINE + TILE + 2 * GAP for _ in shown) or LINE + 2 * GAP
+    height = GAP + (len(shown) * (2 * LINE + TILE + 2 * GAP) or LINE + GAP)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     draw, top = ImageDraw.Draw(sheet), GAP
     if not shown:

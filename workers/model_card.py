@@ -14,7 +14,7 @@ KINDS = {ONNX: "ONNX, float32", INT8: "ONNX, 8 bits", PROGRAM: "torch.export, fl
 LIMITS = (
     "It knows images like those that it was trained on and no others: of any image it says one of "
     "its classes, however little it has to do with them.",
-    "Images of another size are resized without regard to their proportions.",
+    "Images of another size are scaled until they cover it, and their middle is cut out.",
     "Its scores hold for rows parted as the training data were; how it does on images from other "
     "sources, times or devices nobody has measured.",
     "Nobody has looked for groups of people or things that it serves worse than others.",

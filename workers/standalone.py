@@ -370,6 +370,9 @@ def main() -> int:
     """Run the script; return the exit status."""
     try:
         return run(sys.argv[1:], Path(__file__).resolve().parent)
+    except BrokenPipeError:  # whoever read what was printed has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (Unusable, OSError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2
