@@ -65,7 +65,7 @@ class Model:
     them.
 
     Raises:
-        InputError: there are too few of them, or their parameters are all equal.
+        InputError: there are too few of them, or their parameters or scores are all equal.
     """
 
     def __init__(self, study: Study, *, seed: int) -> None:
@@ -83,7 +83,11 @@ class Model:
         self._forest = ExtraTreesRegressor(n_estimators=TREES, random_state=seed, n_jobs=1)
         rows = [self._encoded(trial.params) for trial in self.trials]
         scores = np.array([trial.values[0] for trial in self.trials])
-        self._variance = float(scores.var()) or 1.0
+        if not np.ptp(scores):
+            raise InputError(
+                f"influences need scores that differ, but {len(scores)} trials have {scores[0]:g}"
+            )
+        self._variance = float(scores.var())
         self._forest.fit(np.array(rows), scores)
 
     def effects(self, name: str) -> tuple[Effect, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.combining import Combining
-from search.predictions import Z_95, OutOfFoldPredictions
+from search.predictions import Z_95, OutOfFoldPredictions, share_interval
 from search.score_errors import standard_error
 
 
@@ -51,8 +51,11 @@ def estimate(
     """
     probabilities, targets = combining.cross_fitted(predictions, parts)
     metric = combining.metric
-    score = metric.score(targets, probabilities)
-    error = standard_error(metric, targets, probabilities, seed=combining.seed)
-    reach = Z_95 * error * math.sqrt(1.0 + len(targets) / test_rows)
-    interval = (score - reach, min(score + reach, metric.highest))
-    return Estimate(score=score, interval=interval, rows=len(targets), lower=lower)
+    score, rows = metric.score(targets, probabilities), len(targets)
+    if metric.name == "accuracy":  # the variances of both add up, as if there were fewer rows
+        interval = share_interval(score, rows=rows * test_rows / (rows + test_rows))
+    else:
+        error = standard_error(metric, targets, probabilities, seed=combining.seed)
+        reach = Z_95 * error * math.sqrt(1.0 + rows / test_rows)
+        interval = (score - reach, min(score + reach, metric.highest))
+    return Estimate(score=score, interval=interval, rows=rows, lower=lower)

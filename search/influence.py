@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from search.attributes import curve_of
 from search.effects import Effect, Interaction, Model, Scale
 from search.store.records import TrialRecord
+from spaces.errors import InputError
 
 LEADING = 6  # parameters of which two are looked at together
 MOST_PAIRS = 5  # of these that are told
@@ -98,9 +99,12 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
 
 def _explained(study: Study, model: Model, *, seed: int) -> list[Influence]:
     names = list(model.space)
-    fanova = get_param_importances(
-        study, evaluator=FanovaImportanceEvaluator(seed=seed), params=names
-    )
+    try:
+        fanova = get_param_importances(
+            study, evaluator=FanovaImportanceEvaluator(seed=seed), params=names
+        )
+    except RuntimeError as failure:  # its trees explain nothing
+        raise InputError(f"influences need scores that parameters explain: {failure}") from None
     ped_anova = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=names)
     found = [
         Influence(name, fanova[name], ped_anova[name], model.effects(name), model.scale(name))

@@ -173,11 +173,14 @@ def accuracy_interval(correct: int, total: int) -> tuple[float, float]:
     """
     if not 0 <= correct <= total:
         raise ValueError(f"`0 <= correct <= total` must hold, but got {correct=}, {total=}")
-    if total == 0:
-        return 0.0, 1.0
-    share, z2 = correct / total, Z_95**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return (0.0, 1.0) if total == 0 else share_interval(correct / total, rows=total)
+
+
+def share_interval(share: float, *, rows: float) -> tuple[float, float]:
+    """Return the same of a share that is known as well as from so many rows, whole or not."""
+    z2 = Z_95**2
+    middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    half = Z_95 / (1 + z2 / rows) * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2))
     # Rounding may put the ends a hair outside, or the interval beside a share of 0 or 1.
     return min(max(middle - half, 0.0), share), max(min(middle + half, 1.0), share)
 

@@ -18,7 +18,12 @@ from search.stacking import Stack, fitted_stack
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import EnsembleLimits, ensemble_limits
-from workers.landing import race_of
+from workers.landing import (
+    ASSEMBLY_SECONDS,
+    race_of,
+    stacking_seconds,
+    verifying_seconds,
+)
 from workers.out_of_fold import (
     Predictions,
     known_scores,
@@ -72,7 +77,9 @@ def choose(bench: Workbench) -> Choice:
         predictions = out_of_fold(bench, tasks)
     parts = left_out(bench, tasks)
     whole = final != "best" and len(shares) == len(ensemble.members)
-    stacking = compare_stack(predictions, parts, combining) if whole else None
+    stacking = None
+    if whole and stacking_seconds(bench, len(shares)) < _seconds_to_spare(bench, networks):
+        stacking = compare_stack(predictions, parts, combining)
     stack = None
     if stacking is not None and stacking.used:
         combining = replace(combining, stacked=True)
@@ -82,7 +89,7 @@ def choose(bench: Workbench) -> Choice:
         parts,
         combining=combining,
         test_rows=len(bench.data.test_labels),
-        lower=final != "best",
+        lower=final == "refit" or len(networks) > len(shares),
     )
     if final == "best":
         ensemble, predictions = _alone(bench, networks[0])
@@ -116,6 +123,12 @@ def _joint_costs(
     )
 
 
+def _seconds_to_spare(bench: Workbench, networks: list[FoldTask]) -> float:
+    """Return what is left of the budget besides the time to verify the networks."""
+    left = bench.heartbeat.seconds_until(bench.job.spec.budget)
+    return left - ASSEMBLY_SECONDS - verifying_seconds(bench, networks, networks)
+
+
 def _kept(
     bench: Workbench, tasks: list[FoldTask], ensemble: Ensemble
 ) -> tuple[Final, list[FoldTask], dict[int, float]]:
@@ -132,9 +145,8 @@ def _kept(
     if bench.plan.final == "refit":
         done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
         refits = [task for task in done if task.trial in shares]
-        if refits:
-            total = sum(shares[task.trial] for task in refits)
-            return "refit", refits, {task.trial: shares[task.trial] / total for task in refits}
+        if len(refits) == len(ensemble.members):  # of fewer nobody knows how good they are together
+            return "refit", refits, shares
     return "bag", [task for task in tasks if task.trial in shares], shares
 
 

@@ -1,6 +1,7 @@
 """The landing's beginning: which trials are finalists, and how long each fold may take."""
 
 import math
+from collections.abc import Sequence
 
 from search.finalists import (
     best_trials,
@@ -23,6 +24,7 @@ ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
 ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
 MAX_UNFORESEEN = 36.0  # seconds at most
 PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
+STACKING_PACE = 6e-6  # seconds a row, class and finalist
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
 
@@ -79,15 +81,29 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     budget = bench.job.spec.budget
     if budget is None:
         return None
-    rows = len(bench.data.test_labels) + SAMPLE_ROWS
-    speedup = max(1.0, usable_cores() / bench.plan.threads)  # paces are those of a worker's threads
     wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
-    networks = min(len(wanted), _exported(bench, wanted))
+    count = min(len(wanted), _exported(bench, wanted))
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
-    predictions = rows * networks * _exact_pace(bench, shown or tasks) / speedup
-    unforeseen = min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
-    return budget - ASSEMBLY_SECONDS - unforeseen - predictions
+    foreseen = ASSEMBLY_SECONDS + stacking_seconds(bench, len(trials))
+    foreseen += verifying_seconds(bench, wanted[:count], shown or tasks)
+    return budget - foreseen - min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
+
+
+def verifying_seconds(
+    bench: Workbench, networks: Sequence[FoldTask], shown: Sequence[FoldTask]
+) -> float:
+    """Return how long networks take to predict the test rows, at the pace of those `shown`."""
+    rows = len(bench.data.test_labels) + SAMPLE_ROWS
+    speedup = max(1.0, usable_cores() / bench.plan.threads)  # paces are those of a worker's threads
+    return rows * len(networks) * _exact_pace(bench, shown) / speedup
+
+
+def stacking_seconds(bench: Workbench, members: int) -> float:
+    """Return how long it takes to choose among finalists and their stack by cross-fitting."""
+    if members < 2 or bench.plan.final == "best":
+        return 0.0
+    return STACKING_PACE * members * len(bench.data.train_labels) * bench.data.classes
 
 
 def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
@@ -100,7 +116,7 @@ def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
     return plan.survivors * plan.folds
 
 
-def _exact_pace(bench: Workbench, tasks: list[FoldTask]) -> float:
+def _exact_pace(bench: Workbench, tasks: Sequence[FoldTask]) -> float:
     """Return the slowest seconds to predict an image in float32 on a worker's processor threads."""
     measured: list[float] = [
         task.report["predict_pace"] for task in tasks if task.done and task.report is not None

@@ -1,5 +1,6 @@
 """What the Optuna dashboard shows of a job that is done: a note, plots, files of the best trial."""
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from search.metrics import METRICS, confusion, score_text
 from search.predictions import Z_95
 from search.store import FoldTask, TrialRecord
 from search.store.records import pareto_front
-from spaces.errors import InputError, StoreError
+from spaces.errors import InputError
 from workers.judged_rows import judged_rows
 from workers.out_of_fold import fold_files
 from workers.study_plots import (
@@ -35,36 +36,70 @@ PLOTTED = 25  # trials of the leaderboard's plot
 MOST_CLASSES = 30  # of which a confusion is plotted
 INFLUENCE_SECONDS = 15.0  # of the budget that must be left to ask what mattered
 MOST_EXPLAINED = 200  # trials with a score, of which asking takes four seconds
+CONFUSION_SECONDS = 5.0  # of the budget that must be left for that
 CELL = 16  # pixels of a pair of classes
+UNIMPORTANT = (
+    ArithmeticError,
+    InputError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def annotate_study(bench: Workbench, result: Mapping[str, Any]) -> None:
     """Write what a job has found beside its trials; once, whatever they read afterwards.
 
-    A job that lands another one's trials leaves that one's study as it is.
+    A job that lands another one's trials leaves that one's study as it is. What cannot be written
+    is told and left out: the model is whole without it.
     """
     if bench.job.spec.lands is not None:
         return
-    board, notes = bench.trials.leaderboard(), bench.trials.annotations
     job = replace(bench.store.jobs.get(bench.job.id), result=dict(result))
-    notes.note_study(study_note(bench, board, result))
-    label = bench.metric.label
+    tasks, board = bench.store.folds.all(job.id), bench.trials.leaderboard()
+    for write in (_show_outcome, _show_front, _show_confusion, _show_influence):
+        try:
+            write(bench, job, tasks, board)
+        except UNIMPORTANT as failure:
+            print(f"{write.__name__} of {job.id}: {failure!r}", file=sys.stderr)
+
+
+def _show_outcome(
+    bench: Workbench, job: Job, tasks: list[FoldTask], board: list[TrialRecord]
+) -> None:
+    assert job.result is not None
+    notes, label = bench.trials.annotations, bench.metric.label
+    notes.note_study(study_note(bench, board, job.result))
     notes.plot("leaderboard", leaderboard_plot(board[:PLOTTED], label))
     notes.plot("budget", budget_plot(job))
-    notes.plot("ensemble", ensemble_plot(result, label))
-    tasks, cost = bench.store.folds.all(job.id), bench.job.spec.minimize
-    if cost is not None:
-        heats = {task.trial: task.score for task in tasks if task.fold == JUDGING_FOLD}
-        raced = {trial: score for trial, score in heats.items() if score is not None}
-        front = [record.number for record in pareto_front(board, cost, raced=raced)]
-        notes.plot("front", front_plot(board, front, cost=cost, label=label, raced=raced))
-    _show_confusion(bench, job, tasks)
+    notes.plot("ensemble", ensemble_plot(job.result, label))
+
+
+def _show_front(
+    bench: Workbench, job: Job, tasks: list[FoldTask], board: list[TrialRecord]
+) -> None:
+    cost, label = bench.job.spec.minimize, bench.metric.label
+    if cost is None:
+        return
+    heats = {task.trial: task.score for task in tasks if task.fold == JUDGING_FOLD}
+    raced = {trial: score for trial, score in heats.items() if score is not None}
+    front = [record.number for record in pareto_front(board, cost, raced=raced)]
+    plot = front_plot(board, front, cost=cost, label=label, raced=raced)
+    bench.trials.annotations.plot("front", plot)
+
+
+def _show_influence(
+    bench: Workbench, job: Job, tasks: list[FoldTask], board: list[TrialRecord]
+) -> None:
     left = bench.heartbeat.seconds_until(bench.job.spec.budget)
     if left > INFLUENCE_SECONDS and len(board) <= MOST_EXPLAINED:
         try:
-            notes.plot("influence", influence_plot(influences(bench.trials.study)))
-        except InputError:  # too few trials to say anything
+            found = influences(bench.trials.study)
+        except InputError:  # too few trials, or equal ones, say nothing
             return
+        bench.trials.annotations.plot("influence", influence_plot(found))
 
 
 def study_note(bench: Workbench, board: list[TrialRecord], result: Mapping[str, Any]) -> str:
@@ -106,19 +141,20 @@ def _table(board: list[TrialRecord], label: str) -> str:
     return f"{label}, with 95 % intervals:\n\n" + "\n".join(rows)
 
 
-def _show_confusion(bench: Workbench, job: Job, tasks: list[FoldTask]) -> None:
-    """Plot what is taken for what; without files that agree with the store, or room, do nothing."""
+def _show_confusion(
+    bench: Workbench, job: Job, tasks: list[FoldTask], board: list[TrialRecord]
+) -> None:
+    """Plot what is taken for what, if there is time to read the predictions of all rows."""
     if bench.metric.task != "classification":
         return
-    try:
-        judged = judged_rows(job, tasks, bench)
-        counts = confusion(judged.targets, judged.together)
-        if len(counts) <= MOST_CLASSES:
-            names = bench.data.class_names
-            bench.trials.annotations.plot("confusion", confusion_plot(counts, names))
-        _attach(bench, job, tasks, counts)
-    except (StoreError, OSError):
-        return  # the model is whole without it
+    if bench.heartbeat.seconds_until(bench.job.spec.budget) < CONFUSION_SECONDS:
+        return
+    judged = judged_rows(job, tasks, bench)
+    counts = confusion(judged.targets, judged.together)
+    if len(counts) <= MOST_CLASSES:
+        names = bench.data.class_names
+        bench.trials.annotations.plot("confusion", confusion_plot(counts, names))
+    _attach(bench, job, tasks, counts)
 
 
 def _attach(bench: Workbench, job: Job, tasks: list[FoldTask], counts: NDArray[np.int64]) -> None:

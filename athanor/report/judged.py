@@ -181,10 +181,12 @@ def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]
             "their mean, on rows that neither was fitted to."
         )
     if result["expected"]["lower"]:
-        said.append(
-            "Out of fold each row is judged by networks that are fewer than the model has, so the "
-            "test should be as good or better."
+        why = (
+            "Out of fold the rows are judged by networks that have learnt from fewer rows"
+            if result["final"] == "refit"
+            else "Out of fold each row is judged by fewer networks than the model has"
         )
+        said.append(f"{why}, so the test should be as good or better.")
     if "limits" in result:
         said.append(f"Limits on all networks together: {result['limits']}.")
     if "teacher" in result:
