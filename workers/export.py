@@ -28,7 +28,7 @@ from spaces.architecture import VIEW_COUNTS
 from spaces.complexity import measure_complexity
 from spaces.limits import Complexity
 from workers import graphs, standalone
-from workers.comparison import CLEAN, compare_all, eager_answer
+from workers.comparison import CLEAN, compare_all, eager_answer, unit_of
 from workers.model_card import model_card
 from workers.model_choice import JobToExport, write_networks
 from workers.model_folder import Manifest, Model, load_model, read_manifest, write_manifest
@@ -91,7 +91,7 @@ def write_export(
         folder,
         samples,
         files=wanted.graphs,
-        classes=bool(manifest.class_names),
+        unit=unit_of(manifest),
         tell=tell,
     )
     verification = _verification(samples, {"safetensors": eager, **found})

@@ -168,6 +168,8 @@ def _scores(manifest: Manifest) -> list[str]:
 def _calibration(manifest: Manifest) -> str:
     if not manifest.class_names:
         return "Numbers have no probabilities to be calibrated."
+    if "out_of_fold_log_loss_at_temperature" not in manifest.scores:
+        return "The probabilities are the networks' own: no temperature was fitted."
     if manifest.temperature == 1.0:
         return "The probabilities are the networks' own: no temperature made them clearly better."
     before, after = (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workers.comparison import Answer, compare_all, compared, eager_answer
+from workers.comparison import Answer, compare_all, compared, eager_answer, unit_of
 from workers.model_folder import Manifest, check_files, load_model, read_manifest
 from workers.samples import SAMPLES, Samples
 from workers.standalone import LIBRARIES
@@ -33,12 +33,11 @@ def verify_folder(folder: Path, *, tell: Callable[[str], None]) -> dict[str, Any
     tell("predicting the samples with the float32 networks")
     found = {"safetensors": _networks(manifest, eager_answer(folder, samples.images), samples)}
     graphs = [name for name in LIBRARIES if name in manifest.files]
-    classes = bool(manifest.class_names)
-    found |= compare_all(folder, samples, files=graphs, classes=classes, tell=tell)
+    unit = unit_of(manifest)
+    found |= compare_all(folder, samples, files=graphs, unit=unit, tell=tell)
     return {"hashes": len(manifest.files), "rows": len(samples.images), "files": found}
 
 
 def _networks(manifest: Manifest, answer: Answer, samples: Samples) -> dict[str, Any]:
-    classes = bool(manifest.class_names)
-    told = compared("the networks of model.json", answer, samples, classes=classes)
+    told = compared("the networks of model.json", answer, samples, unit=unit_of(manifest))
     return {**told, **answer.costs()}

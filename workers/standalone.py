@@ -7,10 +7,12 @@ goes with the model as it is.
 """
 
 import argparse
+import ast
 import csv
 import io
 import json
 import os
+import re
 import sys
 import warnings
 import zipfile
@@ -55,6 +57,9 @@ PARTS = (  # of a .pt2 archive: names without a dot here are numbered
     "data/constants/tensor_",
 )
 SAFE_CALLS, UNSAFE_CALL = "torch.ops.aten.", "torch.ops.aten.from_file"  # this opens any file
+
+ARITHMETIC = ("Symbol", "Integer", "Mul", "Add", "FloorDiv", "Mod", "Max", "Min")  # of sizes
+STRUCTURES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 Predict = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
@@ -118,8 +123,13 @@ def check_program(path: Path) -> None:
                 if name.endswith("_config.json"):
                     _check_tensors(json.loads(archive.read(member)), path)
                 if name == "models/model.json":
-                    _check_calls(json.loads(archive.read(member)), path)
-    except (OSError, ValueError, zipfile.BadZipFile) as failure:
+                    program = json.loads(archive.read(member))
+                    if program["guards_code"]:
+                        raise Unusable(f"{path} must hold no code, but has guards")
+                    _check_calls(program, path)
+    except (LookupError, OSError, TypeError, ValueError, AttributeError) as failure:
+        raise Unusable(f"{path} must be a whole .pt2 archive: {failure!r}") from None
+    except zipfile.BadZipFile as failure:
         raise Unusable(f"{path} must be a whole .pt2 archive: {failure}") from None
 
 
@@ -136,9 +146,39 @@ def _check_calls(part: Any, path: Path) -> None:
         called = target if isinstance(target, str) and "inputs" in part else SAFE_CALLS
         if not called.startswith(SAFE_CALLS) or called.startswith(UNSAFE_CALL):
             raise Unusable(f"{path} must call torch's own operators alone, but calls {target}")
+        _check_expression(part.get("expr_str", "0"), path)
+        for name in ("in_spec", "out_spec"):
+            _check_structure(json.loads(part.get(name) or "null"), path)
     for inner in part.values() if isinstance(part, dict) else part:
         if isinstance(inner, (dict, list)):
             _check_calls(inner, path)
+
+
+def _check_expression(text: Any, path: Path) -> None:
+    """Look for anything but arithmetic of sizes: torch has sympy evaluate the text as Python."""
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        harmless = isinstance(node, (ast.Expression, ast.Load, ast.UnaryOp, ast.USub, ast.keyword))
+        if isinstance(node, ast.Name):
+            harmless = node.id in ARITHMETIC
+        elif isinstance(node, ast.Call):
+            harmless = isinstance(node.func, ast.Name)
+        elif isinstance(node, ast.Constant):
+            value = node.value
+            harmless = isinstance(value, int) or re.fullmatch(r"[su]\d+", str(value)) is not None
+        if not harmless:
+            raise Unusable(f"{path} must state sizes by numbers and symbols, but has {text!r}")
+
+
+def _check_structure(spec: Any, path: Path) -> None:
+    """Look for arguments of other kinds than tuples, lists and dictionaries: these name modules."""
+    if isinstance(spec, dict):
+        context = json.loads(spec.get("context") or "null")
+        plain = context is None or all(isinstance(key, (str, int)) for key in context)
+        if spec.get("type") not in STRUCTURES or not plain or isinstance(context, dict):
+            raise Unusable(f"{path} must have arguments of plain kinds, but has {spec.get('type')}")
+        spec = spec["children_spec"]
+    for inner in spec if isinstance(spec, list) else ():
+        _check_structure(inner, path)
 
 
 def usable_cores() -> int:
@@ -373,7 +413,7 @@ def main() -> int:
     except BrokenPipeError:  # whoever read what was printed has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (Unusable, OSError) as failure:
+    except (Unusable, OSError, ValueError, KeyError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -153,7 +153,10 @@ def _of_trials(first: Source, second: Source) -> Paired | None:
         if (p := s.job.plan) is not None
     ]
     best = [_right(source.progress.best) for source in (first, second)]
-    if plans[0] != plans[1] or best[0] is None or best[1] is None:
+    by_accuracy = all(
+        s.job.plan is not None and s.job.plan.metric == "accuracy" for s in (first, second)
+    )
+    if not by_accuracy or plans[0] != plans[1] or best[0] is None or best[1] is None:
         return None
     shares = [float(unpacked(each).mean()) for each in (best[0], best[1])]
     return _paired(

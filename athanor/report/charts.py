@@ -179,5 +179,5 @@ def _svg(figure: Figure, what: str) -> str:
         drawn = drawn.replace(colour, variable)
     width = f"{figure.get_figwidth() * REM_AN_INCH:.1f}rem"
     head = f'<svg role="img" aria-label="{html.escape(what)}" style="max-width: {width}"'
-    drawn = HEAD.sub(rf'{head} viewBox="\1">', drawn, count=1)
+    drawn = HEAD.sub(lambda found: f'{head} viewBox="{found[1]}">', drawn, count=1)
     return " ".join(drawn.split())
