@@ -12,6 +12,7 @@ from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import WorkerUnfit
 from tests.command import athanor
+from tests.pictures import picture, write, write_classes
 from tests.small_job import CACHE, SPEC
 from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker, identify
 
@@ -108,6 +109,31 @@ def test_data_that_were_replaced_are_read_again(tmp_path: Path) -> None:
         np.savez(file, images=images, labels=np.arange(40) % 2)
         assert worker._load(job) is worker._load(job)
         prints.append(worker._load(job).train_fingerprint)
+    assert prints[0] != prints[1]
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["npy", "table"])
+def test_data_of_many_files_are_read_again_for_each_job(kind: str, tmp_path: Path) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/a.db", create=True)
+    worker = Worker(store, artifacts=tmp_path, cache=tmp_path / "cache", parent=os.getppid())
+    source = tmp_path / ("images.npy" if kind == "npy" else "images.csv")
+    prints = []
+    for shift in (0, 1):  # what the job names stays as it is, what it leads to does not
+        if kind == "npy":
+            if not shift:
+                np.save(source, np.stack([picture(row, 12, 12) for row in range(40)]))
+            np.save(tmp_path / "labels.npy", (np.arange(40) + shift) % 2)
+        else:
+            if not shift:
+                images = sorted(write_classes(tmp_path / "all", rows=20).glob("*/*.png"))
+                rows = [f"all/{path.parent.name}/{path.name},{path.parent.name}" for path in images]
+                source.write_text("\n".join(["path,label", *rows]) + "\n")
+            write(tmp_path / "all" / "cat" / "00.png", picture(1000 + shift, 12, 12, 3))
+        job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(source)}))
+        data = worker._load(job)
+        assert worker._load(job) is data
+        prints.append((data.train_fingerprint, data.test_fingerprint))
     assert prints[0] != prints[1]
     store.close()
 

@@ -21,7 +21,7 @@ import torch
 
 from search.folds import Folds
 from search.job import Job
-from search.sources import is_path
+from search.sources import NAMED_SOURCES, is_path
 from search.store import StudyStore, WorkerIdentity, is_away
 from spaces.errors import AthanorError, WorkerUnfit
 from workers.data import ImageData, load_data
@@ -39,6 +39,7 @@ UNFIT_SECONDS = 60.0  # for which a worker leaves a job alone that it cannot wor
 MANY_WAITS = 10  # polls in a row of a job whose work others hold; then other jobs go first
 WAITING_SECONDS = 5.0  # for which they do
 MAX_PREPARATIONS = 3  # attempts
+ONE_FILE = ".npz"  # the one kind of data that lies in one file
 DATA_KEPT = 2  # data sets in memory, for workers that go from one job to another
 CRASHED = 3  # exit status of a worker that met an error it does not know
 INTERRUPTED = 4  # exit status of a worker that was told to end before its work had ended
@@ -173,20 +174,18 @@ class Worker:
             ) from failure
 
     def _load(self, job: Job) -> ImageData:
-        """Return the job's data, from memory if its file is still the same.
+        """Return the job's data, from memory if they are known to be the same.
 
         Raises:
             WorkerUnfit: they, or the object that is its space, cannot be had here; whoever
                 submitted the job has had them.
         """
-        name = job.spec.data
-        state = _file_state(name) if Path(name).is_file() else (job.id,)
-        key = (name, job.spec.image_options, *(state if is_path(name) else ()))
+        key = _data_key(job)
         try:
             job.spec.space.check()
             if key not in self._data:
                 self._data[key] = load_data(
-                    name, job.spec.image_options, cache=self._cache, progress=_say
+                    job.spec.data, job.spec.image_options, cache=self._cache, progress=_say
                 )
         except (AthanorError, OSError) as failure:
             raise WorkerUnfit(
@@ -249,6 +248,19 @@ def identify(name: str | None = None) -> WorkerIdentity:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     host = platform.node()
     return WorkerIdentity(id=name or f"{host}/{os.getpid()}", host=host, device=device)
+
+
+def _data_key(job: Job) -> tuple[Any, ...]:
+    """Return what stands for data in memory; jobs share it where one look shows all that counts.
+
+    A table or folder leads to many files: these are read for each job.
+    """
+    name = job.spec.data
+    if name in NAMED_SOURCES:
+        return (name,)
+    if is_path(name) and Path(name).suffix.lower() == ONE_FILE:
+        return (name, *_file_state(name))
+    return (job.id,)
 
 
 def _file_state(name: str) -> tuple[int, ...]:
