@@ -25,15 +25,13 @@ def prepared_storage(
 
     Args:
         create: make the store if it is not there; otherwise that is a `StoreError`.
-        reads_only: what is returned can write nothing.
+        reads_only: nothing is written, and so no older schema is brought up to date.
     """
     backend = backend_of(url)
     try:
-        storage = patience.call(lambda: _open_at_head(backend, create=create))
-        if not reads_only:
-            return storage
-        storage.engine.dispose()
-        return backend.open(create=False, reads_only=True)
+        if reads_only:
+            return patience.call(lambda: _open_to_read(backend))
+        return patience.call(lambda: _open_at_head(backend, create=create))
     except OSError as failure:
         raise StoreError(f"the study store's folder must be writable: {failure}") from None
     except (sa.exc.DatabaseError, StorageInternalError) as failure:
@@ -43,9 +41,7 @@ def prepared_storage(
 
 def _open_at_head(backend: Backend, *, create: bool) -> RDBStorage:
     if not create and not backend.exists():
-        raise StoreError(
-            f"no study store at {backend.name}; a search or a submitted job creates one"
-        )
+        raise _missing(backend)
     with backend.locked(), _migrating:
         return _upgraded(backend)
 
@@ -59,11 +55,36 @@ def _upgraded(backend: Backend) -> RDBStorage:
         _upgrade(storage.engine)
     storage.engine.dispose()
     if version is not None and version > HEAD:
-        raise StoreError(
-            f"the store's schema must be at most {HEAD}, but {backend.name} has {version}; "
-            "upgrade athanor-nas"
-        )
+        raise _newer(backend, version)
     return backend.open(create=True)
+
+
+def _open_to_read(backend: Backend) -> RDBStorage:
+    """Open a store without a write, not even of a lock file beside it."""
+    if not backend.exists() or backend.empty():
+        raise _missing(backend)
+    storage = backend.open(create=False, reads_only=True)
+    version = _version(storage.engine)
+    if version == HEAD:
+        return storage
+    storage.engine.dispose()
+    if version is not None and version > HEAD:
+        raise _newer(backend, version)
+    raise StoreError(
+        f"the store's schema must be {HEAD} to be read, but {backend.name} has "
+        f"{version or 'none'}; `athanor migrate` brings it up to date"
+    )
+
+
+def _missing(backend: Backend) -> StoreError:
+    return StoreError(f"no study store at {backend.name}; a search or a submitted job creates one")
+
+
+def _newer(backend: Backend, version: str) -> StoreError:
+    return StoreError(
+        f"the store's schema must be at most {HEAD}, but {backend.name} has {version}; "
+        "upgrade athanor-nas"
+    )
 
 
 def _version(engine: sa.Engine) -> str | None:

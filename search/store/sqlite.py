@@ -32,8 +32,8 @@ class Connection(sqlite3.Connection):
         self.execute("PRAGMA foreign_keys=ON")
 
 
-class ReadingConnection(Connection):
-    """A connection on which every statement that would write fails."""
+class ReadingConnection(sqlite3.Connection):
+    """A connection on which every statement that would write fails; the log is as it finds it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,6 +1,7 @@
 """A store that reads only: it sees everything, changes nothing, and keeps nobody waiting."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
 import pytest
@@ -9,8 +10,9 @@ from optuna.exceptions import StorageInternalError
 
 from search.job import Job
 from search.store import StudyStore
-from spaces.errors import JobError
+from spaces.errors import JobError, StoreError
 from tests.dashboards import PLAN, fill
+from tests.store.harness import contents, execute
 
 
 @pytest.fixture
@@ -143,3 +145,35 @@ def test_takeovers_are_claims_after_the_first(store: StudyStore) -> None:
     hold("a/trials", times=5, finish=False)
     hold("b/trial/0", times=1, finish=False)
     assert store.leases.takeovers() == {"a": 3, "b": 0}
+
+
+def test_it_leaves_an_older_schema_to_whoever_asks_for_it(store: StudyStore) -> None:
+    store.close()
+    execute(store.url, "UPDATE athanor_version SET version_num = '0001'")
+    before = contents(store.url)
+    with pytest.raises(StoreError, match=r"must be .* has 0001; `athanor migrate`") as caught:
+        StudyStore(store.url, reads_only=True)
+    assert "\n" not in str(caught.value) and contents(store.url) == before
+
+
+def test_it_refuses_a_newer_schema(store: StudyStore) -> None:
+    store.close()
+    execute(store.url, "UPDATE athanor_version SET version_num = '9999'")
+    with pytest.raises(StoreError, match=r"at most .* has 9999; upgrade"):
+        StudyStore(store.url, reads_only=True)
+
+
+def test_it_makes_no_store_where_there_is_none(store_url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreError, match="no study store at"):
+            StudyStore(store_url, reads_only=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_leaves_no_lock_file(store: StudyStore, backend: str, tmp_path: Path) -> None:
+    if backend == "sqlite":
+        lock = tmp_path / "store" / "athanor.db.lock"
+        store.close()
+        lock.unlink()
+        StudyStore(store.url, reads_only=True).close()
+        assert not lock.exists()
