@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.sources import NAMED_SOURCES, SCHEMES, ImageOptions
+from search.sources import LEAST_SIDE, MAX_SIDE, NAMED_SOURCES, SCHEMES, ImageOptions
 from spaces.errors import DataError, InputError
 from workers.data import load_data
 from workers.decoding import Shape
@@ -33,12 +33,14 @@ class Inputs:
     Attributes:
         images: uint8 (rows, height, width, channels).
         labels: (rows,), if they are known.
+        class_names: that labels are indices into; none where a source has no names.
         skipped: what could not be read, and why.
     """
 
     images: NDArray[np.uint8]
     names: list[str]
     labels: NDArray[Any] | None = None
+    class_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
 
@@ -60,7 +62,7 @@ def opened_inputs(
     if apart and len(sources) > 1:
         raise InputError(f"{apart[0]} must be the only input, but got {len(sources)}")
     if apart:
-        yield _arrays(apart[0], options, cache, progress)
+        yield _arrays(apart[0], _of_shape(options, image_shape), cache, progress)
         return
     files = find_files(sources)
     with tempfile.TemporaryDirectory(prefix="athanor-") as folder:
@@ -75,12 +77,48 @@ def _arrays(
     source: str, options: ImageOptions, cache: Path, progress: Callable[[str], None]
 ) -> Inputs:
     if source.endswith(ARRAYS):
-        images, labels = read_images(Path(source))
+        images, labels, classes = read_images(Path(source))
         name = Path(source).name
     else:
         data = load_data(source, options, cache=cache, progress=progress)
-        images, labels, name = data.test_images, data.test_labels, f"{data.name}/test"
-    return Inputs(images, [f"{name}/{row}" for row in range(len(images))], labels)
+        images, labels, classes = data.test_images, data.test_labels, data.class_names
+        name = f"{data.name}/test"
+    return Inputs(images, [f"{name}/{row}" for row in range(len(images))], labels, classes)
+
+
+def _of_shape(options: ImageOptions, shape: tuple[int, int, int]) -> ImageOptions:
+    """Return how image files become what a model of images of this shape expects.
+
+    Sides of unlike length, or beyond what may be asked for, can only be those of the files.
+    """
+    height, width, channels = shape
+    square = height == width and LEAST_SIDE <= height <= MAX_SIDE
+    changes = {"image_size": height if square else None, "channels": channels}
+    return options.model_copy(update=changes)
+
+
+def labels_of_model(
+    inputs: Inputs, class_names: tuple[str, ...], *, progress: Callable[[str], None]
+) -> NDArray[Any] | None:
+    """Return labels as indices into a model's class names; None, if these are not known.
+
+    Classes are the same if their names are. Where the inputs have none, numbers are taken as the
+    model's; if a class is not the model's, that is said.
+    """
+    labels, given = inputs.labels, inputs.class_names
+    if labels is None or not class_names or given in ((), class_names):
+        return labels
+    numbers = {name: number for number, name in enumerate(class_names)}
+    foreign = [given[label] for label in np.unique(labels) if given[label] not in numbers]
+    if foreign:
+        progress(
+            f"accuracy is not told, as the model has other classes: {foreign[0]!r} is not "
+            f"among its {len(class_names)}, the first of which is {class_names[0]!r}"
+        )
+        return None
+    places = np.array([numbers.get(name, -1) for name in given], dtype=np.int64)
+    mapped: NDArray[np.int64] = places[labels]
+    return mapped
 
 
 def find_files(sources: list[str]) -> list[str]:

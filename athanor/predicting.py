@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from athanor.inputs import Inputs, opened_inputs
+from athanor.inputs import Inputs, labels_of_model, opened_inputs
 from search.machine import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
@@ -125,7 +125,8 @@ def run_predict(folder: Path, sources: list[str], options: PredictOptions, *, ca
     ) as inputs:
         predictions = _in_parts(model.predict, inputs.images)
     _tell_skipped(inputs)
-    found = {} if inputs.labels is None else scores(inputs.labels, predictions, classes=names)
+    labels = labels_of_model(inputs, names, progress=_tell)
+    found = {} if labels is None else scores(labels, predictions, classes=names)
     if options.as_json:
         rows = predictions_json(inputs.names, predictions, names, top=options.top)
         told = found or dict.fromkeys(("accuracy",) if names else ("rmse", "mae"))

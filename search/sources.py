@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
 
 import pydantic
 
@@ -13,10 +12,11 @@ from spaces.values import Value
 NAMED_SOURCES = ("fashion-mnist", "digits")
 FILE_SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 TORCHVISION, HUGGING_FACE = "torchvision:", "hf:"
+ROOT = "?root="  # between a data set of torchvision and its folder
 SCHEMES = (TORCHVISION, HUGGING_FACE)
 FORMATS = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
 MAX_PIXELS = 25_000_000  # of an image: decoded with an alpha channel, it takes 200 MB
-MAX_SIDE = 1024  # pixels of the images that are trained on
+LEAST_SIDE, MAX_SIDE = 4, 1024  # pixels of the images that are trained on
 
 ImageFormat = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
 
@@ -32,7 +32,7 @@ class ImageOptions(Value):
         max_pixels: of an image; whatever has more is left out.
     """
 
-    image_size: Annotated[int, pydantic.Field(ge=4, le=MAX_SIDE)] | None = None
+    image_size: Annotated[int, pydantic.Field(ge=LEAST_SIDE, le=MAX_SIDE)] | None = None
     channels: Literal[1, 3] | None = None
     image_formats: tuple[ImageFormat, ...] = ("png", "jpeg")
     max_pixels: Annotated[int, pydantic.Field(ge=1)] = MAX_PIXELS
@@ -50,23 +50,21 @@ class TorchvisionSource:
 
     @classmethod
     def parse(cls, source: str) -> "TorchvisionSource":
-        """Read `torchvision:NAME[?root=PATH]`.
+        """Read `torchvision:NAME[?root=PATH]`; the path is taken as it stands, to the end.
 
         Raises:
             DataError: it has another form.
         """
-        name, _, query = source.removeprefix(TORCHVISION).partition("?")
-        options = dict(parse_qsl(query, keep_blank_values=True))
-        root = options.pop("root", None)
-        if not name or options or root == "" or (query and root is None):
+        name, query, root = source.removeprefix(TORCHVISION).partition(ROOT)
+        if not name or "?" in name or (query and not root):
             raise DataError(
                 f"a torchvision data set must look like torchvision:NAME or "
                 f"torchvision:NAME?root=FOLDER, but got {source!r}"
             )
-        return cls(name, None if root is None else Path(root))
+        return cls(name, Path(root) if root else None)
 
     def __str__(self) -> str:
-        query = "" if self.root is None else f"?root={self.root}"
+        query = "" if self.root is None else f"{ROOT}{self.root}"
         return f"{TORCHVISION}{self.name}{query}"
 
 

@@ -358,9 +358,9 @@ def test_a_file_too_large_for_memory_is_refused_unread(
 
 def test_images_to_predict_are_the_test_images_if_there_are_any(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", images=IMAGES, labels=LABELS, x_test=IMAGES[:3])
-    images, labels = read_images(path)
+    images, labels, _ = read_images(path)
     assert len(images) == 3 and labels is None
-    images, labels = read_images(save(path, images=IMAGES / 255, labels=LABELS))
+    images, labels, _ = read_images(save(path, images=IMAGES / 255, labels=LABELS))
     assert np.array_equal(images[..., 0], IMAGES)
     assert labels is not None and np.array_equal(labels, LABELS)
     with pytest.raises(DataError, match="images or test_images, but has neither"):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from search.job_spec import JobSpec
-from search.sources import ImageOptions, absolute
+from search.sources import ImageOptions, TorchvisionSource, absolute
 from spaces.errors import DataError
 from tests.pictures import picture, write, write_classes
 from tests.refusals import one_line
@@ -234,6 +234,13 @@ def test_relative_sources_are_relative_to_the_job_file(tmp_path: Path) -> None:
         f"torchvision:MNIST?root={tmp_path}/r"
     )
     assert absolute("digits", base=tmp_path) == "digits"
+
+
+@pytest.mark.parametrize("folder", ["a+b", "a%20b", "a&b=c", "a?root=b", "a;b c"])
+def test_a_root_is_a_path_and_no_form(folder: str, tmp_path: Path) -> None:
+    source = absolute(f"torchvision:MNIST?root={folder}", base=tmp_path)
+    parsed = TorchvisionSource.parse(source)
+    assert parsed == TorchvisionSource("MNIST", tmp_path / folder) and str(parsed) == source
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from athanor.inputs import find_files
 from benchmarks.bad_inputs import Run, run_here
@@ -69,6 +70,50 @@ def test_a_folder_of_files_and_arrays_are_predicted_alike(place: Path) -> None:
     assert told["rows"] == 12 and told["skipped"] == []
     known = predict(place, "digits", "--out", "digits.csv")
     assert known.status == 0 and "accuracy" in known.text
+
+
+def save_table(path: Path, *, names: list[str], scale: int, channels: int) -> int:
+    """Save digits for `datasets`, their test images first; return how many these are."""
+    datasets = pytest.importorskip("datasets")
+    digits = load_data("digits", cache=path)
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=names))
+    parts = {}
+    for part, pixels, labels in (
+        ("test", digits.test_images[:60], digits.test_labels[:60]),
+        ("train", digits.train_images[:60], digits.train_labels[:60]),
+    ):
+        large = pixels.repeat(scale, 1).repeat(scale, 2).repeat(channels, 3)
+        images = [Image.fromarray(each.squeeze()) for each in large]
+        numbers = [names.index(str(label)) if str(label) in names else label for label in labels]
+        columns = {"image": images, "label": numbers}
+        parts[part] = datasets.Dataset.from_dict(columns, features=features)
+    datasets.DatasetDict(parts).save_to_disk(str(path))
+    return 60
+
+
+def test_classes_of_a_data_set_are_those_of_the_model_by_their_names(place: Path) -> None:
+    names = [str(digit) for digit in reversed(range(10))]
+    count = save_table(place / "reversed", names=names, scale=1, channels=1)
+    digits = load_data("digits", cache=place)
+    predicted = load_model(place / "model").predict(digits.test_images[:count]).argmax(axis=1)
+    right = int((predicted == digits.test_labels[:count]).sum())
+    run = predict(place, "hf:reversed", "--out", "reversed.csv")
+    assert run.status == 0 and f"({right} of {count}," in run.text
+    numbers = [names.index(str(label)) for label in digits.test_labels[:count]]
+    images = digits.test_images[:count]
+    np.savez(place / "named.npz", images=images, labels=numbers, class_names=names)
+    run = predict(place, "named.npz", "--out", "named.csv")
+    assert run.status == 0 and f"({right} of {count}," in run.text
+
+
+def test_other_classes_and_sizes_are_predicted_without_an_accuracy(place: Path) -> None:
+    """The data set's images would have 16 pixels and three channels if no model were asked."""
+    names = [f"digit {digit}" for digit in range(10)]
+    count = save_table(place / "foreign", names=names, scale=2, channels=3)
+    run = predict(place, "hf:foreign", "--json", "--out", "foreign.json")
+    assert run.status == 0 and "accuracy is not told, as the model has other classes" in run.text
+    told = json.loads((place / "foreign.json").read_text())
+    assert told["rows"] == count and told["accuracy"] is None
 
 
 @pytest.mark.parametrize(

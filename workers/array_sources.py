@@ -15,10 +15,12 @@ from workers.npz import (
     BROKEN,
     NAMES,
     Arrays,
+    check_range,
     checked_folds,
     checked_groups,
     checked_images,
     checked_labels,
+    checked_names,
     checked_targets,
     checked_times,
     read_arrays,
@@ -118,7 +120,7 @@ def _of_arrays(arrays: Arrays, path: Path, *, name: str) -> ImageData:
             f"but have {test_images.shape[1:]}"
         )
     if kind == "labels":
-        _check_range(test_labels, classes=len(names), name="test labels")
+        check_range(test_labels, classes=len(names), name="test labels")
     return ImageData(
         name=name,
         train_images=images,
@@ -165,10 +167,9 @@ def _class_names(labels: NDArray[np.int64], given: NDArray[Any] | None) -> tuple
     if len(present) < 2:
         raise DataError(f"labels must have at least 2 classes, but only {present[0]} occurs")
     if given is not None:
-        if given.ndim != 1:
-            raise DataError(f"class_names must be a list of names, but have shape {given.shape}")
-        _check_range(labels, classes=len(given), name="training labels")
-        return tuple(str(name) for name in given)
+        names = checked_names(given)
+        check_range(labels, classes=len(names), name="training labels")
+        return names
     if len(present) != int(present[-1]) + 1:
         missing = int((present != np.arange(len(present))).argmax())
         raise DataError(
@@ -176,13 +177,3 @@ def _class_names(labels: NDArray[np.int64], given: NDArray[Any] | None) -> tuple
             f"class_names, but reach {present[-1]} and {missing} does not occur"
         )
     return tuple(str(label) for label in present)
-
-
-def _check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
-    wrong = labels >= classes
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{name} must lie in 0..{classes - 1} ({classes} classes), "
-            f"but row {row} has {labels[row]}"
-        )

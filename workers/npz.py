@@ -65,10 +65,14 @@ def read_arrays(path: Path) -> Arrays:
     return arrays
 
 
-def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any] | None]:
+def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any] | None, tuple[str, ...]]:
     """Read images to predict: the test images of a file if it has any, else its images.
 
-    With them come their labels (int64) or targets (float64), or None.
+    With them come their labels (int64) or targets (float64), or None, and the names that labels
+    are indices into, if the file has any.
+
+    Raises:
+        DataError: the file has no images, or its arrays break a rule.
     """
     arrays = read_arrays(path)
     part = "test" if "test_images" in arrays else "train"
@@ -78,10 +82,16 @@ def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any] | None]:
     labels, targets = arrays.get(f"{part}_labels"), arrays.get(f"{part}_targets")
     checked = checked_images(images, name=f"{part} images")
     if targets is not None:
-        return checked, checked_targets(targets, rows=len(checked), name=f"{part} targets")
+        return checked, checked_targets(targets, rows=len(checked), name=f"{part} targets"), ()
     if labels is None:
-        return checked, None
-    return checked, checked_labels(labels, rows=len(checked), name=f"{part} labels")
+        return checked, None, ()
+    numbers = checked_labels(labels, rows=len(checked), name=f"{part} labels")
+    given = arrays.get("class_names")
+    if given is None:
+        return checked, numbers, ()
+    names = checked_names(given)
+    check_range(numbers, classes=len(names), name=f"{part} labels")
+    return checked, numbers, names
 
 
 def checked_images(images: NDArray[Any], *, name: str) -> NDArray[np.uint8]:
@@ -145,6 +155,24 @@ def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.
         row = int(whole.argmin())
         raise DataError(f"{name} must be at least 0, but row {row} has {whole[row]}")
     return whole
+
+
+def checked_names(names: NDArray[Any]) -> tuple[str, ...]:
+    """Return the names of classes."""
+    if names.ndim != 1:
+        raise DataError(f"class_names must be a list of names, but have shape {names.shape}")
+    return tuple(str(name) for name in names)
+
+
+def check_range(labels: NDArray[np.int64], *, classes: int, name: str) -> None:
+    """Make sure that labels are those of so many classes."""
+    wrong = labels >= classes
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{name} must lie in 0..{classes - 1} ({classes} classes), "
+            f"but row {row} has {labels[row]}"
+        )
 
 
 def checked_targets(targets: NDArray[Any], *, rows: int, name: str) -> NDArray[np.float64]:
