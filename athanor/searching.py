@@ -25,7 +25,7 @@ from athanor.tables import job_json, print_statement
 from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
 from search.job import Job
-from search.job_spec import JobSpec
+from search.job_spec import MIN_BUDGET, JobSpec
 from search.machine import usable_cores
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
@@ -33,8 +33,10 @@ from workers.data import load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
 from workers.splitting import check_metric, split
+from workers.time_limit import TimeLimit
 
 POLL_SECONDS = 0.5
+LEAST_SHARE = 0.25  # of a small budget, that decoding must leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,15 @@ class SearchOptions:
         return [*given, *self.places.arguments()]
 
 
-def check_data(spec: JobSpec, places: Places, console: Console) -> str:
+def check_data(
+    spec: JobSpec, places: Places, console: Console, *, limit: TimeLimit | None = None
+) -> str:
     """Load the data once, so that whatever is wrong with them is said before a job exists.
 
     Returns the fingerprint of the test rows.
+
+    Raises:
+        DataError: the data cannot be used, or take longer than they may.
     """
     data = load_data(
         spec.data,
@@ -65,8 +72,11 @@ def check_data(spec: JobSpec, places: Places, console: Console) -> str:
         cache=places.cache,
         progress=lambda text: _say(console, text),
         verify=True,
+        limit=limit,
     )
     short_check(data, strict=spec.strict_data, console=console)
+    if limit is not None and data.decoded is not None:
+        limit.check("decoding and checking images")
     if spec.lands is not None:  # which has split them
         return data.test_fingerprint
     parts = split(spec, data)
@@ -102,12 +112,20 @@ def seconds_since_start() -> float:
     return time.time() - psutil.Process().create_time()
 
 
+def _limit(spec: JobSpec) -> TimeLimit | None:
+    """Return when images must be decoded; a command that only submits has all the time."""
+    if spec.budget is None:
+        return None
+    left = min(MIN_BUDGET, LEAST_SHARE * spec.budget)
+    return TimeLimit.of(spec.budget, used=seconds_since_start(), left=left)
+
+
 def run_search(spec: JobSpec, options: SearchOptions) -> int:
     """Submit a job and bring it to its end; return the exit status."""
     console = _console(options)
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
-    fingerprint = check_data(spec, options.places, console)
+    fingerprint = check_data(spec, options.places, console, limit=_limit(spec))
     _check_artifacts(options.places)
     store = options.places.open(create=True)
     tell_openings(store, spec, fingerprint, console)

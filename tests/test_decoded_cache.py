@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import torch
 
 import workers.decode_pool
 import workers.selected
+from athanor.places import Places
+from athanor.searching import SearchOptions, run_search
+from search.job_spec import JobSpec
 from search.sources import ImageOptions
 from spaces.errors import DataError
 from spaces.recipe import Recipe
@@ -148,6 +153,24 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_decoded(
         load(root, tmp_path / "cache")
     assert "GiB are free; ATHANOR_CACHE" in one_line(refusal)
     assert not entries(tmp_path / "cache")
+
+
+def test_decoding_that_takes_the_budget_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, places = write_classes(tmp_path / "d"), Places.of(f"{tmp_path}/a.db", tmp_path / "a")
+    spec = JobSpec.parse({"data": str(root), "budget": 100})
+    options = SearchOptions(
+        replace(places, cache=tmp_path / "cache"), None, overwrite=False, as_json=True, quiet=True
+    )
+    monkeypatch.setattr("athanor.searching.seconds_since_start", lambda: 85.0)
+    for said in (r"\(20 of 20 so far\) must", "decoding and checking images must"):
+        with pytest.raises(DataError) as refusal:
+            run_search(spec, options)
+        line = one_line(refusal)
+        assert re.search(said, line) and "leave 20 s of a budget of 100 s, but 8" in line
+        assert not (tmp_path / "a.db").exists()
+        load(root, tmp_path / "cache")  # as `athanor data check` does
 
 
 # --- training --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from workers.folders import list_folder
 from workers.image_data import ImageData, fingerprint, with_derived_test
 from workers.listing import GIVEN, Listing
 from workers.table import TABLE_SUFFIXES, find_table, list_table
+from workers.time_limit import TimeLimit
 
 __all__ = ["GIVEN", "ImageData", "fingerprint", "list_source", "load_data", "of_kept"]
 
@@ -38,6 +39,7 @@ def load_data(
     cache: Path,
     progress: Progress = lambda _: None,
     verify: bool = False,
+    limit: TimeLimit | None = None,
 ) -> ImageData:
     """Load images by the name of a data set, or the path of a file or folder (docs/data.md).
 
@@ -48,9 +50,11 @@ def load_data(
         cache: where data sets that had to be fetched or decoded are kept.
         progress: told what is being done where it takes longer than a moment.
         verify: whether the checksums of decoded images are checked.
+        limit: of the time that decoding may take.
 
     Raises:
-        DataError: the source is unknown, missing or breaks a rule that the message states.
+        DataError: the source is unknown, missing or breaks a rule that the message states, or
+            decoding takes longer than it may.
     """
     if source in NAMED:
         return NAMED[source](cache, progress)
@@ -59,7 +63,8 @@ def load_data(
         if arrays is not None:
             return arrays
     listing = list_source(source, cache=cache, progress=progress)
-    return of_kept(listing, kept(listing, options, cache=cache, progress=progress, verify=verify))
+    found = kept(listing, options, cache=cache, progress=progress, verify=verify, limit=limit)
+    return of_kept(listing, found)
 
 
 def list_source(source: str, *, cache: Path, progress: Progress = lambda _: None) -> Listing:

@@ -29,6 +29,7 @@ from workers.decode_worker import IMAGES
 from workers.decoding_run import decode_listing
 from workers.files import new_folder
 from workers.listing import Listing
+from workers.time_limit import TimeLimit
 
 FORMAT = 1
 INDEX, LABELS, COLUMNS, ROWS = "index.json", "labels.npy", "columns.npz", "rows.json"
@@ -65,15 +66,23 @@ class Kept:
 
 
 def kept(
-    listing: Listing, options: ImageOptions, *, cache: Path, progress: Progress, verify: bool
+    listing: Listing,
+    options: ImageOptions,
+    *,
+    cache: Path,
+    progress: Progress,
+    verify: bool,
+    limit: TimeLimit | None = None,
 ) -> Kept:
     """Open a source's decoded images, or decode them now.
 
     Args:
         verify: read the files' checksums, too, and decode anew if they are wrong.
+        limit: of the time that decoding may take.
 
     Raises:
-        DataError: too many images cannot be read, the disk is too small, or a rule is broken.
+        DataError: too many images cannot be read, the disk is too small, a rule is broken, or
+            decoding takes longer than it may.
     """
     key = listing.key({"format": FORMAT, **options.to_json()})[:32]
     folder = cache / "decoded" / key
@@ -85,7 +94,7 @@ def kept(
         if found is None:
             _remove_remains(folder)
             with new_folder(folder, replace=True) as staging:
-                _build(listing, options, staging, progress)
+                _build(listing, options, staging, progress, limit)
             found = _open(folder, verify=False)
     assert found is not None, "what has just been written can be opened"
     return found
@@ -154,10 +163,16 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _build(listing: Listing, options: ImageOptions, staging: Path, progress: Progress) -> None:
+def _build(
+    listing: Listing,
+    options: ImageOptions,
+    staging: Path,
+    progress: Progress,
+    limit: TimeLimit | None,
+) -> None:
     """Decode all images into a folder, and part their rows."""
     with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=staging.parent) as scratch:
-        decoded = decode_listing(listing, options, Path(scratch), progress)
+        decoded = decode_listing(listing, options, Path(scratch), progress, limit=limit)
         plan = assigned(listing, decoded, progress)
         ordered(decoded.images, plan.order, staging / IMAGES)
         rows = [listing.rows[row] for row in plan.order]

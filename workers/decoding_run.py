@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.sources import ImageOptions
+from search.sources import LEAST_SIDE, ImageOptions
 from spaces.errors import DataError
 from workers.decode_pool import read_rows
 from workers.decode_worker import IMAGES, write_request
 from workers.decoding import WORDS, Shape
 from workers.listing import Listing
 from workers.readers import Description
+from workers.time_limit import TimeLimit
 
 LARGEST_DEFAULT = 64  # pixels of a side, unless more are asked for
-LEAST_SIDE = 4
 UNREADABLE_SHARE = 0.5  # of the images, beyond which the source is taken for something else
 SPARE_BYTES = 256 * 2**20  # of the disk, that stay free
 SAID_SECONDS = 5.0  # between two lines of progress
@@ -49,22 +49,31 @@ class Decoded:
 
 
 def decode_listing(
-    listing: Listing, options: ImageOptions, folder: Path, progress: Progress
+    listing: Listing,
+    options: ImageOptions,
+    folder: Path,
+    progress: Progress,
+    *,
+    limit: TimeLimit | None = None,
 ) -> Decoded:
     """Decode a listing's images into a folder, with all cores.
 
     Raises:
-        DataError: no image, or less than half of them, can be read, or the disk is too small.
+        DataError: no image, or less than half of them, can be read, the disk is too small, or it
+            takes longer than it may.
     """
     count, description = len(listing.rows), dict(listing.reader)
     if description["kind"] == "files":
         description["rows"] = str(folder / ROWS)
         (folder / ROWS).write_text(json.dumps(listing.rows), encoding="utf-8")
     write_request(folder, description, options, None)
-    headers, failed = read_rows(folder, count, progress=_Teller("looking at", count, progress))
+    teller = _Teller("looking at", count, progress, limit)
+    headers, failed = read_rows(folder, count, progress=teller)
     _check_failures(listing, {int(row): said for row, said in failed.items()})
     shape, notes = shape_for([header for header in headers if header is not None], options)
-    images, failures = decode_rows(description, options, shape, count, folder, progress)
+    images, failures = decode_rows(
+        description, options, shape, count, folder, progress, limit=limit
+    )
     _check_failures(listing, failures)
     return Decoded(images, failures, shape, notes)
 
@@ -76,6 +85,8 @@ def decode_rows(
     count: int,
     folder: Path,
     progress: Progress,
+    *,
+    limit: TimeLimit | None = None,
 ) -> tuple[NDArray[np.uint8], Failed]:
     """Decode the images of a reader into a file in `folder`.
 
@@ -83,7 +94,8 @@ def decode_rows(
     """
     write_request(folder, description, options, shape)
     images = _allocated(folder / IMAGES, (count, *asdict(shape).values()))
-    _, failures = read_rows(folder, count, progress=_Teller("decoding", count, progress))
+    teller = _Teller("decoding", count, progress, limit)
+    _, failures = read_rows(folder, count, progress=teller)
     found = {int(row): (reason, details) for row, (reason, details) in failures.items()}
     return images, dict(sorted(found.items()))
 
@@ -140,13 +152,16 @@ def _allocated(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 class _Teller:
-    """Says how far it is, now and then."""
+    """Says how far it is, now and then, and ends it where it takes too long."""
 
-    def __init__(self, doing: str, count: int, progress: Progress) -> None:
+    def __init__(self, doing: str, count: int, progress: Progress, limit: TimeLimit | None) -> None:
         self._doing, self._count, self._progress = doing, count, progress
+        self._limit = limit
         self._begin = self._said = time.monotonic()
 
     def __call__(self, done: int) -> None:
+        if self._limit is not None:
+            self._limit.check(f"{self._doing} images ({done:,} of {self._count:,} so far)")
         now = time.monotonic()
         if now - self._said < SAID_SECONDS or done == 0:
             return
