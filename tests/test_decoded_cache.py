@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.pictures import picture, write, write_classes
 from tests.refusals import one_line
 from workers.batches import Batches
 from workers.data import ImageData, load_data
+from workers.pixels import as_tensor
 from workers.selected import Selected, chosen
 
 
@@ -191,6 +193,16 @@ def test_rows_that_are_read_when_needed_give_the_same_batches(augmentation: Any)
     for epoch in (1, 2):
         for one, other in zip(there.epoch(epoch), read.epoch(epoch), strict=True):
             assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+
+
+def test_mapped_images_are_read_only_and_become_tensors_without_a_warning(tmp_path: Path) -> None:
+    data = load(write_classes(tmp_path / "d"), tmp_path / "cache")
+    assert not data.train_images.flags.writeable
+    with warnings.catch_warnings(action="error"):
+        copied = as_tensor(data.train_images)
+    assert np.array_equal(copied.numpy(), data.train_images)
+    ours = data.train_images.copy()
+    assert as_tensor(ours).data_ptr() == ours.ctypes.data
 
 
 def test_only_large_selections_are_left_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

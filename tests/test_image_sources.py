@@ -1,10 +1,12 @@
 """Every kind of source of images gives its rows, labels and columns, in a fixed order."""
 
 import gzip
+import resource
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -143,6 +145,25 @@ def test_npy_files_are_mapped_and_checked(tmp_path: Path) -> None:
         data = load(source, tmp_path)
         assert np.array_equal(data.train_images[..., 0], images) and len(data.test_labels) == 8
     assert not data.train_images.flags.owndata
+
+
+def test_mapping_asks_for_no_memory(tmp_path: Path) -> None:
+    """The file has a hole of 1 GiB; the limit is on what might be written to."""
+    for part in ("", "test_"):
+        images = np.lib.format.open_memmap(
+            tmp_path / f"{part}images.npy", mode="w+", dtype=np.uint8, shape=(4, 2**14, 2**14)
+        )
+        np.save(tmp_path / f"{part}labels.npy", np.arange(4) % 2)
+        del images
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (psutil.Process().memory_info().data + 2**28, before[1])
+    )
+    try:
+        data = load(tmp_path, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert data.train_images.nbytes == 2**30 and not data.train_images.flags.writeable
 
 
 def test_idx_folders(tmp_path: Path) -> None:

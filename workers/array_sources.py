@@ -54,7 +54,7 @@ def load_npy(folder: Path) -> ImageData:
         if path is None:
             continue
         try:
-            mapped = np.load(path, mmap_mode="c", allow_pickle=False)
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         except BROKEN as failure:
             line = str(failure).replace("\n", " ")
             raise DataError(f"{path} must hold a plain array: {line}") from None

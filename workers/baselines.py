@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from search.baselines import MOST_ROWS, Baseline, BaselineName
 from search.folds import strata, stratified_subset
 from search.metrics import METRICS, Metric
+from workers.pixels import as_tensor
 from workers.rows import Rows
 
 MAX_SIDE = 32
@@ -118,7 +119,7 @@ def _number_model(name: BaselineName, *, seed: int) -> Any:
 def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return (n, pixels) float32 from 0 to 1 of images (n, height, width, channels)."""
     sides = [min(side, MAX_SIDE) for side in images.shape[1:3]]
-    found = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
+    found = as_tensor(images).permute(0, 3, 1, 2).float() / 255.0
     if sides != list(images.shape[1:3]):
         found = torch.nn.functional.adaptive_avg_pool2d(found, (sides[0], sides[1]))
     flat: NDArray[np.float32] = found.flatten(1).numpy()

@@ -6,6 +6,7 @@ the checksums of these. The key is that of the source's paths, sizes and times o
 they are read. A folder comes into being whole, under a lock: others that need it wait.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from search.durable import make_folder
 from search.sources import ImageOptions
 from search.splits import Columns
+from spaces.errors import DataError
 from workers.assigning import assigned
 from workers.decode_worker import IMAGES
 from workers.decoding_run import decode_listing
@@ -44,7 +46,7 @@ class Kept:
     """A source as it lies in the cache.
 
     Attributes:
-        images: uint8 (rows, height, width, channels), mapped; the first `train` are learnt from.
+        images: uint8 (rows, height, width, channels), mapped, read only; training rows first.
         near: (train,) groups of equal or nearly equal images; None: there are none.
         report: what was found when it was decoded (`workers.preflight`).
     """
@@ -121,17 +123,23 @@ def _remove_remains(folder: Path) -> None:
 
 
 def _open(folder: Path, *, verify: bool) -> Kept | None:
-    """Return what lies in a folder of the cache; None if it is not there or not as written."""
+    """Return what lies in a folder of the cache; None if it is not there or not as written.
+
+    Raises:
+        DataError: the system does not map the images.
+    """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         if index["format"] != FORMAT or not _as_written(folder, index["files"], verify=verify):
             return None
-        # Copies on writing: torch warns of arrays that must not be written to.
-        images = np.load(folder / IMAGES, mmap_mode="c", allow_pickle=False)
+        # Not "c": of what may be written to, the system promises memory for all of it.
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / LABELS, allow_pickle=False)
         with np.load(folder / COLUMNS, allow_pickle=False) as stored:
             columns = Columns(**{name: stored[name] for name in stored.files})
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError) as failure:
+        if getattr(failure, "errno", None) == errno.ENOMEM:  # the file is as it should be
+            raise DataError(f"{folder} must be mapped into memory, but: {failure}") from None
         return None
     return Kept(
         folder=folder,

@@ -10,6 +10,7 @@ from torch import nn
 
 from workers.batches import Normalisation
 from workers.device import DevicePlan
+from workers.pixels import as_tensor
 from workers.selected import Images
 from workers.targets import TargetScale, as_answers
 
@@ -39,7 +40,7 @@ def predict(
     with torch.inference_mode(), plan.autocast():
         for begin in range(0, len(images), size):
             interrupt()
-            pixels = torch.from_numpy(images[begin : begin + size])
+            pixels = as_tensor(images[begin : begin + size])
             outputs = network(normalisation.apply(pixels.to(plan.torch_device)))
             batches.append(as_answers(outputs, scale).cpu())
     return torch.cat(batches).numpy()

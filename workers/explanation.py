@@ -20,6 +20,7 @@ from spaces.errors import StoreError
 from spaces.network import Network, build_network
 from workers.batches import Normalisation
 from workers.fold_files import FoldFiles
+from workers.pixels import as_tensor
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Trained:
 
     def inputs(self, images: NDArray[np.uint8]) -> Tensor:
         """Return images (n, height, width, channels) as the network sees them."""
-        return self.normalisation.apply(torch.from_numpy(images))
+        return self.normalisation.apply(as_tensor(images))
 
 
 @dataclass(frozen=True, eq=False)

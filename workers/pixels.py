@@ -30,13 +30,21 @@ def windows(images: Tensor, height: int, width: int) -> Tensor:
     )
 
 
+def as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Return pixels as a tensor: in the same memory, or a copy of what must not be written to.
+
+    Files are mapped to be read only, and torch warns of tensors on these.
+    """
+    return torch.from_numpy(np.require(images, requirements="W"))
+
+
 class Resident:
     """Pixels in the memory of the device."""
 
     def __init__(self, images: NDArray[np.uint8], *, shift: int, device: torch.device) -> None:
         side = images.shape[1:3]
         self._device = device
-        padded = torch.from_numpy(_padded(images, shift)).to(device)
+        padded = as_tensor(_padded(images, shift)).to(device)
         self.windows = windows(padded, *side)
 
     def expect(self, now: Rows, then: Rows) -> None:
@@ -71,7 +79,7 @@ class Streamed:
 
     def cut(self, rows: Rows, places: Rows) -> Tensor:
         """Return a window of each row, which must be expected, as `Resident` does."""
-        padded = torch.from_numpy(_padded(self._here, self._shift)).to(self._device)
+        padded = as_tensor(_padded(self._here, self._shift)).to(self._device)
         cut = windows(padded, *self._images.shape[1:3])
         chosen = torch.from_numpy(np.stack([np.arange(len(rows)), *places])).to(self._device)
         return cut[chosen[0], chosen[1], chosen[2]]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from spaces.network import Network
 from workers.batches import Normalisation
+from workers.pixels import as_tensor
 from workers.selected import Images
 
 FIT_PATCHES = 1_000_000  # enough for the covariance of a patch of tens of numbers
@@ -54,7 +55,7 @@ def patch_covariance(images: Images, kernel: int, normalisation: Normalisation) 
     at_once = max(1, PATCHES_AT_ONCE // in_an_image)
     for begin in range(0, len(chosen), at_once):
         part = images[chosen[begin : begin + at_once]]
-        pixels = normalisation.apply(torch.from_numpy(part))
+        pixels = normalisation.apply(as_tensor(part))
         patches = nn.functional.unfold(pixels.contiguous(), kernel, padding=padding)
         columns = patches.transpose(0, 1).reshape(size, -1).double()
         total += columns @ columns.T
