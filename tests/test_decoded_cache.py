@@ -109,11 +109,12 @@ def test_who_is_stopped_leaves_nothing_and_who_is_killed_is_cleared_away(tmp_pat
     assert len(entries(cache)) == 1 and not entries(cache)[0].name.startswith(".")
 
 
-def test_processes_decode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_decode_as_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = write_classes(tmp_path / "d")
     (root / "cat" / "00.png").write_bytes(b"broken")
     alone = load(root, tmp_path / "one")
-    monkeypatch.setattr(workers.decode_pool, "FEW", 0)
     monkeypatch.setattr(workers.decode_pool, "AT_ONCE", 4)
     several = load(root, tmp_path / "two")
     assert several.train_fingerprint == alone.train_fingerprint
@@ -122,28 +123,43 @@ def test_processes_decode_as_this_one_does(tmp_path: Path, monkeypatch: pytest.M
     assert several.decoded.report["unreadable"] == {"format": 1}
 
 
+def change_decoders(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes that decode run some code at their start."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    checkout = str(Path(workers.decode_pool.__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), checkout]))
+
+
+@pytest.mark.parametrize("death", ["", "os.write(1, b'{\"failures'); "])
 def test_an_image_that_kills_its_process_is_left_out_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    death: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However few there are, and even if half of an answer was written."""
     root = write_classes(tmp_path / "d")
-    startup = tmp_path / "startup"
-    startup.mkdir()
-    (startup / "sitecustomize.py").write_text(
+    code = (
         "import os, workers.decoding as d\n"
         "plain = d.decode\n"
         "def decode(source, *more):\n"
-        "    os._exit(-11) if str(source).endswith('cat/03.png') else None\n"
+        "    if str(source).endswith('cat/03.png'):\n"
+        f"        {death}os._exit(-11)\n"
         "    return plain(source, *more)\n"
         "d.decode = decode\n"
     )
-    checkout = str(Path(workers.decode_pool.__file__).parent.parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(startup), checkout]))
-    monkeypatch.setattr(workers.decode_pool, "FEW", 0)
-    monkeypatch.setattr(workers.decode_pool, "AT_ONCE", 4)
+    change_decoders(tmp_path / "startup", code, monkeypatch)
     data = load(root, tmp_path / "cache")
     assert data.decoded is not None and len(data.decoded.rows) == 19
     (example,) = data.decoded.report["unreadable_examples"]
     assert example == ["cat/03.png", "broken", "the decoder crashed"]
+
+
+def test_processes_that_do_not_start_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_decoders(tmp_path / "startup", "import os; os._exit(1)", monkeypatch)
+    with pytest.raises(DataError) as refusal:
+        load(write_classes(tmp_path / "d"), tmp_path / "cache")
+    assert "as the processes failed: they end at their start" in one_line(refusal)
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_decoded(
@@ -166,7 +182,7 @@ def test_decoding_that_takes_the_budget_is_ended(
         replace(places, cache=tmp_path / "cache"), None, overwrite=False, as_json=True, quiet=True
     )
     monkeypatch.setattr("athanor.searching.seconds_since_start", lambda: 85.0)
-    for said in (r"\(20 of 20 so far\) must", "decoding and checking images must"):
+    for said in (r"\(\d+ of 20 so far\) must", "decoding and checking images must"):
         with pytest.raises(DataError) as refusal:
             run_search(spec, options)
         line = one_line(refusal)

@@ -13,10 +13,9 @@ from typing import Any
 
 from search.machine import usable_cores
 from spaces.errors import DataError
-from workers.decode_worker import Decoder, Failures
+from workers.decode_worker import READY, Failures
 
-FEW = 256  # images, for which no process is started
-AT_ONCE = 128  # images that a process is asked for at a time
+AT_ONCE = 64  # images that a process is asked for at a time; of fewer there is one process
 WAIT_SECONDS = 0.2  # between two looks at whether Ctrl-C came
 CRASH = ("broken", "the decoder crashed")
 SOURCES = Path(__file__).resolve().parent.parent  # what the processes import is found there
@@ -32,13 +31,9 @@ def read_rows(
         cores: how many processes; as many as this process may use by default.
 
     Raises:
-        DataError: the processes die whatever they are given.
+        DataError: the processes do not start.
     """
     processes = min(cores or usable_cores(), -(-count // AT_ONCE))
-    if count <= FEW:
-        answer = Decoder(folder).answer(0, count)
-        progress(count)
-        return answer.get("headers", []), answer["failures"]
     shared = _Shared(count)
     threads = [
         threading.Thread(target=_ask, args=(folder, shared), daemon=True) for _ in range(processes)
@@ -105,19 +100,19 @@ def _ask(folder: Path, shared: _Shared) -> None:
     process = None
     while (rows := shared.take()) is not None:
         if process is None:
-            process, answered = _start(folder), 0
+            process = _start(folder)
             shared.processes.add(process)
+            if _line(process) != READY:
+                _end(process)
+                shared.reason = "they end at their start (run with --debug to see why)"
+                return
         line = _exchange(process, rows)
         if line:
             shared.add(*rows, json.loads(line))
-            answered += 1
             continue
         shared.processes.discard(process)
         _end(process)
         if shared.stopped:
-            return
-        if not answered and rows[1] - rows[0] == AT_ONCE and process.returncode == 1:
-            shared.reason = "a Python error at their start (run with --debug to see it)"
             return
         process = None
         shared.died(*rows)
@@ -139,13 +134,23 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 def _exchange(process: subprocess.Popen[str], rows: tuple[int, int]) -> str:
     """Return the answer, or nothing if the process is dead."""
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(rows) + "\n")
         process.stdin.flush()
-        return process.stdout.readline()
     except OSError:
         return ""
+    return _line(process)
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    """Return the next line; nothing if the process died before it had written all of it."""
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+    except (OSError, ValueError):  # ValueError: no UTF-8
+        return ""
+    return line if line.endswith("\n") else ""
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -1,8 +1,8 @@
 """A process that decodes images: `python -m workers.decode_worker FOLDER`.
 
-FOLDER holds `request.json`. Each line of the input asks for rows, from one to another; each is
-answered by a line that lists what could not be read, by row. So a decoder that crashes takes no
-other process along, and nothing that was handed over is unpickled.
+FOLDER holds `request.json`; once it is read, a line says `ready`. Each line of the input asks for
+rows, from one to another; each is answered by a line that lists what could not be read, by row. So
+a decoder that crashes takes no other process along, and nothing that was handed over is unpickled.
 """
 
 import json
@@ -21,6 +21,7 @@ from workers.readers import Description, Reader, open_reader
 
 REQUEST = "request.json"
 IMAGES = "images.npy"
+READY = "ready\n"
 
 Failures = dict[str, tuple[str, str]]  # by row: the reason and its details
 
@@ -85,6 +86,8 @@ def main() -> None:
     """Answer until the input ends; Ctrl-C is left to whoever asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     decoder = Decoder(Path(sys.argv[1]))
+    sys.stdout.write(READY)
+    sys.stdout.flush()
     for line in sys.stdin:
         begin, end = json.loads(line)
         print(json.dumps(decoder.answer(begin, end)), flush=True)
