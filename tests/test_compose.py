@@ -215,6 +215,7 @@ def test_a_submitted_job_lands_by_the_services_own_commands(
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_job_lands_on_the_ray_profile_s_own_commands(services: Services, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     services.run("migrate")

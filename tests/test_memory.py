@@ -224,6 +224,7 @@ def test_predicting_large_images_takes_them_in_small_batches() -> None:
     assert sum(counts) == 30 and max(counts) * 512 * 512 <= PIXELS
 
 
+@pytest.mark.slow
 def test_a_search_with_little_memory_leaves_out_what_does_not_fit(tmp_path: Path) -> None:
     memory = WORKSPACE + 600_000
     job = f"data: digits\ntrials: 4\nworkers: 1\nfolds: 2\nsearch_epochs: 1\nmax_memory: {memory}\n"

@@ -141,6 +141,7 @@ def test_wrong_labels_stand_first() -> None:
     assert len(suspected_labels(OutOfFoldPredictions.empty(wrong, 5))) == 0
 
 
+@pytest.mark.slow
 def test_labels_are_suspected_by_a_finished_job(tmp_path: Path) -> None:
     digits = load_data("digits", cache=tmp_path)
     images, labels = digits.train_images[:600, ..., 0], digits.train_labels[:600]

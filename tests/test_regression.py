@@ -249,6 +249,7 @@ def test_metrics_of_another_kind_are_refused(data_file: Path, tmp_path: Path) ->
     assert job.error is not None and "but got rmse" in job.error
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_predicts_numbers(data_file: Path, tmp_path: Path) -> None:
     spec = JobSpec.parse({"data": str(data_file), "trials": 1})
     job_file = tmp_path / "job.yaml"
