@@ -58,6 +58,23 @@ def test_images_are_decoded_once_until_a_file_changes(tmp_path: Path) -> None:
     assert len(entries(cache)) == 1
 
 
+@pytest.mark.parametrize("column", ["split", "group", "time", "fold"])
+def test_a_column_that_is_edited_makes_a_new_entry(column: str, tmp_path: Path) -> None:
+    root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
+    names = [f"{name}/{row:02d}.png" for name in ("cat", "dog") for row in range(10)]
+    parts = ["train", "test"] if column == "split" else ["0", "1"]
+    seen = set()
+    for values in (parts, parts[::-1], None):
+        lines = [f"path,label{',' + column if values else ''}"]
+        for row, name in enumerate(names):
+            lines.append(f"{name},{name[:3]}{',' + values[row % 2] if values else ''}")
+        (root / "labels.csv").write_text("\n".join(lines) + "\n")
+        data = load(root, cache)
+        assert data.decoded is not None
+        seen.add(data.decoded.folder)
+    assert len(seen) == len(entries(cache)) == 3
+
+
 def test_damage_is_found_and_mended(tmp_path: Path) -> None:
     root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
     good = load(root, cache)

@@ -33,7 +33,7 @@ from workers.files import new_folder
 from workers.listing import Listing
 from workers.time_limit import TimeLimit
 
-FORMAT = 1
+FORMAT = 2
 INDEX, LABELS, COLUMNS, ROWS = "index.json", "labels.npy", "columns.npz", "rows.json"
 CHUNK = 64 * 2**20  # bytes that are copied or hashed at a time
 

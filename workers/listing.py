@@ -48,10 +48,14 @@ class Listing:
     notes: tuple[str, ...] = ()
 
     def key(self, settings: dict[str, Any]) -> str:
-        """SHA-256 (hex) of the source's state and of how its images are to be read."""
-        told = [self.name, self.reader, self.stamp, list(self.class_names), settings]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        """SHA-256 (hex) of the source's state, of what is stated and of how images are read."""
+        columns = self.columns
+        arrays = (self.labels, self.parts, columns.groups, columns.times, columns.folds)
+        stated = [None if each is None else str(each.dtype) for each in arrays]
+        told = [self.name, self.reader, self.stamp, list(self.class_names), list(self.notes)]
+        digest = hashlib.sha256(json.dumps([*told, stated, settings], sort_keys=True).encode())
+        for array in arrays:
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
