@@ -206,6 +206,41 @@ def test_a_torchvision_folder_data_set_is_read_as_torchvision_reads_it(tmp_path:
     assert pixels_of(data) == expected
 
 
+def test_files_that_change_deep_below_a_torchvision_folder_are_noticed(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "eurosat" / "2750", names=("Forest", "River"))
+    source = f"torchvision:EuroSAT?root={tmp_path}"
+    before = load(source, tmp_path)
+    new = picture(999, 12, 12, 3)
+    write(root / "River" / "03.png", new)
+    assert new.tobytes() in pixels_of(load(source, tmp_path)) - pixels_of(before)
+
+
+def test_each_torchvision_set_has_a_default_folder_of_its_own(tmp_path: Path) -> None:
+    write_classes(tmp_path / "torchvision" / "EuroSAT" / "eurosat" / "2750")
+    (tmp_path / "torchvision" / "MNIST" / "processed").mkdir(parents=True)
+    (tmp_path / "torchvision" / "MNIST" / "processed" / "training.pt").touch()  # of another set
+    assert load_data("torchvision:EuroSAT", cache=tmp_path).class_names == ("cat", "dog")
+
+
+def test_the_class_is_the_first_of_the_numbers_that_qmnist_keeps(tmp_path: Path) -> None:
+    raw = tmp_path / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, rows in (("train", 20), ("test", 6)):
+        images = np.stack([picture(len(part) * 100 + row, 8, 8) for row in range(rows)])
+        told = np.arange(rows * 8).reshape(rows, 8) + 7
+        told[:, 0] = np.arange(rows) % 2
+        for name, array, kind in (
+            (f"qmnist-{part}-images-idx3-ubyte", images, 0x08),
+            (f"qmnist-{part}-labels-idx2-int", told.astype(">i4"), 0x0C),
+        ):
+            head = bytes([0, 0, kind, array.ndim])
+            head += b"".join(side.to_bytes(4, "big") for side in array.shape)
+            (raw / name).write_bytes(head + array.tobytes())
+    data = load(f"torchvision:QMNIST?root={tmp_path}", tmp_path)
+    assert np.bincount(data.train_labels).tolist() == [10, 10] and len(data.test_labels) == 6
+    assert data.class_names[:2] == ("0 - zero", "1 - one")
+
+
 def test_hugging_face_data_sets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(

@@ -78,7 +78,7 @@ def list_torchvision(
             f"a torchvision data set for classification must be one of its classes, "
             f"but got {source.name!r}; {nearest(source.name, list(PARTS))}"
         )
-    root = source.root or cache / "torchvision"
+    root = source.root or cache / "torchvision" / source.name
     if not root.is_dir():
         if source.root is not None:
             raise DataError(f"a torchvision data set's root must be a folder, but {root} is none")
@@ -143,11 +143,15 @@ def _one_line(failure: Exception) -> str:
 
 
 def _labels(part: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the labels of a part: from where torchvision keeps them, else one after the other."""
+    """Return the labels of a part: from where torchvision keeps them, else one after the other.
+
+    QMNIST keeps eight numbers an image, the class first.
+    """
     for name in ("targets", "labels", "_labels"):
         found = getattr(part, name, None)
         if found is not None and len(found) == len(part):
-            return np.asarray(found).astype(np.int64).reshape(-1)
+            labels = np.asarray(found).astype(np.int64)
+            return labels.reshape(len(part), -1)[:, 0]
     return np.array([part[row][1] for row in range(len(part))], dtype=np.int64)
 
 
@@ -161,7 +165,6 @@ def _class_names(part: Any, labels: np.ndarray[Any, np.dtype[np.int64]]) -> tupl
 
 
 def _files(root: Path) -> list[tuple[str, int, int]]:
-    """Return the state of the files at the top of a data set's folder and one folder below."""
-    found = sorted([*root.glob("*"), *root.glob("*/*"), *root.glob("*/raw/*")])
-    states = [(path, path.stat()) for path in found if path.is_file()]
+    """Return the state of all files below a data set's folder."""
+    states = [(path, path.stat()) for path in sorted(root.rglob("*")) if path.is_file()]
     return [(str(path), state.st_size, state.st_mtime_ns) for path, state in states]
