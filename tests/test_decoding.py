@@ -11,6 +11,7 @@ from PIL import Image
 from search.sources import ImageOptions
 from tests.pictures import picture, write
 from workers.decoding import Shape, Unreadable, decode, fitted, read_header
+from workers.standalone import read_image
 
 COLOURED, GREY = picture(1, 20, 20, 3), picture(2, 20, 20)
 AS_IT_IS, AS_GREY = Shape(20, 20, 3), Shape(20, 20, 1)
@@ -46,6 +47,21 @@ def test_transparent_parts_are_white() -> None:
     assert (found[:10] == 255).all() and np.array_equal(found[10:], COLOURED[10:])
     grey = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(alpha[..., 0])])
     assert (decode(encoded(grey), AS_GREY)[:10] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_colour_that_means_transparency_is_white(mode: str, tmp_path: Path) -> None:
+    pixels = np.full((20, 20), 200, dtype=np.uint8)
+    pixels[:10] = 0
+    image = Image.fromarray(pixels).convert(mode)
+    key = (0, 0, 0) if mode == "RGB" else 0
+    file = tmp_path / "t.png"
+    file.write_bytes(encoded(image, transparency=key))
+    shape = AS_IT_IS if mode == "RGB" else AS_GREY
+    found = decode(file, shape)
+    assert (found[:10] == 255).all() and (found[10:] == (255 if mode == "1" else 200)).all()
+    alone = read_image(file, image_shape=(20, 20, shape.channels))
+    assert np.array_equal(alone, found)
 
 
 @pytest.mark.parametrize(("largest", "of"), [(65535, 65535), (3000, 4095), (300, 511), (200, 255)])

@@ -179,6 +179,9 @@ def odd_images(folder: Path) -> list[Path]:
     }
     for name, image in kinds.items():
         image.save(folder / name)
+    for name in ("grey.png", "colour.png"):  # one colour means transparency
+        key = kinds[name].getpixel((3, 3))
+        kinds[name].save(folder / f"key-{name}", transparency=key)
     turned = Image.Exif()
     for orientation in (3, 6):
         turned[0x0112] = orientation

@@ -254,6 +254,8 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray[
 
 def _plain(image: Image.Image) -> Image.Image:
     """Return an image in one of the modes L, LA, RGB, RGBA, which can be scaled."""
+    if image.mode in ("1", "L", "RGB") and "transparency" in image.info:  # a transparent colour
+        return image.convert("RGBA")
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image
     if image.mode == "1":
