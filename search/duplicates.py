@@ -12,6 +12,7 @@ about a minute on two cores. From `MOST_IMAGES` on only a random part of them is
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,25 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    images: Images, *, progress: Callable[[float], None] = lambda _: None, seed: int = 0
+    *parts: Images,
+    rows: Rows | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+    seed: int = 0,
 ) -> NearDuplicates:
     """Find the nearly equal among images (rows, height, width, channels).
 
     Args:
+        parts: of one shape; their rows are numbered through. They may be larger than memory.
+        rows: those that are looked at; by default all.
         progress: told the share that is done.
         seed: of the choice of those that are compared, where there are too many.
     """
-    rows = np.arange(len(images))
+    rows = np.arange(sum(map(len, parts))) if rows is None else rows
     if len(rows) > MOST_IMAGES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_IMAGES, replace=False))
-    small = _small(images, rows)
+    begins = np.cumsum([0, *map(len, parts)])
+    chosen = [rows[(rows >= b) & (rows < e)] - b for b, e in pairwise(begins)]
+    small = np.concatenate([_small(part, own) for part, own in zip(parts, chosen, strict=True)])
     telling = np.flatnonzero(small.std(axis=(1, 2)) >= LEAST_DEVIATION)
     small, rows = small[telling], rows[telling]
     if len(rows) < 2:
@@ -163,14 +171,21 @@ def _spectra(small: Floats) -> NDArray[np.complex64]:
 def _best_shifts(
     one: NDArray[np.complex64], other: NDArray[np.complex64], size: tuple[int, ...]
 ) -> tuple[Rows, Floats]:
-    """Return the shifts (n, 2) at which images correlate most, by their spectra, and how much."""
-    steps = np.arange(-SHIFTS, SHIFTS + 1)
+    """Return the shifts (n, 2) at which images correlate most, by their spectra, and how much.
+
+    Images of few pixels are moved less far, so that something of them is left to be compared.
+    """
+    down, right = (np.arange(-most, most + 1) for most in _most_shifts(size))
     product = one * other.conj()
-    columns = np.fft.ifft(product, axis=1)[:, steps]
-    window = np.fft.irfft(columns, n=size[1], axis=2)[:, :, steps].reshape(len(one), -1)
+    columns = np.fft.ifft(product, axis=1)[:, down]
+    window = np.fft.irfft(columns, n=size[1], axis=2)[:, :, right].reshape(len(one), -1)
     place = window.argmax(axis=1)
-    shifts = np.stack([steps[place // len(steps)], steps[place % len(steps)]], axis=1)
+    shifts = np.stack([down[place // len(right)], right[place % len(right)]], axis=1)
     return shifts, window.max(axis=1)
+
+
+def _most_shifts(size: tuple[int, ...]) -> list[int]:
+    return [min(SHIFTS, (side - 1) // 2) for side in size]
 
 
 def _overlap(one: Floats, other: Floats, down: int, right: int) -> tuple[Floats, Floats]:

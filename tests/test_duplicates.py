@@ -56,6 +56,23 @@ def test_too_many_images_are_compared_in_part(monkeypatch: pytest.MonkeyPatch) -
     assert found.compared == 10 and len(found.pairs) < 20
 
 
+def test_some_rows_of_several_parts_are_compared() -> None:
+    images = np.stack([picture(seed % 8, 12, 12) for seed in range(24)])[..., None]
+    rows = np.array([0, 3, 8, 13, 19, 21])
+    assert near_duplicates(images, rows=rows).pairs.tolist() == [[0, 8], [3, 19], [13, 21]]
+    parts = (images[:10], images[10:10], images[10:])
+    assert near_duplicates(*parts, rows=rows).pairs.tolist() == [[0, 8], [3, 19], [13, 21]]
+    assert len(near_duplicates(*parts).pairs) == 24
+
+
+@pytest.mark.parametrize("size", [(1, 40), (2, 40), (40, 1), (2, 2)])
+def test_images_of_few_pixels_are_compared(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (12, *size, 1), dtype=np.uint8)
+    images[7] = images[2]
+    assert [2, 7] in near_duplicates(images).pairs.tolist()
+
+
 def test_pairs_join_groups() -> None:
     pairs = np.array([[0, 3], [3, 4]])
     alone = joined(None, pairs, count=6)

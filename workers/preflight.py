@@ -150,8 +150,8 @@ class Preflight:
         if self.data.decoded is not None:
             pairs = np.array(self._report["near"], dtype=np.int64).reshape(-1, 2)
         elif self._near:
-            whole = np.concatenate([self.data.train_images, self.data.test_images])
-            pairs = near_duplicates(whole, progress=self._progress).pairs
+            parts = (self.data.train_images, self.data.test_images)
+            pairs = near_duplicates(*parts, progress=self._progress).pairs
         else:
             return np.empty((0, 2), dtype=np.int64)
         differ = [not np.array_equal(self.image(one), self.image(other)) for one, other in pairs]
