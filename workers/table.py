@@ -194,9 +194,9 @@ def _answers(path: Path, table: Table) -> tuple[NDArray[Any], tuple[str, ...]]:
     empty = next((row for row, word in enumerate(words) if not word), None)
     if empty is not None:
         raise DataError(f"{path} row {empty}: a label must not be empty")
-    names = sorted(set(words), key=_in_order)
-    for name in names:
+    for name in dict.fromkeys(words):
         check_name(name, what=f"{path}: a label")
+    names = sorted(set(words), key=_in_order)
     if len(names) < 2:
         raise DataError(f"labels must have at least 2 classes, but {path} has only {names[0]!r}")
     places = {name: place for place, name in enumerate(names)}
@@ -222,9 +222,14 @@ def _numbers(path: Path, values: list[Any], *, name: str, most: float) -> NDArra
 
 
 def _groups(values: list[Any] | None) -> NDArray[np.int64] | None:
+    """Return a number for each row's group; a row without one is a group of its own."""
     if values is None:
         return None
-    return np.unique([_text(value) for value in values], return_inverse=True)[1].astype(np.int64)
+    words = np.array([_text(value) for value in values])
+    groups = np.unique(words, return_inverse=True)[1].astype(np.int64)
+    empty = np.flatnonzero(words == "")
+    groups[empty] = len(words) + empty
+    return groups
 
 
 def _split(path: Path, values: list[Any]) -> NDArray[np.int8]:
