@@ -1,7 +1,8 @@
 """How a process opens the images of a source, by a row's number: described as JSON."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,26 +47,31 @@ class TorchvisionReader:
         self._parts = parts
         self._begins = np.cumsum([0, *(len(part) for part in parts)])
 
-    def _open(self, row: int) -> Any:
-        """Return a PIL image."""
+    @contextmanager
+    def _opened(self, row: int) -> Iterator[Any]:
+        """Open a PIL image; each data set fails in a way of its own, some only at the decoding."""
         from torchvision.transforms.functional import to_pil_image
 
         part = int(np.searchsorted(self._begins, row, side="right")) - 1
         try:
             image = self._parts[part][row - int(self._begins[part])][0]
-            return image if hasattr(image, "getexif") else to_pil_image(image)
-        except Exception as failure:  # each data set reads its files in a way of its own
+            with image if hasattr(image, "getexif") else to_pil_image(image) as opened:
+                yield opened
+        except Unreadable:
+            raise
+        except Exception as failure:
             line = str(failure).replace("\n", " ") or type(failure).__name__
             raise Unreadable("broken", line) from None
 
     def header(self, row: int) -> Header:
         """Return an image's size, as it is without its orientation."""
-        image = self._open(row)
-        return Header(image.height, image.width, image.mode in ("1", "L", "I", "I;16"))
+        with self._opened(row) as image:
+            return Header(image.height, image.width, image.mode in ("1", "L", "I", "I;16"))
 
     def image(self, row: int, shape: Shape) -> NDArray[np.uint8]:
         """Return an image as uint8 of a shape."""
-        return fitted(self._open(row), shape)
+        with self._opened(row) as image:
+            return fitted(image, shape)
 
 
 class HuggingFaceReader:

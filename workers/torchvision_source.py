@@ -147,7 +147,7 @@ def _labels(part: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
 
     QMNIST keeps eight numbers an image, the class first.
     """
-    for name in ("targets", "labels", "_labels"):
+    for name in ("targets", "labels", "_labels", "y"):
         found = getattr(part, name, None)
         if found is not None and len(found) == len(part):
             labels = np.asarray(found).astype(np.int64)
