@@ -68,6 +68,42 @@ def test_folders_above_the_classes_part_the_rows(tmp_path: Path) -> None:
         assert {names[row].split("/")[0] for row in fold.validation_rows} == {"train"}
 
 
+def test_an_empty_class_folder_is_left_out_and_it_is_said(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "d", names=("ape", "dog"))
+    (root / "cat").mkdir()
+    data = load(root, tmp_path)
+    assert data.class_names == ("ape", "dog") and set(data.train_labels) == {0, 1}
+    assert data.decoded is not None
+    assert data.decoded.report["notes"] == ["1 classes without an image are left out: 'cat'"]
+
+
+@pytest.mark.parametrize("others", [("val", "test"), ("test",), ("val",)])
+def test_a_class_without_training_images_is_refused(
+    others: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_classes(tmp_path / "d" / "train", names=("ape", "dog"))
+    for place, part in enumerate(others):
+        for label, name in enumerate(("ape", "cat", "dog")):
+            seed = 10_000 * (place + 1) + label
+            write(tmp_path / "d" / part / name / "0.png", picture(seed, 12, 12, 3))
+    with pytest.raises(DataError) as refusal:
+        load(tmp_path / "d", tmp_path)
+    assert "each class must have images to learn from, but 'cat'" in one_line(refusal)
+
+
+def test_a_class_that_only_the_latest_rows_have_is_refused(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "t", names=("ape", "cat", "dog"))
+    names = [f"{c}/{n:02d}.png" for c in ("ape", "dog", "cat") for n in range(10)]
+    write_table(
+        root,
+        "path,label,time",
+        [f"{name},{name[:3]},{row // 10}" for row, name in enumerate(names)],
+    )
+    with pytest.raises(DataError) as refusal:
+        load(root, tmp_path)
+    assert "each class must have images to learn from, but 'cat'" in one_line(refusal)
+
+
 def test_validation_folders_are_the_test_where_there_is_no_other(tmp_path: Path) -> None:
     write_classes(tmp_path / "d" / "train", rows=6)
     write_classes(tmp_path / "d" / "val", rows=3)
@@ -116,6 +152,25 @@ def test_a_table_states_times_splits_folds_and_targets(tmp_path: Path) -> None:
     assert sorted(numbers.train_labels) == [i * 0.5 for i in range(16)]
 
 
+def test_rows_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "t")
+    names = [f"{c}/{n:02d}.png" for c in ("cat", "dog") for n in range(10)]
+    rows = [f"{name},{name[:3]},{'p' if row < 3 else ''}" for row, name in enumerate(names)]
+    write_table(root, "path,label,group", rows)
+    data = load(root, tmp_path)
+    assert data.columns.groups is not None and len(data.train_labels) == 14
+    assert len(np.unique(data.columns.groups)) in (12, 14)  # with the three rows of p or without
+    assert np.bincount(data.test_labels).tolist() == [3, 3]
+
+
+def test_an_endless_number_as_a_label_is_refused(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "t")
+    write_table(root, "path,label", [f"cat/00.png,{'1' * 5000}", "dog/00.png,2"])
+    with pytest.raises(DataError) as refusal:
+        load(root, tmp_path)
+    assert "must have at most 1024 bytes" in one_line(refusal)
+
+
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
@@ -129,6 +184,46 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     write_table(root, "path,label", [f"{name},{name[:3]}" for name in names])
     second = load(root, tmp_path)
     assert first.train_fingerprint == second.train_fingerprint
+
+
+# --- nearly equal images -------------------------------------------------------------------------
+
+
+def write_glyphs(folder: Path, seed: int, rows: int) -> None:
+    """Write images of one scene that differ by some noise."""
+    random, scene = np.random.default_rng(seed), picture(seed, 24, 24).astype(int)
+    for row in range(rows):
+        noise = random.integers(-3, 4, (24, 24))
+        write(folder / f"{row:02d}.png", (scene + noise).clip(0, 255).astype(np.uint8))
+
+
+def test_a_class_of_nearly_equal_images_is_learnt_and_tested(tmp_path: Path) -> None:
+    for name, first in (("cat", 100), ("dog", 200)):
+        for row in range(20):
+            write(tmp_path / "d" / name / f"{row:02d}.png", picture(first + row, 24, 24))
+    again = tmp_path / "d" / "dog" / "again.jpg"
+    write(again, picture(200, 24, 24), quality=95)
+    write_glyphs(tmp_path / "d" / "fixed", 1, 20)
+    data = load(tmp_path / "d", tmp_path)
+    assert np.bincount(data.train_labels, minlength=3).min() >= 12
+    assert np.bincount(data.test_labels, minlength=3).min() >= 4
+    assert data.decoded is not None and data.columns.groups is not None
+    (note,) = data.decoded.report["notes"]
+    assert "nearly equal images of 'fixed' chain" in note
+    names = data.decoded.rows[: len(data.train_labels)]
+    assert ("dog/again.jpg" in names) == ("dog/00.png" in names)
+    assert len(split(JobSpec.parse({"data": "x", "workers": 1}), data).folds.folds) > 2
+
+
+def test_classes_that_are_all_nearly_equal_can_be_parted(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_glyphs(tmp_path / "d" / f"c{seed}", seed, 10)
+    write(tmp_path / "d" / "c1" / "copy.png", np.asarray(Image.open(tmp_path / "d/c1/03.png")))
+    data = load(tmp_path / "d", tmp_path)
+    assert set(data.train_labels) == set(data.test_labels) == {0, 1}
+    assert data.decoded is not None
+    names = data.decoded.rows[: len(data.train_labels)]
+    assert ("c1/03.png" in names) == ("c1/copy.png" in names)
 
 
 # --- arrays ----------------------------------------------------------------------------------
@@ -220,6 +315,20 @@ def test_each_torchvision_set_has_a_default_folder_of_its_own(tmp_path: Path) ->
     (tmp_path / "torchvision" / "MNIST" / "processed").mkdir(parents=True)
     (tmp_path / "torchvision" / "MNIST" / "processed" / "training.pt").touch()  # of another set
     assert load_data("torchvision:EuroSAT", cache=tmp_path).class_names == ("cat", "dog")
+
+
+def test_a_torchvision_image_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
+    # of this set, torchvision opens images without decoding them
+    root = write_classes(tmp_path / "caltech101" / "101_ObjectCategories", names=("ape", "cat"))
+    (root / "BACKGROUND_Google").mkdir()
+    for path in sorted(root.glob("*/*.png")):
+        number = int(path.stem) + 1
+        Image.open(path).save(path.with_name(f"image_{number:04d}.jpg"), quality=95)
+        path.unlink()
+    broken = root / "ape" / "image_0004.jpg"
+    broken.write_bytes(broken.read_bytes()[:-60])
+    data = load(f"torchvision:Caltech101?root={tmp_path}", tmp_path)
+    assert data.decoded is not None and data.decoded.report["unreadable"] == {"broken": 1}
 
 
 def test_the_class_is_the_first_of_the_numbers_that_qmnist_keeps(tmp_path: Path) -> None:

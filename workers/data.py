@@ -21,7 +21,7 @@ from workers.decoded import Kept, kept
 from workers.fashion_mnist import CLASS_NAMES, load_fashion_mnist
 from workers.folders import list_folder
 from workers.image_data import ImageData, fingerprint, with_derived_test
-from workers.listing import GIVEN, Listing
+from workers.listing import GIVEN, Listing, without_empty_classes
 from workers.table import TABLE_SUFFIXES, find_table, list_table
 from workers.time_limit import TimeLimit
 
@@ -62,7 +62,7 @@ def load_data(
         arrays = _arrays(Path(source))
         if arrays is not None:
             return arrays
-    listing = list_source(source, cache=cache, progress=progress)
+    listing = without_empty_classes(list_source(source, cache=cache, progress=progress))
     found = kept(listing, options, cache=cache, progress=progress, verify=verify, limit=limit)
     return of_kept(listing, found)
 

@@ -42,6 +42,16 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
     return *_stratified(labels), DERIVED
 
 
+def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test: Rows) -> None:
+    """Raise `DataError` if a class of the test rows is not among those that are learnt from."""
+    missing = np.setdiff1d(labels[test], labels[train])
+    if len(missing):
+        raise DataError(
+            f"each class must have images to learn from, but {class_names[missing[0]]!r} "
+            "has only others (stated parts, times or groups leave it none)"
+        )
+
+
 def _stratified(labels: Rows) -> tuple[Rows, Rows]:
     from sklearn.model_selection import train_test_split
 

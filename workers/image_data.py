@@ -14,7 +14,7 @@ from search.metrics import Task
 from search.numbers import is_numbers
 from search.splits import Columns
 from workers.decoded import Kept
-from workers.derived_test import derived_test
+from workers.derived_test import check_learnt, derived_test
 
 NO_COLUMNS = Columns()
 
@@ -87,6 +87,8 @@ def with_derived_test(
 ) -> ImageData:
     """Part rows that bring no test split; `DataError` if they cannot be."""
     train, test, how = derived_test(image_hashes(images), strata(labels), columns)
+    if class_names:
+        check_learnt(labels, class_names, train=train, test=test)
     return ImageData(
         name=name,
         train_images=images[train],

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.splits import Columns
+from spaces.errors import DataError
 
 GIVEN = "given with the data"
 TRAIN, VALIDATION, TEST = 0, 1, 2  # the values of `Listing.parts`
+NAMED = 5  # empty classes that a note names
 PART_NAMES = {
     "train": TRAIN,
     "training": TRAIN,
@@ -57,6 +59,26 @@ class Listing:
         for array in arrays:
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def without_empty_classes(listing: Listing) -> Listing:
+    """Leave out classes of which no image is listed, and say so."""
+    found = np.unique(listing.labels)
+    if len(found) == len(listing.class_names) or not listing.class_names:
+        return listing
+    if len(found) < 2:
+        raise DataError(
+            f"images must be of at least 2 classes, but all of {listing.name} are of "
+            f"{listing.class_names[found[0]]!r}"
+        )
+    empty = [each for row, each in enumerate(listing.class_names) if row not in set(found)]
+    named = ", ".join(map(repr, empty[:NAMED])) + (", …" if len(empty) > NAMED else "")
+    return replace(
+        listing,
+        labels=np.searchsorted(found, listing.labels).astype(np.int64),
+        class_names=tuple(listing.class_names[each] for each in found),
+        notes=(*listing.notes, f"{len(empty):,} classes without an image are left out: {named}"),
+    )
 
 
 def stamp(entries: list[tuple[str, int, int]]) -> str:
