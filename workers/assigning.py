@@ -125,8 +125,8 @@ def _lacking(labels: Rows, parted: _Parted) -> Rows:
     """Return the classes that are not both learnt and tested, or learnt from one group alone."""
     learnt, groups = labels[parted.train], parted.columns.groups
     groups = parted.train if groups is None else groups[parted.train]
-    found = np.unique(np.stack([learnt, groups]), axis=1)[0]
-    classes, counts = np.unique(found, return_counts=True)
+    span = int(groups.max()) + 1
+    classes, counts = np.unique(np.unique(learnt * span + groups) // span, return_counts=True)
     everywhere = np.intersect1d(classes[counts > 1], labels[parted.test])
     return np.setdiff1d(np.concatenate([learnt, labels[parted.test]]), everywhere)
 

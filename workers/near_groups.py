@@ -26,8 +26,9 @@ def chained_classes(pairs: Rows, labels: Rows, rows: Rows) -> Rows:
     groups = joined(None, pairs, count=len(labels))
     if groups is None:
         return np.empty(0, dtype=np.int64)
-    together = np.stack([labels[rows], groups[rows]])
-    (classes, _), sizes = np.unique(together, axis=1, return_counts=True)
+    span = int(groups.max()) + 1
+    found, sizes = np.unique(labels[rows] * span + groups[rows], return_counts=True)
+    classes = found // span
     totals = np.bincount(labels[rows], minlength=labels.max() + 1)
     return np.unique(classes[(sizes > 1) & (sizes > MOST_OF_A_CLASS * totals[classes])])
 
