@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from search.job_spec import JobSpec
 from search.store import StudyStore
 from tests.small_job import CACHE
@@ -41,6 +43,7 @@ class FaultyCommand(WorkerCommand):
         ]
 
 
+@pytest.mark.slow
 def test_a_trial_that_segfaults_and_one_that_hangs_are_quarantined_and_the_job_lands(
     tmp_path: Path,
 ) -> None:

@@ -165,7 +165,11 @@ def test_count_says_how_large_a_space_is(space: Command, tmp_path: Path) -> None
         (("show", "resnet19"), "a space must be keys, a YAML file, package.module:Object or one"),
         (("show", "--shape", "28x28"), "--shape must look like 28x28x1"),
         (("show", "--shape", "0x28x1"), "--shape must look like 28x28x1"),
-        (("sample", "--max-macs", "10"), "limits (macs 10), but of 200 sampled only 0 were"),
+        pytest.param(
+            ("sample", "--max-macs", "10"),
+            "limits (macs 10), but of 200 sampled only 0 were",
+            marks=pytest.mark.slow,
+        ),
         (("count", "missing.yaml"), "a space file must be readable: missing.yaml"),
     ],
 )
