@@ -4,7 +4,8 @@ An image is scaled until it covers the wanted shape, bilinearly and with antiali
 middle is cut out. Transparent parts are white. Grey values of 16 bits are divided by the largest
 that as many bits as the file uses can hold: 4095 where the largest value is 3000. A JPEG's
 orientation is heeded. Large JPEGs are decoded at half their size or less, as far as that leaves
-twice the pixels that are wanted.
+twice the pixels that are wanted. What is done with the pixels stands in the script that goes with
+exported models (`workers/standalone.py`), so that they are read there as in training.
 """
 
 import io
@@ -20,22 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from search.sources import AS_THEY_ARE, ImageOptions
+from workers import standalone
+from workers.standalone import KEPT_DETAIL, MAX_FILE, ORIENTATION, SWAPPED, Unusable
 
-MAX_FILE = 256 * 2**20  # bytes of an image file
-ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-SWAPPED = (5, 6, 7, 8)  # orientations that exchange height and width
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
-WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-KEPT_DETAIL = 2  # a JPEG is decoded at this many times the size that is wanted, or more
 
 Reason = Literal["missing", "empty", "file size", "format", "pixels", "broken", "mode"]
 WORDS: dict[Reason, str] = {
@@ -101,17 +90,10 @@ def decode(
 
 def fitted(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
     """Return an image that is open as uint8 of a shape; `Unreadable` if its pixels are strange."""
-    orientation = image.getexif().get(ORIENTATION, 1)
-    height, width = shape.height, shape.width
-    if orientation in SWAPPED:
-        height, width = width, height
-    if image.mode in WIDE_MODES:
-        image = _narrowed(image, height, width)
-    plain = _cut(_plain(image), height, width)
-    plain = _opaque(plain).convert("L" if shape.channels == 1 else "RGB")
-    if orientation in TURNS:
-        plain = plain.transpose(TURNS[orientation])
-    return np.asarray(plain, dtype=np.uint8).reshape(shape.height, shape.width, shape.channels)
+    try:
+        return standalone.fitted(image, (shape.height, shape.width, shape.channels))
+    except Unusable as failure:
+        raise Unreadable("mode", str(failure)) from None
 
 
 @contextmanager
@@ -158,52 +140,3 @@ def _check_pixels(image: Image.Image, most: int) -> None:
     pixels = image.width * image.height
     if pixels > most:
         raise Unreadable("pixels", f"an image must have at most {most:,} pixels, not {pixels:,}")
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """Return an image in one of the modes L, LA, RGB, RGBA, which can be scaled."""
-    if image.mode in ("1", "L", "RGB") and "transparency" in image.info:  # a transparent colour
-        return image.convert("RGBA")
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("P", "PA") and (image.mode == "PA" or "transparency" in image.info):
-        return image.convert("RGBA")
-    if image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-        return image.convert("RGB")
-    raise Unreadable("mode", f"pixels must be grey or coloured bytes, but are {image.mode}")
-
-
-def _cut(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Scale an image until it covers the size, and cut out its middle."""
-    if image.size == (width, height):
-        return image
-    scale = max(width / image.width, height / image.height)
-    part = (min(width / scale, image.width), min(height / scale, image.height))
-    left, top = (image.width - part[0]) / 2, (image.height - part[1]) / 2
-    box = (left, top, min(left + part[0], image.width), min(top + part[1], image.height))
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """Put an image with an alpha channel onto white."""
-    if image.mode not in ("LA", "RGBA"):
-        return image
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image.convert("RGBA"))
-    return flat.convert("L" if image.mode == "LA" else "RGB")
-
-
-def _narrowed(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Return 16-bit grey values as bytes; large images are averaged down on the way."""
-    values = np.asarray(image)
-    if values.dtype.kind not in "iu" or int(values.min()) < 0 or int(values.max()) >= 2**16:
-        raise Unreadable("mode", "grey values must be whole numbers from 0 to 65535")
-    largest = (1 << max(8, int(values.max()).bit_length())) - 1
-    wanted = (KEPT_DETAIL * height, KEPT_DETAIL * width)
-    by = max(1, min(values.shape[0] // wanted[0], values.shape[1] // wanted[1]))
-    rows, columns = (values.shape[0] // by) * by, (values.shape[1] // by) * by
-    strips = values[:rows, :columns].reshape(rows // by, by, columns // by, by)
-    means = strips.mean(axis=(1, 3), dtype=np.float32)
-    return Image.fromarray(np.rint(means * (255.0 / largest)).astype(np.uint8))
