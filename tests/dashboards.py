@@ -13,37 +13,13 @@ from athanor.dashboard.server import DashboardOptions, DashboardServer
 from athanor.places import Places
 from search.job import Job
 from search.job_spec import JobSpec
-from search.plan import HostSpeed, Plan
 from search.store import StudyStore
-from spaces.cnn import CnnSpace
-from spaces.limits import Complexity, Limits
-from tests.store.harness import CANDIDATE
+from spaces.limits import Complexity
+from tests.store.harness import CANDIDATE, PLAN
 
 TOKEN = "a-token-for-tests-0123456789"
 SCORES: dict[int, list[float]] = {0: [0.5, 0.7], 1: [0.6, 0.9], 2: [0.4], 3: [0.8, 0.9]}
 START_SECONDS = 30.0  # only a hang takes as long
-PLAN = Plan(
-    device={"device": "cpu"},
-    speed=HostSpeed(images_per_second=5000.0, macs=3_000_000),
-    threads=1,
-    workers=2,
-    search_rows=500,
-    validation_rows=100,
-    search_epochs=2,
-    prior_macs=None,
-    search_seconds=None,
-    space=CnnSpace(),
-    limits=Limits(macs=10**6),
-    finalists=2,
-    survivors=2,
-    folds=3,
-    final="bag",
-    finalist_epochs=8,
-    classes=10,
-    image_shape=(8, 8, 1),
-    data_fingerprint="d",
-    folds_hash="f",
-)
 
 
 def places_in(folder: Path) -> Places:

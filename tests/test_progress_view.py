@@ -24,7 +24,8 @@ from athanor.watching import watch_job
 from search.job import Job
 from search.store import FoldTask, StudyStore, WorkerIdentity, WorkerRecord
 from spaces.errors import JobError
-from tests.dashboards import PLAN, filled_store
+from tests.dashboards import filled_store
+from tests.store.harness import PLAN
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f]")
 

@@ -9,8 +9,11 @@ import sqlalchemy as sa
 
 from search.job import Job
 from search.job_spec import JobSpec
+from search.plan import HostSpeed, Plan
 from search.store import Lease, StudyStore
 from spaces.architecture import Architecture, Stage, Stem
+from spaces.cnn import CnnSpace
+from spaces.limits import Limits
 from spaces.recipe import Candidate, Recipe
 
 PROCESSES = 6
@@ -20,6 +23,29 @@ START_SECONDS = 120.0  # for all processes to be there; only a hang takes this l
 CANDIDATE = Candidate(
     architecture=Architecture(stem=Stem(width=8), stages=(Stage(depth=1, width=16),)),
     recipe=Recipe(),
+)
+
+PLAN = Plan(
+    device={"device": "cpu"},
+    speed=HostSpeed(images_per_second=5000.0, macs=3_000_000),
+    threads=1,
+    workers=2,
+    search_rows=500,
+    validation_rows=100,
+    search_epochs=2,
+    prior_macs=None,
+    search_seconds=None,
+    space=CnnSpace(),
+    limits=Limits(macs=10**6),
+    finalists=2,
+    survivors=2,
+    folds=3,
+    final="bag",
+    finalist_epochs=8,
+    classes=10,
+    image_shape=(8, 8, 1),
+    data_fingerprint="d",
+    folds_hash="f",
 )
 
 _together: Any = None  # the barrier of this process, if it is one of several

@@ -3,13 +3,11 @@
 import pytest
 
 from search.job import Job
-from search.plan import HostSpeed, Plan
 from search.store import StudyStore
 from search.store.jobs import MAX_TICK
-from spaces.cnn import CnnSpace
 from spaces.errors import JobError
-from spaces.limits import Limits
 from tests.store.harness import (
+    PLAN,
     THREADS,
     claimed,
     contents,
@@ -66,29 +64,7 @@ def test_phases_say_how_much_time_was_used_when_they_began(store: StudyStore) ->
 
 
 def test_a_plan_is_written_once_and_begins_the_search(store: StudyStore, job: Job) -> None:
-    plan = Plan(
-        device={"device": "cpu"},
-        speed=HostSpeed(images_per_second=5000.0, macs=3_000_000),
-        threads=1,
-        workers=2,
-        search_rows=500,
-        validation_rows=100,
-        search_epochs=4,
-        prior_macs=None,
-        search_seconds=None,
-        space=CnnSpace(),
-        limits=Limits(macs=10**6),
-        first_trials=({"width": 8}, {"width": 16}),
-        finalists=2,
-        survivors=2,
-        folds=4,
-        final="bag",
-        finalist_epochs=8,
-        classes=10,
-        image_shape=(8, 8, 1),
-        data_fingerprint="d",
-        folds_hash="f",
-    )
+    plan = PLAN.model_copy(update={"first_trials": ({"width": 8}, {"width": 16})})
     assert not store.jobs.set_plan(job.id, plan)
     store.jobs.move(job.id, before="queued", after="preparing")
     assert store.jobs.set_plan(job.id, plan)

@@ -11,8 +11,8 @@ from optuna.exceptions import StorageInternalError
 from search.job import Job
 from search.store import StudyStore
 from spaces.errors import JobError, StoreError
-from tests.dashboards import PLAN, fill
-from tests.store.harness import contents, execute
+from tests.dashboards import fill
+from tests.store.harness import PLAN, contents, execute
 
 
 @pytest.fixture
