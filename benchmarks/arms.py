@@ -48,10 +48,15 @@ def architecture(width: int) -> Architecture:
 
 def our_steps(data: ImageData, width: int, plan: DevicePlan) -> Iterator[int]:
     """Train as our workers do for ever, yielding the images of each step."""
+    return steps_on(_rows(data), width, plan)
+
+
+def steps_on(rows: Rows, width: int, plan: DevicePlan) -> Iterator[int]:
+    """The same, on rows that are given."""
     # the augmentation of the tutorials: shift, as a crop of a padded image is one, and flip
     recipe = Recipe(augmentation="flip_shift", batch_size=BATCH, learning_rate=0.05, epochs=1000)
     candidate = Candidate(architecture=architecture(width), recipe=recipe)
-    training = Training(candidate, _rows(data), plan=plan, seed=0)
+    training = Training(candidate, rows, plan=plan, seed=0)
     sums = StepSums(plan.torch_device)
     for epoch in itertools.count():
         for batch in training.batches.epoch(epoch):

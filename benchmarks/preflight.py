@@ -21,31 +21,25 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-import torch
 from PIL import Image
 
 from athanor.places import Places
+from benchmarks.feeding import fed
 from benchmarks.planted import KINDS, planted, with_wrong_labels
 from benchmarks.results import machine, print_table
 from search.duplicates import near_duplicates
 from search.label_noise import most_doubtful, suspected_labels
 from search.machine import usable_cores
 from search.sources import ImageOptions
-from spaces.recipe import Recipe
-from workers.batches import Batches
 from workers.data import load_data
 from workers.folders import list_folder
 from workers.image_data import ImageData
-from workers.selected import Images, Selected
 
 COPIES, QUICK_COPIES = 1000, 100  # of each kind
 QUICK_IMAGES = 8000
 FILES, QUICK_FILES = 100_000, 1000
 SIDES = (32, 160)  # pixels of a file's sides, from and to
 WRONG_SHARE = 0.02
-BATCH = 256
-FED_SECONDS = 0.5  # of training, each way, each time: others may use the machine, too
-ROUNDS = 30
 
 
 def duplicates(data: ImageData, *, quick: bool) -> dict[str, Any]:
@@ -159,61 +153,6 @@ def _idle_seconds() -> float:
     return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
-def fed(data: ImageData) -> dict[str, Any]:
-    """Train a small network on rows in memory and on rows that stay in the file, in turns."""
-    rows = np.random.default_rng(0).permutation(len(data.train_labels))
-    recipe = Recipe(batch_size=min(BATCH, len(rows)), augmentation="flip_shift")
-    arms: dict[str, Images] = {
-        "memory": data.train_images[rows],
-        "file": Selected(data.train_images, rows),
-    }
-    batches = {
-        name: Batches(each, data.train_labels[rows], recipe=recipe, seed=0, device=CPU)
-        for name, each in arms.items()
-    }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
-    steps = {name: _steps(each) for name, each in batches.items()}
-    for _ in range(ROUNDS):
-        for name, taken in steps.items():
-            next(taken)
-            wall, used, images = time.monotonic(), time.process_time(), 0
-            while time.monotonic() - wall < FED_SECONDS:
-                images += next(taken)
-            wall, used = time.monotonic() - wall, time.process_time() - used
-            seconds[name].append((wall / images, used / images))
-    ratios = np.array(seconds["memory"]) / np.array(seconds["file"])
-    return {
-        "fed_images_a_second": round(1.0 / float(np.median(seconds["file"], axis=0)[0])),
-        "fed_of_memory": round(float(np.median(ratios[:, 0])), 3),
-        "fed_of_memory_quartiles": np.quantile(ratios[:, 0], (0.25, 0.75)).round(3).tolist(),
-        "fed_of_memory_by_processor_time": round(float(np.median(ratios[:, 1])), 3),
-    }
-
-
-CPU = torch.device("cpu")
-
-
-def _steps(batches: Batches) -> Any:
-    """Train on batches for ever; yield the number of images of each step."""
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 3, stride=2, padding=1),
-        torch.nn.ReLU(),
-        torch.nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        torch.nn.ReLU(),
-        torch.nn.AdaptiveAvgPool2d(1),
-        torch.nn.Flatten(),
-        torch.nn.Linear(32, 10),
-    ).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    for epoch in range(1, 1_000_000):
-        for batch in batches.epoch(epoch):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(batch.images), batch.labels).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            yield len(batch.labels)
-
-
 def main() -> None:
     """Print a table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -234,7 +173,7 @@ def main() -> None:
         if "files" in parts:
             write_files(folder / "files", count)
             found, data = decoding(folder / "files", folder / "cache", count)
-            figures |= {**found, **fed(data)}
+            figures |= {**found, **fed(data.decoded.folder, quick=arguments.quick)}
         if "noise" in parts and not arguments.quick:
             figures |= label_noise(clothes, folder, budget=arguments.noise_budget)
     rows = [{"figure": name, "value": value} for name, value in figures.items()]

@@ -7,7 +7,7 @@ shift where they fit best, two images must correlate almost wholly, or their det
 difference of two Gaussians. What remains may differ in brightness, contrast and compression.
 
 The search compares all with all: its time grows with the square of the images, 70,000 of 28×28 take
-about a minute on two cores. From `MOST_IMAGES` on only a random part of them is compared.
+a quarter of a minute on two cores. From `MOST_IMAGES` on only a random part of them is compared.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.in_parts import all_parts, in_parts
+from search.machine import usable_cores
+
 MOST_IMAGES = 100_000  # that are compared with each other
 SIDE = 28  # pixels: larger images are averaged down to about this for the comparison
 FREQUENCIES = 7  # lowest ones of each direction that describe an image
 CANDIDATES = 6  # the most alike of each image, which are looked at
 GROUP = 64  # columns whose largest is looked at first
-ROWS_AT_ONCE = 512
-PAIRS_AT_ONCE = 8192
+ROWS_AT_ONCE = 512  # of all cores together: each row is compared with all others
+LEAST_ROWS = 32  # of a core
+PAIRS_AT_ONCE = 4096
 SHIFTS = 2  # pixels in each direction
 WHOLE = 0.9985  # correlation of two images from which they are one
 MAYBE = 0.9  # correlation, borders wrapped around, from which two images are looked at closely
@@ -84,23 +88,27 @@ def _small(images: Images, rows: Rows) -> Floats:
     by = max(1, round(min(images.shape[1:3]) / SIDE))
     height, width = (side // by * by for side in images.shape[1:3])
     out = np.empty((len(rows), height // by, width // by), dtype=np.float32)
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        part = images[rows[begin : begin + ROWS_AT_ONCE], :height, :width]
-        cut = part.reshape(len(part), height // by, by, width // by, by, part.shape[-1])
-        out[begin : begin + ROWS_AT_ONCE] = cut.mean(axis=(2, 4, 5), dtype=np.float32)
+
+    def average(part: slice) -> None:
+        read = images[rows[part], :height, :width]
+        cut = read.reshape(len(read), height // by, by, width // by, by, read.shape[-1])
+        out[part] = cut.mean(axis=(2, 4, 5), dtype=np.float32)
+
+    all_parts(average, len(rows), size=ROWS_AT_ONCE)
     return out
 
 
 def _described(small: Floats) -> Floats:
     """Return a unit vector (rows, features) for each image."""
-    parts = []
-    for begin in range(0, len(small), PAIRS_AT_ONCE):
-        part = small[begin : begin + PAIRS_AT_ONCE]
-        amplitudes = np.abs(np.fft.rfft2(part - part.mean(axis=(1, 2), keepdims=True)))
-        columns = amplitudes[:, :, :FREQUENCIES]
+
+    def describe(part: slice) -> Floats:
+        plain = small[part] - small[part].mean(axis=(1, 2), keepdims=True)
+        columns = np.abs(np.fft.rfft2(plain))[:, :, :FREQUENCIES]
         low = np.concatenate([columns[:, :FREQUENCIES], columns[:, 1 - FREQUENCIES :]], axis=1)
-        parts.append(np.sqrt(low.reshape(len(part), -1)))
-    features = np.concatenate(parts).astype(np.float32)
+        roots: Floats = np.sqrt(low.reshape(len(plain), -1)).astype(np.float32)
+        return roots
+
+    features = np.concatenate(all_parts(describe, len(small), size=PAIRS_AT_ONCE))
     features /= np.linalg.norm(features, axis=1, keepdims=True) + 1e-12
     features -= features.mean(axis=0)
     unit: Floats = features / (np.linalg.norm(features, axis=1, keepdims=True) + 1e-12)
@@ -113,15 +121,20 @@ def _most_alike(features: Floats, progress: Callable[[float], None]) -> Rows:
     padded = np.zeros((-(-count // GROUP) * GROUP, features.shape[1]), dtype=np.float32)
     padded[:count] = features
     columns, wanted = np.ascontiguousarray(padded.T), min(CANDIDATES, count - 1)
-    space = np.empty((ROWS_AT_ONCE, len(padded)), dtype=np.float32)
-    found = []
-    for begin in range(0, count, ROWS_AT_ONCE):
-        own = np.arange(begin, min(begin + ROWS_AT_ONCE, count))
-        alike = np.matmul(features[own], columns, out=space[: len(own)])
+
+    def compare(part: slice) -> tuple[Rows, Rows]:
+        own = np.arange(part.start, part.stop)
+        alike = features[part] @ columns
         alike[:, count:] = -2.0
         alike[np.arange(len(own)), own] = -2.0
-        found.append((np.repeat(own, wanted), _largest(alike, wanted).ravel()))
-        progress((begin + len(own)) / count)
+        return np.repeat(own, wanted), _largest(alike, wanted).ravel()
+
+    found = []
+    for done, pairs in in_parts(
+        compare, count, size=max(LEAST_ROWS, ROWS_AT_ONCE // usable_cores())
+    ):
+        found.append(pairs)
+        progress(done / count)
     first, second = (np.concatenate(each) for each in zip(*found, strict=True))
     codes = np.unique(np.minimum(first, second) * count + np.maximum(first, second))
     return np.stack([codes // count, codes % count], axis=1)
@@ -148,23 +161,32 @@ def _same(small: Floats, pairs: Rows) -> NDArray[np.bool_]:
     """Return which pairs (n,) are one image, seen twice."""
     spectra, details = _spectra(small), _details(small)
     same = np.zeros(len(pairs), dtype=bool)
-    for begin in range(0, len(pairs), PAIRS_AT_ONCE):
-        part = pairs[begin : begin + PAIRS_AT_ONCE]
-        shifts, alike = _best_shifts(spectra[part[:, 0]], spectra[part[:, 1]], small.shape[1:])
+
+    def look(part: slice) -> None:
+        one, other = pairs[part].T
+        shifts, alike = _best_shifts(spectra[one], spectra[other], small.shape[1:])
         for down, right in np.unique(shifts, axis=0):
             at = np.flatnonzero((shifts == (down, right)).all(axis=1) & (alike >= MAYBE))
-            one, other = part[at].T
-            whole = _correlation(*_overlap(small[one], small[other], down, right))
-            fine = _correlation(*_overlap(details[one], details[other], down, right))
-            same[begin + at] = (whole >= WHOLE) | (fine >= DETAILS)
+            whole, fine = (
+                _correlation(*_overlap(images[one[at]], images[other[at]], down, right))
+                for images in (small, details)
+            )
+            same[part.start + at] = (whole >= WHOLE) | (fine >= DETAILS)
+
+    all_parts(look, len(pairs), size=PAIRS_AT_ONCE)
     return same
 
 
 def _spectra(small: Floats) -> NDArray[np.complex64]:
     """Return the transforms of images without their means, scaled to a length of 1."""
-    plain = small - small.mean(axis=(1, 2), keepdims=True)
-    plain /= np.sqrt((plain**2).sum(axis=(1, 2), keepdims=True))
-    spectra: NDArray[np.complex64] = np.fft.rfft2(plain).astype(np.complex64)
+    spectra = np.empty((*small.shape[:2], small.shape[2] // 2 + 1), dtype=np.complex64)
+
+    def transform(part: slice) -> None:
+        plain = small[part] - small[part].mean(axis=(1, 2), keepdims=True)
+        plain /= np.sqrt((plain**2).sum(axis=(1, 2), keepdims=True))
+        spectra[part] = np.fft.rfft2(plain)
+
+    all_parts(transform, len(small), size=PAIRS_AT_ONCE)
     return spectra
 
 
@@ -200,11 +222,18 @@ def _overlap(one: Floats, other: Floats, down: int, right: int) -> tuple[Floats,
 
 
 def _details(images: Floats) -> Floats:
+    """Return images without what changes slowly within them."""
     from scipy.ndimage import gaussian_filter
 
-    details = gaussian_filter(images, (0.0, FINE, FINE), mode="nearest")
-    details -= gaussian_filter(images, (0.0, COARSE, COARSE), mode="nearest")
-    return np.asarray(details, dtype=np.float32)
+    details = np.empty_like(images)
+
+    def filtered(part: slice) -> None:
+        fine = gaussian_filter(images[part], (0.0, FINE, FINE), mode="nearest")
+        coarse = gaussian_filter(images[part], (0.0, COARSE, COARSE), mode="nearest")
+        np.subtract(fine, coarse, out=details[part])
+
+    all_parts(filtered, len(images), size=PAIRS_AT_ONCE)
+    return details
 
 
 def _correlation(one: Floats, other: Floats) -> NDArray[Any]:

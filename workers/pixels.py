@@ -61,14 +61,19 @@ class Resident:
 
 
 class Streamed:
-    """Pixels that are read from a file, a batch ahead."""
+    """Pixels that are read from a file, a batch ahead.
+
+    They are read into two places in turn, which stay as they are: new memory costs more than what
+    is read.
+    """
 
     def __init__(self, images: Selected, *, shift: int, device: torch.device) -> None:
         self._images, self._shift, self._device = images, shift, device
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pixels")
+        self._places = [self._place(0), self._place(0)]
+        self._here = self._places[0]
         self._rows: Rows = np.empty(0, dtype=np.int64)
         self._coming: Future[NDArray[np.uint8]] = self._start(self._rows)
-        self._here: NDArray[np.uint8] = images[self._rows]
 
     def expect(self, now: Rows, then: Rows) -> None:
         """Wait for the rows of a batch, and begin to read those of the next one."""
@@ -79,13 +84,28 @@ class Streamed:
 
     def cut(self, rows: Rows, places: Rows) -> Tensor:
         """Return a window of each row, which must be expected, as `Resident` does."""
-        padded = as_tensor(_padded(self._here, self._shift)).to(self._device)
+        padded = as_tensor(self._here).to(self._device)
         cut = windows(padded, *self._images.shape[1:3])
         chosen = torch.from_numpy(np.stack([np.arange(len(rows)), *places])).to(self._device)
         return cut[chosen[0], chosen[1], chosen[2]]
 
     def _start(self, rows: Rows) -> Future[NDArray[np.uint8]]:
-        return self._reader.submit(self._images.__getitem__, rows)
+        return self._reader.submit(self._read, rows)
+
+    def _read(self, rows: Rows) -> NDArray[np.uint8]:
+        """Read into the place in which the batch before is not; return what is filled of it."""
+        self._places.reverse()
+        if len(self._places[0]) < len(rows):
+            self._places[0] = self._place(len(rows))
+        padded, at = self._places[0][: len(rows)], self._shift
+        _, height, width, _ = self._images.shape
+        padded[:, at : at + height, at : at + width] = self._images[rows]
+        return padded
+
+    def _place(self, rows: int) -> NDArray[np.uint8]:
+        _, height, width, channels = self._images.shape
+        around = 2 * self._shift
+        return np.zeros((rows, height + around, width + around, channels), dtype=np.uint8)
 
 
 def _padded(images: NDArray[np.uint8], shift: int) -> NDArray[np.uint8]:

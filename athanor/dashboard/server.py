@@ -124,9 +124,12 @@ def _is_loopback(host: str) -> bool:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as failure:
         raise InputError(
             f"--host and --port must be free to listen on, but {host} {port} is not: "
             f"{failure.strerror}"
         ) from None
+    # asyncio does it only for sockets of a named protocol; without it answers come 40 ms late
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -30,7 +30,7 @@ from search.store import StudyStore
 from search.store.studies import StudyRecord
 
 KEPT = 4  # answers of a study that differ by their first trial
-LOOK_SECONDS = 5.0  # after which the store is read again even if nobody seems to have written
+LOOK_SECONDS = 5.0  # after which the store is read once more: a write may show late
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _StudyPages:
     def __init__(self, store: StudyStore, storage: BaseStorage, number: int) -> None:
         self._store, self._storage, self._number = store, storage, number
         self._lock = threading.Lock()
-        self._mark, self._looked = "", float("-inf")
+        self._mark, self._looked, self._settled = "", float("-inf"), False
         self._start = secrets.token_hex(
             4
         )  # no tag of an earlier process or study is taken for ours
@@ -142,13 +142,14 @@ class _StudyPages:
     def _refresh(self) -> bool:
         """Read what has changed; False if the study is gone."""
         mark, now = self._store.changes.mark(), time.monotonic()
-        if mark == self._mark and now - self._looked < LOOK_SECONDS:
+        same = mark == self._mark
+        if same and (self._settled or now - self._looked < LOOK_SECONDS):
             return True
         record = self._store.studies.find(self._number)
         if record is None:
             return False
         stored = self._store.studies.system_attributes(self._number)
-        with nullcontext() if self._trials else _no_collections():
+        with nullcontext() if self._trials else _kept_objects():
             trials = self._storage.get_all_trials(self._number, deepcopy=False)
         former = self._note(stored)
         changed = self._take(trials, former)
@@ -156,7 +157,7 @@ class _StudyPages:
             self._record, self._head = record, self._write_head(record)
             self._version += 1
             self._pages = {}
-        self._mark, self._looked = mark, now
+        self._mark, self._looked, self._settled = mark, now, same
         return True
 
     def _note(self, stored: dict[str, str]) -> Attributes | None:
@@ -223,13 +224,18 @@ class _StudyPages:
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
-    """Look for no garbage while millions of objects are made to be kept: it takes half the time."""
+def _kept_objects() -> Iterator[None]:
+    """Look for no garbage while millions of objects are made to be kept, nor later among them.
+
+    Looking takes half the time of making them, and a third of a second of a poll now and then.
+    """
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.collect()
+        gc.freeze()
         if collects:
             gc.enable()
 
