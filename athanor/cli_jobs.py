@@ -14,10 +14,10 @@ from athanor.leaderboard import Leaderboard
 from athanor.options import ArtifactsOption, JobArgument, JsonOption, StoreOption
 from athanor.places import Places
 from athanor.progress import Progress
+from athanor.statement import print_statement
 from athanor.tables import (
     job_json,
     jobs_table,
-    print_statement,
     status_json,
     unfit_lines,
     worker_json,

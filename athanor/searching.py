@@ -21,7 +21,8 @@ from athanor.leaderboard import Leaderboard
 from athanor.places import Places, check_new_folder
 from athanor.progress import Progress
 from athanor.progress_view import ProgressView
-from athanor.tables import job_json, print_statement
+from athanor.statement import print_statement
+from athanor.tables import job_json
 from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
 from search.job import Job

@@ -7,7 +7,8 @@ from athanor.console import make_console
 from athanor.interruption import Interruption
 from athanor.progress import Progress
 from athanor.progress_view import ProgressView
-from athanor.tables import print_statement, status_json
+from athanor.statement import print_statement
+from athanor.tables import status_json
 from search.store import StudyStore
 
 LOOK_SECONDS = 1.0

@@ -173,6 +173,7 @@ def main() -> None:
         if "files" in parts:
             write_files(folder / "files", count)
             found, data = decoding(folder / "files", folder / "cache", count)
+            assert data.decoded is not None
             figures |= {**found, **fed(data.decoded.folder, quick=arguments.quick)}
         if "noise" in parts and not arguments.quick:
             figures |= label_noise(clothes, folder, budget=arguments.noise_budget)

@@ -1,13 +1,16 @@
 """The command line, as a person runs it: in a process of its own."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from athanor.cli import run
 from search.store import StudyStore
 
 LIMIT_SECONDS = 280.0  # for any command of a test; a search that should be refused must not run on
@@ -36,6 +39,18 @@ def athanor(
         check=False,
         timeout=LIMIT_SECONDS,
     )
+
+
+def asked(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that only asks or tells the store, in this process, which starts sooner."""
+    said, told = io.StringIO(), io.StringIO()
+    given, sys.argv = sys.argv, ["athanor", *map(str, arguments)]
+    try:
+        with chdir(cwd), redirect_stdout(said), redirect_stderr(told):
+            status = run()
+    finally:
+        sys.argv = given
+    return subprocess.CompletedProcess(arguments, status, said.getvalue(), told.getvalue())
 
 
 def result_of(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:

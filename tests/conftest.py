@@ -10,6 +10,8 @@ import pytest
 from tests.postgres import PostgresServer, binaries
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from search.store import StudyStore
 
 # Workers and training children run side by side on as few as two cores. With a thread pool
@@ -24,6 +26,14 @@ def server() -> Iterator[PostgresServer]:
     started = PostgresServer()
     yield started
     started.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from tests.browsers import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

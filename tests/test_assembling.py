@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from athanor.progress import Progress
-from athanor.tables import print_statement
+from athanor.statement import print_statement
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
 from search.job_spec import JobSpec

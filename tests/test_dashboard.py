@@ -1,6 +1,7 @@
 """The dashboard shows what the store has, quickly, and keeps no worker waiting."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,28 @@ def test_what_has_not_changed_is_neither_read_nor_sent_again(
     store.trials(job).study.set_user_attr("changed", 1)
     newer = client.get("/api/studies/1", headers={"If-None-Match": first.headers["etag"]})
     assert newer.status_code == 200 and newer.headers["etag"] != first.headers["etag"]
+
+
+def test_a_study_is_read_once_more_after_a_change_and_then_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more, as what was written may show a moment late."""
+    store, job, pages = fresh(tmp_path)
+    monkeypatch.setattr("athanor.dashboard.study_pages.LOOK_SECONDS", 0.0)
+    reads, read = list[int](), pages.storage.get_all_trials
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        reads.append(1)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(pages.storage, "get_all_trials", counted)
+    for expected in (2, 4):
+        for _ in range(4):
+            shown(pages)
+        assert len(reads) == expected
+        store.trials(job).ask()
+    assert len(shown(pages)["trials"]) == 6
+    store.close()
 
 
 def test_a_study_that_is_not_there_or_asked_for_wrongly_is_said(client: httpx.Client) -> None:
@@ -324,3 +347,11 @@ def _take_away(server: DashboardServer, monkeypatch: pytest.MonkeyPatch) -> None
     server.store.close()
     monkeypatch.setattr(server.store._rdb.engine.dialect, "connect", fail)
     server.store._rdb.engine.dispose()
+
+
+def test_small_answers_are_sent_at_once(tmp_path: Path) -> None:
+    """Or else each waits 40 ms for the browser to acknowledge the one before."""
+    store, _ = filled_store(tmp_path)
+    with served(tmp_path) as server:
+        assert server.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    store.close()

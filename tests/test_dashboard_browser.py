@@ -1,40 +1,16 @@
 """The dashboard in a real browser: log in, look around, without an error in the console."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from athanor.dashboard.server import DashboardServer
 from search.job import Job
 from search.store import StudyStore
+from tests.browsers import PHONE, WAIT, complaints
 from tests.dashboards import TOKEN, filled_store, served
-
-CHROMIUM = Path("/usr/bin/chromium")
-WAIT = 30_000.0  # milliseconds; only a hang takes as long
-# It is to run nothing but the page, and to call nobody.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if shutil.which(CHROMIUM) is None and "CI" not in os.environ:
-        pytest.skip(f"Chromium is not installed (Debian: chromium, as {CHROMIUM})")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +29,10 @@ def server(filled: tuple[StudyStore, Job, Path]) -> Iterator[DashboardServer]:
 
 @pytest.fixture
 def page(browser: Browser, server: DashboardServer) -> Iterator[Page]:
-    context = browser.new_context(base_url=server.address, viewport={"width": 390, "height": 844})
+    context = browser.new_context(base_url=server.address, viewport=PHONE)
     context.set_default_timeout(WAIT)
     yield context.new_page()
     context.close()
-
-
-def complaints(page: Page) -> list[str]:
-    """Return a list to which whatever the console says of errors is added."""
-    found: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            found.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    return found
 
 
 def log_in(page: Page) -> None:
@@ -116,4 +79,4 @@ def test_nothing_is_wider_than_a_phone(page: Page, filled: tuple[StudyStore, Job
     for path in ("/", f"/jobs/{filled[1].id}"):
         page.goto(path)
         width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390, path
+        assert width <= PHONE["width"], path

@@ -19,7 +19,7 @@ from PIL import Image
 from athanor.progress import Progress
 from search.baselines import BASELINES
 from search.store import StudyStore
-from tests.command import LIMIT_SECONDS, athanor, on_one_core, result_of, worker_processes
+from tests.command import LIMIT_SECONDS, asked, athanor, on_one_core, result_of, worker_processes
 from workers.model_folder import read_manifest
 
 POLL_SECONDS = 0.1
@@ -114,7 +114,7 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     searched: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, found = searched
-    board = result_of(athanor("leaderboard", found["job"], "--json", cwd=folder))
+    board = result_of(asked("leaderboard", found["job"], "--json", cwd=folder))
     best = board["trials"][0]
     assert best["trial"] == board["best_trial"]
     ties = {t["trial"] for t in board["trials"] if t["behind"] is not None and t["behind"]["tied"]}
@@ -128,19 +128,19 @@ def test_leaderboard_names_the_best_trial_and_its_curve(
     assert best["score"] == max(t["score"] for t in board["trials"] if t["state"] == "complete")
     assert best["curve"][str(max(map(int, best["curve"])))] == best["score"]
     assert board["best_corrected"] == pytest.approx(best["score"], abs=0.1)
-    table = athanor("leaderboard", found["job"], cwd=folder)
+    table = asked("leaderboard", found["job"], cwd=folder)
     assert f"{best['score']:.4f}" in table.stdout
 
 
 def test_influence_says_what_mattered(searched: tuple[Path, dict[str, Any]]) -> None:
     folder, found = searched
-    told = result_of(athanor("influence", found["job"], "--json", cwd=folder))
+    told = result_of(asked("influence", found["job"], "--json", cwd=folder))
     assert told["target"] == "first validation" and 8 <= told["trials"] <= 10
     names = {parameter["name"] for parameter in told["parameters"]}
     assert len(names) > 4
     assert sum(each["fanova"] for each in told["parameters"]) == pytest.approx(1.0)
     assert set(told["rank_correlation"]) == {"parameters", "macs", "early score"}
-    table = athanor("influence", found["job"], "--plot", "effects.svg", cwd=folder).stdout
+    table = asked("influence", found["job"], "--plot", "effects.svg", cwd=folder).stdout
     assert (folder / "effects.svg").read_text().count("fANOVA") == min(8, len(names))
     assert "fANOVA" in table and "rank correlation with the score: parameters" in table
 
@@ -152,24 +152,37 @@ def test_a_search_begins_with_what_an_earlier_one_found(
     text = JOB.format(trials=12, workers=1).replace("[8, 12]", "[16, 24]")
     (tmp_path / "next.yaml").write_text(f"{text}warm_start: {found['job']}\n")
     store = f"sqlite:///{folder}/athanor-runs/athanor.db"
-    asked = ("submit", "next.yaml", "--json")
-    submitted = athanor(*asked, "--store", store, "--artifacts", tmp_path / "a", cwd=tmp_path)
+    given = ("submit", "next.yaml", "--json")
+    submitted = asked(*given, "--store", store, "--artifacts", tmp_path / "a", cwd=tmp_path)
     job = StudyStore(store).jobs.get(result_of(submitted)["job"])
     assert job.spec.warm_start is not None and 1 <= len(job.spec.warm_start.parameters) <= 8
     assert f"of the best trials of {found['job']}" in submitted.stderr
     assert "warm start: dropped width=" in submitted.stderr
     assert "is no choice here" in submitted.stderr
-    assert athanor("delete", job.id, "--yes", "--store", store, cwd=tmp_path).returncode == 0
+    assert asked("delete", job.id, "--yes", "--store", store, cwd=tmp_path).returncode == 0
     options = ("--warm-start", "none", "--store", store)
     nowhere = athanor("search", "--data", "digits", *options, cwd=tmp_path)
     assert nowhere.returncode == 2 and "none" in nowhere.stderr
 
 
+def test_workers_log_each_step_in_json(searched: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = searched
+    logs = folder / "athanor-runs" / "artifacts" / found["job"] / "logs"
+    lines = [json.loads(line) for log in logs.iterdir() for line in log.read_text().splitlines()]
+    assert {line["level"] for line in lines} <= {"info", "warning"}
+    ended = [line for line in lines if line["message"] == "ended"]
+    for trial in found["leaderboard"]:
+        if trial["curve"]:
+            (line,) = (each for each in ended if each["step"] == f"trial/{trial['trial']}")
+            assert line["job"] == found["job"] and line["seconds"] > 0.0 and line["worker"]
+    assert {"prepare", "assemble"} <= {line["step"] for line in ended}
+
+
 def test_status_jobs_and_export_agree(searched: tuple[Path, dict[str, Any]]) -> None:
     folder, found = searched
-    assert result_of(athanor("status", found["job"], "--json", cwd=folder))["state"] == "done"
-    assert "test accuracy" in athanor("status", found["job"], cwd=folder).stdout
-    listed = json.loads(athanor("jobs", "--json", cwd=folder).stdout)
+    assert result_of(asked("status", found["job"], "--json", cwd=folder))["state"] == "done"
+    assert "test accuracy" in asked("status", found["job"], cwd=folder).stdout
+    listed = json.loads(asked("jobs", "--json", cwd=folder).stdout)
     assert [job["job"] for job in listed] == [found["job"]]
     assert athanor("export", found["job"], "--out", "again", cwd=folder).returncode == 0
     exported, searched_for = (read_manifest(folder / name) for name in ("again", "best"))
@@ -294,36 +307,35 @@ def follow(url: str, process: "subprocess.Popen[str]", moment: Moment) -> Progre
 
 def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=2))
-    landed = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
-    cancelled = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
-    assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 0
-    assert athanor("cancel", cancelled, cwd=tmp_path).returncode == 2
+    landed = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    cancelled = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    assert asked("cancel", cancelled, cwd=tmp_path).returncode == 0
+    assert asked("cancel", cancelled, cwd=tmp_path).returncode == 2
     work = ("worker", "--workers", "1", "--job", landed)
     worked = athanor(*work, cwd=tmp_path, start=on_one_core())
     assert worked.returncode == 0, worked.stderr
     states = {
-        job["job"]: job["state"]
-        for job in json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout)
+        job["job"]: job["state"] for job in json.loads(asked("jobs", "--json", cwd=tmp_path).stdout)
     }
     assert states == {landed: "done", cancelled: "cancelled"}
 
 
 def test_a_paused_job_rests_and_a_deleted_one_is_gone(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=1))
-    job = athanor("submit", "job.yaml", cwd=tmp_path).stdout.strip()
-    assert athanor("pause", job, cwd=tmp_path).returncode == 0
-    assert "(paused)" in athanor("status", job, cwd=tmp_path).stdout
-    assert f"{job} is paused" in athanor("pause", job, cwd=tmp_path).stderr
-    assert athanor("resume", job, cwd=tmp_path).returncode == 0
-    assert athanor("resume", job, cwd=tmp_path).returncode == 2
-    assert json.loads(athanor("workers", "--json", cwd=tmp_path).stdout) == []
+    job = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
+    assert asked("pause", job, cwd=tmp_path).returncode == 0
+    assert "(paused)" in asked("status", job, cwd=tmp_path).stdout
+    assert f"{job} is paused" in asked("pause", job, cwd=tmp_path).stderr
+    assert asked("resume", job, cwd=tmp_path).returncode == 0
+    assert asked("resume", job, cwd=tmp_path).returncode == 2
+    assert json.loads(asked("workers", "--json", cwd=tmp_path).stdout) == []
     files = tmp_path / "athanor-runs" / "artifacts" / job
     files.mkdir(parents=True)
-    refused = athanor("delete", job, cwd=tmp_path)
+    refused = asked("delete", job, cwd=tmp_path)
     assert refused.returncode == 2 and "--yes" in refused.stderr
-    assert athanor("delete", job, "--yes", cwd=tmp_path).returncode == 0
+    assert asked("delete", job, "--yes", cwd=tmp_path).returncode == 0
     assert not files.exists()
-    assert json.loads(athanor("jobs", "--json", cwd=tmp_path).stdout) == []
+    assert json.loads(asked("jobs", "--json", cwd=tmp_path).stdout) == []
 
 
 def test_a_finished_job_is_landed_once_more_by_a_command(

@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser
 from typer.testing import CliRunner
 
 from athanor.cli import app
@@ -29,6 +31,8 @@ from search.job_spec import JobSpec
 from search.metrics import score_text
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
+from tests.browsers import PHONE, WAIT, complaints
+from tests.dashboards import TOKEN, served
 from tests.small_job import CACHE, prepared, worked
 from workers.data import ImageData, load_data
 from workers.judged_rows import is_stacked
@@ -228,6 +232,52 @@ def test_the_page_s_pictures_are_the_rows_that_they_say(ran: Ran, page: str) -> 
     assert found is not None
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
     assert (shown == images[worst, :, :, 0]).all()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_s_browser_shows_it_from_disk_without_a_network(
+    page: str, browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    context = browser.new_context(viewport=PHONE, color_scheme=scheme, offline=True)
+    context.set_default_timeout(WAIT)
+    tab = context.new_page()
+    heard = complaints(tab)
+    tab.goto((tmp_path / "report.html").as_uri())
+    tab.get_by_role("heading", name="Leaderboard").wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    broken = "[...document.images].filter(image => !image.naturalWidth).length"
+    assert tab.evaluate(broken) == 0 and tab.evaluate("document.images.length") > 0
+    background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    red, *_ = (int(number) for number in re.findall(r"\d+", background))
+    assert (red < 128) == (scheme == "dark")
+    assert heard == []
+    context.close()
+
+
+def test_the_dashboard_shows_the_report_and_a_trial_s_note_and_files(
+    ran: Ran, page: str, browser: Browser
+) -> None:
+    file = ran.places.files(ran.job.id).report
+    file.write_text(page, encoding="utf-8")
+    number = ran.report.board.rows[0].trial
+    with served(ran.folder) as server:
+        context = browser.new_context(base_url=server.address)
+        context.set_default_timeout(WAIT)
+        tab = context.new_page()
+        tab.goto(f"/#{TOKEN}")
+        tab.get_by_role("heading", name="Jobs").wait_for()
+        heard = complaints(tab)
+        tab.goto(f"/jobs/{ran.job.id}")
+        tab.get_by_role("link", name="report").click()
+        tab.get_by_role("heading", name="Leaderboard").wait_for()
+        tab.goto(f"/dashboard/studies/1/trials?numbers={number}")
+        tab.get_by_role("heading", name=f"Trial {number} (trial_id").wait_for()
+        tab.get_by_text("parameters").first.wait_for()  # the note, with the network
+        tab.get_by_text("confusion").first.wait_for()  # its files
+        assert heard == []
+        context.close()
+    file.unlink()
 
 
 def test_charts_take_the_page_s_colours(page: str) -> None:

@@ -4,11 +4,10 @@ A worker that lives but gets no further loses its lease, too: the pulse ends the
 progress that its work announced is overdue.
 """
 
+import logging
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from search.job import Job
 from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
 from search.store.jobs import MAX_TICK
 from spaces.errors import AthanorError, JobFailed, WorkerUnfit
+from workers.logs import facts, log
 
 MOST_ATTEMPTS = 20  # at work that has no other limit, after which the job fails
 BEAT_SECONDS = 1.0
@@ -109,6 +109,8 @@ class Heartbeat:
             yield None
             return
         self._keep(lease)
+        begin, about = time.monotonic(), facts(job=self._job.id, step=key, attempt=lease.attempts)
+        log.info("began", extra=about)
         try:
             with self._store.fenced(lease), self._failing_the_job():
                 self._limit(lease, attempts=MOST_ATTEMPTS if attempts is None else attempts)
@@ -122,10 +124,14 @@ class Heartbeat:
                 raise LeaseLost from failure  # whatever went wrong, it is not ours to judge
             in_order = isinstance(failure, Stopped | WorkerUnfit) or is_away(failure)
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            level = logging.INFO if in_order else logging.WARNING
+            log.log(level, "gave back: %s", reason, extra=about)
             self._store.leases.release(lease, refund=in_order, reason=reason)
             raise
         self._keep(None)
         self._store.leases.finish(lease)
+        about["facts"]["seconds"] = round(time.monotonic() - begin, 3)
+        log.info("ended", extra=about)
 
     def _limit(self, lease: Lease, *, attempts: int) -> None:
         if lease.attempts > attempts:
@@ -220,7 +226,7 @@ class Heartbeat:
             except Exception as failure:  # the next beat tries again; a lease outlives many
                 away = is_away(failure)
                 if not away:
-                    traceback.print_exc()
+                    log.exception("a beat failed")
 
     def _beat(self) -> None:
         with self._renewing:
@@ -240,7 +246,7 @@ class Heartbeat:
     def _end_hung_process(self) -> None:
         """Give the lease to others and end: nothing else stops a thread that hangs."""
         reason = "it hung: it did not get further within several times the usual time"
-        print(f"{self._job.id}: {reason}", file=sys.stderr, flush=True)
+        log.error(reason, extra=facts(job=self._job.id))
         try:
             self._store.beats.bury(self.worker.id, reason=reason)
         finally:

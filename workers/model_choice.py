@@ -91,7 +91,7 @@ def write_networks(source: JobToExport, model: str, target: Path) -> Manifest:
         job = _student(source)
         return _copied(job, JobFiles(source.root, job.id), target)
     if model == BEST:
-        return _of_folds(source, [_best_fold(source)], target)
+        return _of_folds(source, [_best_fold(source)], target, final="best")
     if not model.isdecimal() or int(model) >= len(source.records):
         last = len(source.records) - 1
         raise JobError(
@@ -170,7 +170,8 @@ def _of_trial(source: JobToExport, record: TrialRecord, target: Path) -> Manifes
     mine = [task for task in source.done if task.trial == record.number]
     folds = [task for task in mine if task.fold != ALL_ROWS]
     if folds or mine:
-        return _of_folds(source, folds or mine, target)
+        final = "bag" if len(folds) > 1 else "fold" if folds else "refit"
+        return _of_folds(source, folds or mine, target, final=final)
     entry = trial_network(
         record,
         target,
@@ -189,7 +190,7 @@ def _of_trial(source: JobToExport, record: TrialRecord, target: Path) -> Manifes
     return _manifest(source, [entry], scores)
 
 
-def _of_folds(source: JobToExport, tasks: list[FoldTask], target: Path) -> Manifest:
+def _of_folds(source: JobToExport, tasks: list[FoldTask], target: Path, *, final: str) -> Manifest:
     entries = []
     for task in tasks:
         assert task.files is not None
@@ -199,7 +200,6 @@ def _of_folds(source: JobToExport, tasks: list[FoldTask], target: Path) -> Manif
         weight = 1.0 / len(tasks)
         entry = fold_network(files, target, trial=task.trial, fold=task.fold, weight=weight)
         entries.append(entry)
-    final = "best" if len(tasks) == 1 else "bag"
     return _manifest(source, entries, {"final": final, **_out_of_fold(source, tasks)})
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.store import StudyStore
 from spaces.errors import JobFailed, WorkerUnfit
 from workers.environment import thread_environment
+from workers.logs import words_of
 
 BACKOFF_SECONDS = 0.5  # before the first restart of a worker that died; doubled each time
 MAX_BACKOFF_SECONDS = 15.0
@@ -186,6 +187,11 @@ class LocalPool:
         return sum(slot.running for slot in self._slots)
 
     @property
+    def workers(self) -> list[str]:
+        """What its workers are called in the store."""
+        return [slot.name for slot in self._slots]
+
+    @property
     def finished(self) -> bool:
         """Whether every worker has ended by itself, with nothing left to do."""
         return all(slot.done for slot in self._slots)
@@ -241,7 +247,7 @@ class LocalPool:
         of them seem to have been for a moment. If one of them is stopped, it may be so within a
         transaction, for which the others wait; whoever is silent because nobody can write lives.
         """
-        silence = self._store.beats.silence([slot.name for slot in self._slots])
+        silence = self._store.beats.silence(self.workers)
         silent = [slot for slot in self._slots if slot.silence(silence) > SILENT_SECONDS]
         stopped = [slot for slot in silent if slot.stopped]
         if stopped:
@@ -304,4 +310,4 @@ class LocalPool:
 
     def _last_words(self, slot: _Slot) -> str:
         lines = self._log(slot).read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "none"
+        return words_of(lines[-1]) if lines else "none"

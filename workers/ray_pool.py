@@ -13,14 +13,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.stopper import Stopper
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.store import StudyStore
 from spaces.errors import AthanorError, JobFailed, StoreError
@@ -66,7 +68,7 @@ def run_slot(config: dict[str, Any]) -> None:
                 pool.watch()
                 if time.monotonic() - reported > REPORT_SECONDS:
                     reported = time.monotonic()
-                    tune.report({"slot": config["slot"]})
+                    tune.report({"slot": config["slot"], "workers": pool.workers})
                 time.sleep(WATCH_SECONDS)
         tune.report({"slot": config["slot"]})
     except (JobFailed, StoreError, OSError) as failure:
@@ -151,7 +153,21 @@ class RayPool:
         (self._folder / STOP).touch()
         self._thread.join(STOP_SECONDS)
         ray.shutdown()
+        self._bury()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _bury(self) -> None:
+        """Give to others what the workers held: Ray kills them, and they can give nothing back."""
+        if self._results is None:
+            return
+        reported = [self._results[slot].metrics or {} for slot in range(len(self._results))]
+        # if the store is away, their leases run out by themselves
+        with (
+            suppress(SQLAlchemyError, StoreError),
+            closing(StudyStore(self._command.store_url)) as store,
+        ):
+            for worker in chain.from_iterable(each.get("workers", ()) for each in reported):
+                store.beats.bury(worker, reason="its pool was stopped")
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

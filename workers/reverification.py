@@ -29,7 +29,8 @@ def verify_folder(folder: Path, *, tell: Callable[[str], None]) -> dict[str, Any
     load_model(folder)
     if SAMPLES not in manifest.files:
         return {"hashes": len(manifest.files), "rows": 0, "files": {}}
-    samples = Samples.load(folder, image_shape=manifest.image_shape)
+    outputs = len(manifest.class_names) or 1
+    samples = Samples.load(folder, image_shape=manifest.image_shape, outputs=outputs)
     tell("predicting the samples with the float32 networks")
     found = {"safetensors": _networks(manifest, eager_answer(folder, samples.images), samples)}
     graphs = [name for name in LIBRARIES if name in manifest.files]

@@ -45,8 +45,11 @@ class Samples:
         )
 
     @classmethod
-    def load(cls, folder: Path, *, image_shape: tuple[int, int, int]) -> "Samples":
+    def load(cls, folder: Path, *, image_shape: tuple[int, int, int], outputs: int) -> "Samples":
         """Read what `save` wrote.
+
+        Args:
+            outputs: classes, or 1 for numbers.
 
         Raises:
             ModelFolderError: they are broken, too large, or do not fit the model.
@@ -71,6 +74,11 @@ class Samples:
                 f"{path} must hold uint8 images of (rows, {', '.join(map(str, image_shape))}), "
                 f"but has {images.dtype} of {images.shape}"
             )
-        if not len(images) == len(labels) == len(predictions):
-            raise ModelFolderError(f"{path} must hold a label and a prediction for each image")
+        shapes = {"labels": (len(images),), "predictions": (len(images), outputs)}
+        for name, array in (("labels", labels), ("predictions", predictions)):
+            if array.dtype.kind not in "iuf" or array.shape != shapes[name]:
+                raise ModelFolderError(
+                    f"{path} must hold {name} of {shapes[name]}, but has {array.dtype} of "
+                    f"{array.shape}"
+                )
         return cls(images, labels, predictions)

@@ -1,6 +1,5 @@
 """What the Optuna dashboard shows of a job that is done: a note, plots, files of the best trial."""
 
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from search.store import FoldTask, TrialRecord
 from search.store.records import pareto_front
 from spaces.errors import InputError
 from workers.judged_rows import judged_rows
+from workers.logs import facts, log
 from workers.out_of_fold import fold_files
 from workers.study_plots import (
     budget_plot,
@@ -63,7 +63,7 @@ def annotate_study(bench: Workbench, result: Mapping[str, Any]) -> None:
         try:
             write(bench, job, tasks, board)
         except UNIMPORTANT as failure:
-            print(f"{write.__name__} of {job.id}: {failure!r}", file=sys.stderr)
+            log.warning("%s: %r", write.__name__, failure, extra=facts(job=job.id))
 
 
 def _show_outcome(

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from workers.data import ImageData, load_data
 from workers.files import JobFiles
 from workers.heartbeat import BEAT_SECONDS, Heartbeat, Stopped
 from workers.landing_again import prepare_landing
+from workers.logs import begin_log, facts, log
 from workers.pool import GPU_SHARE, UNFIT
 from workers.preparation import prepare
 from workers.steps import Waiting, next_step
@@ -151,7 +151,7 @@ class Worker:
                 data=data,
                 files=JobFiles(self._artifacts, job.id),
                 cache=self._cache,
-                progress=_say,
+                progress=log.info,
             )
 
     def _bench(self, job: Job, heartbeat: Heartbeat) -> Workbench:
@@ -185,7 +185,7 @@ class Worker:
             job.spec.space.check()
             if key not in self._data:
                 self._data[key] = load_data(
-                    job.spec.data, job.spec.image_options, cache=self._cache, progress=_say
+                    job.spec.data, job.spec.image_options, cache=self._cache, progress=log.info
                 )
         except (AthanorError, OSError) as failure:
             raise WorkerUnfit(
@@ -221,7 +221,7 @@ class Worker:
 
     def _leave_alone(self, job: Job, reason: str) -> None:
         """Leave a job to others for a while, and tell everybody why."""
-        _say(reason)
+        log.warning(reason, extra=facts(job=job.id))
         now = time.monotonic()
         self._unfit = {job_id: last for job_id, last in self._unfit.items() if last[0] >= now}
         self._unfit[job.id] = (now + UNFIT_SECONDS, reason)
@@ -272,10 +272,6 @@ def _file_state(name: str) -> tuple[int, ...]:
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run a worker process; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m workers.worker")
@@ -294,27 +290,29 @@ def main(arguments: list[str] | None = None) -> int:
     if torch.cuda.is_available():
         share = float(os.environ.get(GPU_SHARE, 1.0))
         torch.cuda.set_per_process_memory_fraction(share)
+    identity = identify(options.name)
+    begin_log(identity.id)
     interrupted = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it passes Ctrl-C on as TERM
-    store = StudyStore(os.environ["ATHANOR_STORE"], wait=interrupted.wait, tell=_say)
+    store = StudyStore(os.environ["ATHANOR_STORE"], wait=interrupted.wait, tell=log.warning)
     worker = Worker(
         store,
         artifacts=options.artifacts,
         cache=options.cache,
         parent=options.parent,
-        identity=identify(options.name),
+        identity=identity,
         job_id=options.job,
         interrupted=interrupted,
     )
     try:
         worker.run()
     except WorkerUnfit as failure:
-        _say(str(failure))
+        log.error(str(failure))
         return UNFIT
     except Exception as failure:
         if not (interrupted.is_set() and is_away(failure)):
-            traceback.print_exc()
+            log.exception("an error that this worker does not know")
             return CRASHED
     finally:
         store.close()

@@ -8,7 +8,7 @@ from athanor.leaderboard import Leaderboard
 from athanor.outlook import Outlook
 from athanor.places import Places
 from athanor.progress import Progress
-from athanor.tables import phase_spans
+from athanor.statement import phase_spans
 from search.job import Job
 from search.store import StudyStore, WorkerRecord
 

@@ -1,0 +1,172 @@
+"""The final statement of a job: its model, what it scored, and what each phase took."""
+
+import itertools
+import time
+from typing import Any
+
+from rich.console import Console
+
+from athanor.progress import PHASES, Progress, clock_text
+from search.folds import ALL_ROWS
+from search.job import Job
+from search.metrics import METRICS, score_text
+from search.overfitting import gaps
+
+EARLY_SECONDS = 5.0  # of the search's time that were left when it ended
+
+
+def print_statement(console: Console, progress: Progress) -> None:
+    """Print the final statement: what each phase took, members, test accuracy with interval."""
+    job, result = progress.job, progress.job.result or {}
+    console.print(f"\n{progress.states()}")
+    console.print(f"time: {phases_line(job)}")
+    console.print(f"processors: {processor_line(job)}")
+    if _ended_early(job):
+        console.print("the search ended before its time: no trial displaced the prior")
+    for note in job.plan.notes if job.plan is not None else ():
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
+    kept = {
+        "bag": f"ensemble: {members}; {result['folds']} networks of each",
+        "best": f"best network of the folds: {members}",
+        "refit": f"trained again on all rows: {members}",
+    }
+    label = METRICS[result["metric"]].label
+    score, images = result["out_of_fold_score"], result["out_of_fold_rows"]
+    console.print(
+        f"{kept[result['final']]}; out-of-fold {label} {score_text(score)} ({images:,} images)"
+    )
+    if result.get("stacking") is not None:
+        console.print(_stacking_line(result["stacking"], label), highlight=False)
+    if "limits" in result:
+        console.print(_limits_line(result), highlight=False)
+    if "teacher" in result:
+        console.print(_teacher_line(result, label), highlight=False)
+    for gap in gaps(progress.folds):
+        console.print(
+            f"trial {gap.trial}: accuracy {gap.training:.4f} on what it learnt, "
+            f"{gap.left_out:.4f} on what it left out ({gap.points:+.1f} points)"
+            f"{_tested(result, gap.trial)}: {gap.word}",
+            highlight=False,
+        )
+    low, high = result["expected"]["interval"]
+    console.print(
+        f"expected before the test was opened: {label} {score_text(result['expected']['score'])}"
+        f"{' or more' if result['expected']['lower'] else ''} "
+        f"(95 % interval {score_text(low)} to {score_text(high)})"
+    )
+    if result.get("temperature", 1.0) != 1.0:
+        before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
+        console.print(
+            f"probabilities at temperature {result['temperature']:.2f}: "
+            f"out-of-fold log-loss {before:.4f} → {after:.4f}"
+        )
+    if job.plan is not None and result["final"] != job.plan.final:
+        why = {t.report["reason"] for t in progress.folds if t.fold == ALL_ROWS and t.report}
+        console.print(
+            f"no '{job.plan.final}' ({', '.join(sorted(why))}): the folds' networks are kept",
+            highlight=False,
+            markup=False,
+        )
+    for line in _test_lines(result, label):
+        console.print(line)
+
+
+def _tested(result: dict[str, Any], trial: int) -> str:
+    """Say what a finalist's networks together had right in the test, if that was opened."""
+    share = result.get("test_accuracy_of_members", {}).get(f"trial-{trial}")
+    return "" if share is None else f", {share:.4f} in the test"
+
+
+def _teacher_line(result: dict[str, Any], label: str) -> str:
+    """Say by whom the network was taught, and what it costs to have but one."""
+    teacher = result["teacher"]
+    line = f"taught by {teacher['networks']} networks of {teacher['job']}"
+    if teacher["score"] is None:
+        return line
+    return (
+        f"{line}: {label} {result['out_of_fold_score']:.4f}, theirs {teacher['score']:.4f} "
+        f"(out of fold, {teacher['rows']:,} images)"
+    )
+
+
+def _stacking_line(stacking: dict[str, Any], label: str) -> str:
+    """Say whether a linear model of the members is better than their mean."""
+    scores = f"{score_text(stacking['score'])}, the mean {score_text(stacking['mean_score'])}"
+    verdict = "used" if stacking["used"] else "not clearly better, hence not used"
+    return f"stacking: {label} {scores} on rows that neither was fitted to: {verdict}"
+
+
+def _limits_line(result: dict[str, Any]) -> str:
+    """Say what the networks cost together, of what they may."""
+    costs = []
+    for name, limit in result["limits"].items():
+        cost = result["costs"][name]
+        pair = (f"{1e3 * cost:.3g}", f"{1e3 * limit:.3g} ms")
+        if name == "parameters":
+            pair = (f"{cost:,.0f}", f"{limit:,.0f}")
+        costs.append(f"{name} {' of '.join(pair)}")
+    return f"{result['networks']} networks together: {', '.join(costs)}"
+
+
+def _ended_early(job: Job) -> bool:
+    """Whether the landing began although there was time for more trials, and no number of them."""
+    end = None if job.plan is None else job.plan.search_seconds
+    if end is None or job.spec.counts_trials or "landing" not in job.phases:
+        return False
+    return end - job.phases["landing"] > EARLY_SECONDS
+
+
+def _test_lines(result: dict[str, Any], label: str) -> list[str]:
+    """Say what the test set showed, and who has opened it before."""
+    earlier = [_opening_text(opening) for opening in result["test_opened_before"]]
+    times = f"opened {len(earlier) + 1} times" if earlier else "opened once"
+    shown = []
+    if "test_score" in result:
+        shown.append((label, result["test_score"], result["test_score_interval"]))
+    if "test_accuracy" in result:
+        shown.append(("accuracy", result["test_accuracy"], result["test_interval"]))
+    lines = [
+        f"[bold]test {name} {score_text(score)}[/bold] (95 % interval "
+        f"{' to '.join(map(score_text, interval))}, {result['test_rows']:,} images, {times})"
+        for name, score, interval in shown
+    ]
+    if not shown and result.get("test_opened"):
+        lines.append(
+            f"[bold]test {label} is no number[/bold] on these {result['test_rows']:,} images"
+        )
+    elif not shown:
+        lines.append("[bold]test set not opened[/bold]: that is done once, unless --reopen-test")
+    if earlier:
+        lines.append(f"opened before by {'; '.join(earlier)}")
+    return lines
+
+
+def _opening_text(opening: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d", time.localtime(opening["at"]))
+    score = "" if opening["score"] is None else f", score {score_text(opening['score'])}"
+    return f"{opening['job']} ({when}{score})"
+
+
+def phases_line(job: Job) -> str:
+    """Say what each phase took of the budget."""
+    budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
+    return f"{_spans_text(job.phases)}; {clock_text(job.seconds_used)}{budget}"
+
+
+def processor_line(job: Job) -> str:
+    """Say what each phase took of all processors together."""
+    promised, on_gpu = job.spec.device_budget, job.plan is not None and job.plan.on_gpu
+    budget = "" if promised is None or on_gpu else f" of {clock_text(promised)} promised"
+    return f"{_spans_text(job.processor_phases)}; {clock_text(job.processor_seconds)}{budget}"
+
+
+def _spans_text(begun: dict[str, float]) -> str:
+    spans = phase_spans(begun)
+    return ", ".join(f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1)
+
+
+def phase_spans(begun: dict[str, float]) -> dict[str, float]:
+    """Return what each phase that has ended took, by what had been used at its beginning."""
+    order = [name for name in PHASES if name in begun]
+    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
