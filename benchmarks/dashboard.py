@@ -34,6 +34,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from athanor.dashboard.study_pages import LOOK_SECONDS
 from athanor.places import Places
 from benchmarks.dashboard_routes import METHODS, all_paths
 from benchmarks.large_study import make_study
@@ -45,6 +46,7 @@ TRIALS = 5000
 TOKEN = "a-token-for-the-benchmark"
 START_SECONDS = 120.0  # until a server answers; only a hang takes as long
 EPOCH_SECONDS = 1.0
+POLL_SECONDS = 10.0  # as a study's page in a browser asks
 IDLE_SECONDS = {True: 10.0, False: 30.0}  # by quick
 ROUNDS = {True: 2, False: 12}
 THEIRS, OURS = "optuna-dashboard", "athanor"
@@ -175,12 +177,20 @@ def _wait_for_news(reports: list[float]) -> None:
 
 
 def idle_share(server: Server, *, seconds: float) -> float:
-    """Return the share of a core that a server takes while an overview is open, and no more."""
+    """Return the share of a core that a server takes while an overview and a study are open.
+
+    What was written last has been read by then, and nothing more is written.
+    """
+    poll = f"/api/studies/1?after={TRIALS}"
     with server.client.stream("GET", "/events") as events:
         next(events.iter_raw())
+        server.client.get(poll)
+        time.sleep(1.04 * LOOK_SECONDS)
+        server.client.get(poll)
         before, begin = server.processor_seconds(), time.monotonic()
-        time.sleep(seconds)
-        server.client.get("/api/studies/1?after=5000")  # as a study's page does now and then
+        while time.monotonic() < begin + seconds:
+            time.sleep(POLL_SECONDS)
+            server.client.get(poll)
         return (server.processor_seconds() - before) / (time.monotonic() - begin)
 
 

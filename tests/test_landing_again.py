@@ -19,6 +19,8 @@ from spaces.errors import InputError, JobError
 from tests.small_job import CACHE, bench_of, resume, worked
 from workers.distillation import soft_labels, taught
 from workers.files import JobFiles
+from workers.judged_rows import Opened, combination_of
+from workers.out_of_fold import out_of_fold
 from workers.worker import Worker
 
 TRIALS = 4
@@ -121,7 +123,7 @@ def test_a_student_learns_what_the_ensemble_knows(
 
 
 def test_soft_labels_are_what_networks_say_that_had_not_seen_the_row(
-    searched: tuple[Path, Job, list[FoldTask]],
+    searched: tuple[Path, Job, list[FoldTask]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, job, before = searched
     store = StudyStore(f"sqlite:///{folder}/athanor.db")
@@ -147,6 +149,14 @@ def test_soft_labels_are_what_networks_say_that_had_not_seen_the_row(
         assert taught_rows.soft_labels is not None
         rows = bench.folds.folds[2].train_rows
         assert np.array_equal(taught_rows.soft_labels, labels[rows])
+
+        for module in ("distillation", "judged_rows"):
+            monkeypatch.setattr(f"workers.{module}.is_stacked", lambda _: True)
+        files = JobFiles(folder / "artifacts", job.id)
+        each = out_of_fold(Opened(bench.data, bench.folds, files), before)
+        stacked = combination_of(job, each).combine({n: e.probabilities for n, e in each.items()})
+        assert not np.allclose(stacked[first], said, atol=1e-3)
+        assert np.allclose(soft_labels(bench)[first], 0.7 * stacked[first] + 0.3 * hard, atol=1e-5)
     store.jobs.stop(again.id, state="cancelled")
     store.close()
 

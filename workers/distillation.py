@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.ensemble import member_name
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.predictions import OutOfFoldPredictions
 from workers.files import JobFiles
-from workers.fold_files import FoldFiles
+from workers.judged_rows import Opened, combination_of, is_stacked
 from workers.landing_again import earlier_of, networks_of
+from workers.out_of_fold import out_of_fold
 from workers.rows import Rows
 from workers.workbench import Workbench
 
@@ -43,24 +45,30 @@ def soft_labels(bench: Workbench) -> NDArray[np.float32]:
 
 
 def said_out_of_fold(bench: Workbench) -> OutOfFoldPredictions:
-    """Return what the earlier job's ensemble says of each row that its folds have left out."""
-    earlier, data = earlier_of(bench.store, bench.job), bench.data
+    """Return what the earlier job's ensemble says of each row that its folds have left out.
+
+    Of rows that only some members have left out, these speak, by their weights.
+    """
+    earlier = earlier_of(bench.store, bench.job)
     assert earlier.result is not None
-    files, members = JobFiles(bench.files.root, earlier.id), earlier.result["members"]
-    done = networks_of(bench.store, earlier)
-    together = OutOfFoldPredictions.empty(data.train_labels, data.classes)
-    for fold in sorted({task.fold for task in done}):
-        weights, said = [], []
-        for member in members:
-            for task in done:
-                if (task.trial, task.fold) == (member["trial"], fold) and task.files is not None:
-                    path = FoldFiles(files.folder / task.files).predictions
-                    said.append(np.load(path, allow_pickle=False))
-                    weights.append(member["weight"])
-        if said:
-            rows = bench.folds.folds[fold].validation_rows
-            together = together.with_fold(rows, np.average(said, axis=0, weights=weights))
-    return together
+    files = JobFiles(bench.files.root, earlier.id)
+    shares = {member_name(each["trial"]): each["weight"] for each in earlier.result["members"]}
+    done = [task for task in networks_of(bench.store, earlier) if task.files is not None]
+    members = [task for task in done if member_name(task.trial) in shares]
+    each = out_of_fold(Opened(data=bench.data, folds=bench.folds, files=files), members)
+    covered = np.stack([found.covered for found in each.values()])
+    weights = np.array([[shares[name]] for name in each]) * covered
+    said = sum(
+        weight[:, None] * np.nan_to_num(found.probabilities)
+        for weight, found in zip(weights, each.values(), strict=True)
+    )
+    some, every = covered.any(axis=0), covered.all(axis=0)
+    said[some] /= weights.sum(axis=0)[some, None]
+    if is_stacked(earlier.result):
+        all_say = {name: found.probabilities[every] for name, found in each.items()}
+        said[every] = combination_of(earlier, each).combine(all_say)
+    together = OutOfFoldPredictions.empty(bench.data.train_labels, bench.data.classes)
+    return together.with_fold(np.flatnonzero(some), said[some])
 
 
 def teacher_of(bench: Workbench) -> dict[str, Any]:

@@ -103,13 +103,17 @@ def _read(job: Job, tasks: list[FoldTask], opened: Judging) -> JudgedRows:
     return JudgedRows(
         rows=rows,
         targets=opened.data.train_labels[rows],
-        together=_combination(job, predictions).combine(each),
+        together=combination_of(job, predictions).combine(each),
         each=each,
     )
 
 
-def _combination(job: Job, predictions: Predictions) -> Ensemble | Stack:
-    """Return what makes one prediction of the members': their weights, or the stack of them."""
+def combination_of(job: Job, predictions: Predictions) -> Ensemble | Stack:
+    """Return what made one prediction of a job's members: their weights, or the stack of them.
+
+    Args:
+        predictions: of at least the members, by name.
+    """
     assert job.result is not None
     weights = {member_name(each["trial"]): each["weight"] for each in job.result["members"]}
     members = tuple(name for name in sorted(predictions) if name in weights)
