@@ -122,7 +122,7 @@ def test_only_the_winner_of_the_race_is_trained_for_the_ensemble(
     heats = [task for task in folds if task.fold == JUDGING_FOLD]
     assert len(heats) == 2 and all(task.done for task in heats)
     one, other = granted[JUDGING_FOLD]
-    assert one == pytest.approx(other, rel=0.05) and 0.0 < one < 0.06 * 60.0
+    assert one == pytest.approx(other, rel=0.2) and 0.0 < one < 0.06 * 60.0
     winner = Race(folds, survivors=1).ranked(heats)[0].trial
     for task in folds:
         assert task.done == (task.fold == JUDGING_FOLD or task.trial == winner)
