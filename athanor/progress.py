@@ -1,5 +1,6 @@
 """How far a job is, in words."""
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -104,3 +105,9 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def phase_spans(begun: dict[str, float]) -> dict[str, float]:
+    """Return what each phase that has ended took, by what had been used at its beginning."""
+    order = [name for name in PHASES if name in begun]
+    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}

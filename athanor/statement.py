@@ -1,12 +1,11 @@
 """The final statement of a job: its model, what it scored, and what each phase took."""
 
-import itertools
 import time
 from typing import Any
 
 from rich.console import Console
 
-from athanor.progress import PHASES, Progress, clock_text
+from athanor.progress import Progress, clock_text, phase_spans
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.metrics import METRICS, score_text
@@ -164,9 +163,3 @@ def processor_line(job: Job) -> str:
 def _spans_text(begun: dict[str, float]) -> str:
     spans = phase_spans(begun)
     return ", ".join(f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1)
-
-
-def phase_spans(begun: dict[str, float]) -> dict[str, float]:
-    """Return what each phase that has ended took, by what had been used at its beginning."""
-    order = [name for name in PHASES if name in begun]
-    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}

@@ -273,7 +273,7 @@ def test_the_dashboard_shows_the_report_and_a_trial_s_note_and_files(
         tab.get_by_role("heading", name="Leaderboard").wait_for()
         tab.goto(f"/dashboard/studies/1/trials?numbers={number}")
         tab.get_by_role("heading", name=f"Trial {number} (trial_id").wait_for()
-        tab.get_by_text("parameters").first.wait_for()  # the note, with the network
+        tab.get_by_text("trained to its end").first.wait_for()  # the note's words
         tab.get_by_text("confusion").first.wait_for()  # its files
         assert heard == []
         context.close()

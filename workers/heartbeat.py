@@ -109,8 +109,9 @@ class Heartbeat:
             yield None
             return
         self._keep(lease)
-        begin, about = time.monotonic(), facts(job=self._job.id, step=key, attempt=lease.attempts)
-        log.info("began", extra=about)
+        begin = time.monotonic()
+        about = {"job": self._job.id, "step": key, "attempt": lease.attempts}
+        log.info("began", extra=facts(**about))
         try:
             with self._store.fenced(lease), self._failing_the_job():
                 self._limit(lease, attempts=MOST_ATTEMPTS if attempts is None else attempts)
@@ -125,13 +126,13 @@ class Heartbeat:
             in_order = isinstance(failure, Stopped | WorkerUnfit) or is_away(failure)
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
             level = logging.INFO if in_order else logging.WARNING
-            log.log(level, "gave back: %s", reason, extra=about)
+            log.log(level, "gave back: %s", reason, extra=facts(**about))
             self._store.leases.release(lease, refund=in_order, reason=reason)
             raise
         self._keep(None)
         self._store.leases.finish(lease)
-        about["facts"]["seconds"] = round(time.monotonic() - begin, 3)
-        log.info("ended", extra=about)
+        seconds = round(time.monotonic() - begin, 3)
+        log.info("ended", extra=facts(**about, seconds=seconds))
 
     def _limit(self, lease: Lease, *, attempts: int) -> None:
         if lease.attempts > attempts:

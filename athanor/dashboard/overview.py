@@ -7,8 +7,7 @@ from athanor.doings import climb
 from athanor.leaderboard import Leaderboard
 from athanor.outlook import Outlook
 from athanor.places import Places
-from athanor.progress import Progress
-from athanor.statement import phase_spans
+from athanor.progress import Progress, phase_spans
 from search.job import Job
 from search.store import StudyStore, WorkerRecord
 
