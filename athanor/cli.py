@@ -253,14 +253,23 @@ def predict(
         list[str] | None, typer.Option("--format", help="That may be read. [png, jpeg]")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write to.")] = None,
+    reopen_test: ReopenOption = False,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict classes and probabilities, as CSV or JSON; with labels, the accuracy as well."""
     from athanor.predicting import PredictOptions, run_predict
 
     images = cli_data.read_image_options(image_formats=image_formats or None)
-    options = PredictOptions(out=out, as_json=as_json, top=top, images=images)
-    run_predict(model, inputs, options, cache=Places.of(None, None).cache)
+    options = PredictOptions(
+        places=Places.of(store, None),
+        out=out,
+        as_json=as_json,
+        top=top,
+        images=images,
+        reopen_test=reopen_test,
+    )
+    run_predict(model, inputs, options)
 
 
 cli_dashboard.register(app)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.row_sketch import RowSketch
 from search.sources import LEAST_SIDE, MAX_SIDE, NAMED_SOURCES, SCHEMES, ImageOptions
 from spaces.errors import DataError, InputError
 from workers.data import load_data
@@ -35,6 +36,7 @@ class Inputs:
         labels: (rows,), if they are known.
         class_names: that labels are indices into; none where a source has no names.
         skipped: what could not be read, and why.
+        rows: of a data set's test, by their content.
     """
 
     images: NDArray[np.uint8]
@@ -42,6 +44,7 @@ class Inputs:
     labels: NDArray[Any] | None = None
     class_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    rows: RowSketch | None = None
 
 
 @contextmanager
@@ -76,14 +79,16 @@ def _is_apart(source: str) -> bool:
 def _arrays(
     source: str, options: ImageOptions, cache: Path, progress: Callable[[str], None]
 ) -> Inputs:
+    rows = None
     if source.endswith(ARRAYS):
         images, labels, classes = read_images(Path(source))
         name = Path(source).name
     else:
         data = load_data(source, options, cache=cache, progress=progress)
         images, labels, classes = data.test_images, data.test_labels, data.class_names
-        name = f"{data.name}/test"
-    return Inputs(images, [f"{name}/{row}" for row in range(len(images))], labels, classes)
+        name, rows = f"{data.name}/test", data.test_rows
+    names = [f"{name}/{row}" for row in range(len(images))]
+    return Inputs(images, names, labels, classes, rows=rows)
 
 
 def _of_shape(options: ImageOptions, shape: tuple[int, int, int]) -> ImageOptions:
@@ -156,7 +161,7 @@ def _decoded(
 ) -> Inputs:
     (folder / ROWS).write_text(json.dumps([str(Path(file).absolute()) for file in files]))
     reader = {"kind": "files", "root": "/", "rows": str(folder / ROWS)}
-    images, failures = decode_rows(reader, options, shape, len(files), folder, progress)
+    images, _, failures = decode_rows(reader, options, shape, len(files), folder, progress)
     skipped = tuple((files[row], details) for row, (_, details) in failures.items())
     if len(skipped) == len(files):
         name, details = skipped[0]

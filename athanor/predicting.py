@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from athanor.inputs import Inputs, labels_of_model, opened_inputs
+from athanor.places import Places
+from athanor.seal import may_tell
 from search.machine import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
@@ -101,16 +103,22 @@ class PredictOptions:
     Attributes:
         out: a file to write to.
         top: how many classes of each image; None: all.
+        reopen_test: tell the score also on test rows that others have opened before.
     """
 
+    places: Places
     out: Path | None
     as_json: bool
     top: int | None
     images: ImageOptions
+    reopen_test: bool
 
 
-def run_predict(folder: Path, sources: list[str], options: PredictOptions, *, cache: Path) -> None:
-    """Predict and print, or write to a file; say the accuracy where labels are known."""
+def run_predict(folder: Path, sources: list[str], options: PredictOptions) -> None:
+    """Predict and print, or write to a file; say the accuracy where labels are known.
+
+    Not on test rows that another model has been tested on, unless that is asked for.
+    """
     os.environ.update(thread_environment(usable_cores()))  # before torch reads it
     from workers.model_folder import load_model
 
@@ -120,13 +128,25 @@ def run_predict(folder: Path, sources: list[str], options: PredictOptions, *, ca
         sources,
         options.images,
         image_shape=model.manifest.image_shape,
-        cache=cache,
+        cache=options.places.cache,
         progress=_tell,
     ) as inputs:
         predictions = _in_parts(model.predict, inputs.images)
     _tell_skipped(inputs)
     labels = labels_of_model(inputs, names, progress=_tell)
-    found = {} if labels is None else scores(labels, predictions, classes=names)
+    found: dict[str, float] = {}
+    if labels is not None:
+        found = scores(labels, predictions, classes=names)
+        metric: MetricName = "accuracy" if names else model.manifest.protocol["metric"]
+        known = may_tell(
+            inputs,
+            METRICS[metric].score(labels, predictions),
+            manifest=model.manifest,
+            places=options.places,
+            reopen=options.reopen_test,
+            progress=_tell,
+        )
+        found = found if known else {}
     if options.as_json:
         rows = predictions_json(inputs.names, predictions, names, top=options.top)
         told = found or dict.fromkeys(("accuracy",) if names else ("rmse", "mae"))

@@ -28,6 +28,7 @@ from search.balance import usual_metric
 from search.job import Job
 from search.job_spec import MIN_BUDGET, JobSpec
 from search.machine import usable_cores
+from search.row_sketch import RowSketch
 from search.store import StudyStore
 from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
@@ -59,10 +60,10 @@ class SearchOptions:
 
 def check_data(
     spec: JobSpec, places: Places, console: Console, *, limit: TimeLimit | None = None
-) -> str:
+) -> RowSketch:
     """Load the data once, so that whatever is wrong with them is said before a job exists.
 
-    Returns the fingerprint of the test rows.
+    Returns the test rows.
 
     Raises:
         DataError: the data cannot be used, or take longer than they may.
@@ -79,15 +80,15 @@ def check_data(
     if limit is not None and data.decoded is not None:
         limit.check("decoding and checking images")
     if spec.lands is not None:  # which has split them
-        return data.test_fingerprint
+        return data.test_rows
     parts = split(spec, data)
     check_metric(spec.metric or usual_metric(data.train_labels)[0], data, parts)
-    return data.test_fingerprint
+    return data.test_rows
 
 
-def tell_openings(store: StudyStore, spec: JobSpec, fingerprint: str, console: Console) -> None:
+def tell_openings(store: StudyStore, spec: JobSpec, rows: RowSketch, console: Console) -> None:
     """Say at once if the test set will stay closed, as another job has opened it."""
-    openings = store.test.all(fingerprint)
+    openings = store.test.all(rows)
     if openings and not spec.reopen_test:
         _say(
             console,
@@ -99,10 +100,10 @@ def tell_openings(store: StudyStore, spec: JobSpec, fingerprint: str, console: C
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:
     """Check the data, then queue a job."""
     spec = with_earlier_trials(spec, places, console)
-    fingerprint = check_data(spec, places, console)
+    rows = check_data(spec, places, console)
     _check_artifacts(places)
     store = places.open(create=True)
-    tell_openings(store, spec, fingerprint, console)
+    tell_openings(store, spec, rows, console)
     job = store.jobs.create(spec, seconds_used=seconds_used)
     store.close()
     return job
@@ -126,10 +127,10 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     console = _console(options)
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
-    fingerprint = check_data(spec, options.places, console, limit=_limit(spec))
+    rows = check_data(spec, options.places, console, limit=_limit(spec))
     _check_artifacts(options.places)
     store = options.places.open(create=True)
-    tell_openings(store, spec, fingerprint, console)
+    tell_openings(store, spec, rows, console)
     job = store.jobs.create(spec, seconds_used=seconds_since_start())
     _say(console, f"job {job.id} in {store.name}")
     return _finish(store, job, options)

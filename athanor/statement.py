@@ -12,6 +12,7 @@ from search.metrics import METRICS, score_text
 from search.overfitting import gaps
 
 EARLY_SECONDS = 5.0  # of the search's time that were left when it ended
+TELLING = 1.2  # design effect of groups from which it is worth a word
 
 
 def print_statement(console: Console, progress: Progress) -> None:
@@ -25,8 +26,12 @@ def print_statement(console: Console, progress: Progress) -> None:
     for note in job.plan.notes if job.plan is not None else ():
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
+    counts = {m["networks"] for m in result["members"]}
+    each = (
+        f"{min(counts)} networks of each" if len(counts) == 1 else f"{result['networks']} networks"
+    )
     kept = {
-        "bag": f"ensemble: {members}; {result['folds']} networks of each",
+        "bag": f"ensemble: {members}; {each}",
         "best": f"best network of the folds: {members}",
         "refit": f"trained again on all rows: {members}",
     }
@@ -54,6 +59,12 @@ def print_statement(console: Console, progress: Progress) -> None:
         f"{' or more' if result['expected']['lower'] else ''} "
         f"(95 % interval {score_text(low)} to {score_text(high)})"
     )
+    if result.get("design_effect", 1.0) > TELLING:
+        console.print(
+            f"rows of a group are alike: {images:,} that judged tell as much as "
+            f"{images / result['design_effect']:,.0f} of groups of their own, "
+            "and the intervals are as wide"
+        )
     if result.get("temperature", 1.0) != 1.0:
         before, after = (result[f"out_of_fold_log_loss{part}"] for part in ("", "_at_temperature"))
         console.print(
@@ -61,7 +72,8 @@ def print_statement(console: Console, progress: Progress) -> None:
             f"out-of-fold log-loss {before:.4f} → {after:.4f}"
         )
     if job.plan is not None and result["final"] != job.plan.final:
-        why = {t.report["reason"] for t in progress.folds if t.fold == ALL_ROWS and t.report}
+        refits = [task for task in progress.folds if task.fold == ALL_ROWS and not task.done]
+        why = {task.report["reason"] for task in refits if task.report}
         console.print(
             f"no '{job.plan.final}' ({', '.join(sorted(why))}): the folds' networks are kept",
             highlight=False,
@@ -148,18 +160,25 @@ def _opening_text(opening: dict[str, Any]) -> str:
 
 
 def phases_line(job: Job) -> str:
-    """Say what each phase took of the budget."""
+    """Say what each phase took of the budget, and the search of what it was promised."""
+    end = None if job.plan is None else job.plan.search_seconds
+    begun = job.phases.get("searching")
+    promised = {} if end is None or begun is None else {"searching": end - begun}
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
-    return f"{_spans_text(job.phases)}; {clock_text(job.seconds_used)}{budget}"
+    return f"{_spans_text(job.phases, promised)}; {clock_text(job.seconds_used)}{budget}"
 
 
 def processor_line(job: Job) -> str:
     """Say what each phase took of all processors together."""
     promised, on_gpu = job.spec.device_budget, job.plan is not None and job.plan.on_gpu
     budget = "" if promised is None or on_gpu else f" of {clock_text(promised)} promised"
-    return f"{_spans_text(job.processor_phases)}; {clock_text(job.processor_seconds)}{budget}"
+    return f"{_spans_text(job.processor_phases, {})}; {clock_text(job.processor_seconds)}{budget}"
 
 
-def _spans_text(begun: dict[str, float]) -> str:
-    spans = phase_spans(begun)
-    return ", ".join(f"{name} {clock_text(span)}" for name, span in spans.items() if span >= 1)
+def _spans_text(begun: dict[str, float], promised: dict[str, float]) -> str:
+    texts = []
+    for name, span in phase_spans(begun).items():
+        if span >= 1:
+            of = f" of {clock_text(promised[name])}" if name in promised else ""
+            texts.append(f"{name} {clock_text(span)}{of}")
+    return ", ".join(texts)

@@ -83,7 +83,7 @@ class Clock:
         """
         if self._training.schedule.step <= WARM_UP_STEPS:
             self._begin, self._first_step = time.time(), self._training.schedule.step
-        if self.seconds_left() <= 0.0:
+        if self.seconds_left() <= 0.0 and not self._training.finished:  # validations ask as well
             self._training.schedule.total_steps = self._training.schedule.step + 1
 
     def seconds_left(self) -> float:

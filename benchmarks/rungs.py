@@ -43,8 +43,10 @@ from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
+from workers.batches import Batch
 from workers.data import ImageData
 from workers.device import DevicePlan, host_speed
+from workers.epoch_report import EpochReport
 from workers.finalist import LARGEST_BATCH
 from workers.preparation import with_small_batches
 from workers.rows import Rows
@@ -95,20 +97,30 @@ def accuracy(training: Training) -> float:
 
 def running_scores(candidate: Candidate, rows: Rows, plan: DevicePlan) -> dict[str, float]:
     """Train a whole trial; score its first rung as it is and by averaged weights."""
-    training = Training(with_recipe(candidate, averaging="none"), rows, plan=plan, seed=0)
-    average = WeightAverage(training.network, "ema")
-    steps = training.batches.per_epoch
+    training = Averaged(with_recipe(candidate, averaging="none"), rows, plan=plan)
     scores: dict[str, float] = {}
-    for epoch in range(EPOCHS):
-        for batch in training.batches.epoch(epoch):
-            training.network.train()
-            training.take_step(batch, StepSums(plan.torch_device))
-            average.update(step=training.schedule.step, total_steps=training.schedule.total_steps)
-        if training.schedule.step == steps:
+
+    def look(_: Training, report: EpochReport) -> None:
+        if report.epoch == 1:
             scores["running"] = accuracy(training)
-            with average.in_place():
+            with training.beside.in_place():
                 scores["average"] = accuracy(training)
+
+    training.run(on_epoch=look, interrupt=lambda: None)
     return {**scores, "final": accuracy(training)}
+
+
+class Averaged(Training):
+    """A training whose weights are averaged besides."""
+
+    def __init__(self, candidate: Candidate, rows: Rows, *, plan: DevicePlan) -> None:
+        super().__init__(candidate, rows, plan=plan, seed=0, validate_every=None)
+        self.beside = WeightAverage(self.network, "ema")
+
+    def take_step(self, batch: Batch, sums: StepSums) -> None:
+        """Train on one batch, then average."""
+        super().take_step(batch, sums)
+        self.beside.update(step=self.schedule.step, total_steps=self.schedule.total_steps)
 
 
 class Reached(Exception):

@@ -17,7 +17,7 @@ from ray.tune.schedulers.async_hyperband import _Bracket
 from ray.tune.schedulers.trial_scheduler import TrialScheduler
 
 from benchmarks.factorial import AXES, EPOCHS, JUDGES, ORDERED, PRIOR, RUNG, Cell, Record
-from search.attributes import RUNG_ERROR
+from search.attributes import RUNG as RUNG_KEY
 from search.pruning import EarlyDiscardPruner
 from search.sampling import Strategy, make_sampler
 from search.score_errors import binomial_error
@@ -66,7 +66,7 @@ def ours(strategy: Strategy) -> Callable[[int], BaseSampler]:
 
 def discard() -> BasePruner:
     """Return our pruner."""
-    return EarlyDiscardPruner(after=RUNG, keep=KEEP)
+    return EarlyDiscardPruner(keep=KEEP)
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -181,7 +181,8 @@ def _train(
         if not contender.discards or epoch in (RUNG, EPOCHS):
             cooled = contender.discards and epoch == RUNG
             if cooled:
-                trial.set_user_attr(RUNG_ERROR, binomial_error(record.rung, rows=JUDGES))
+                error = binomial_error(record.rung, rows=JUDGES)
+                trial.set_user_attr(RUNG_KEY, {"epoch": RUNG, "error": error})
             trial.report(record.rung if cooled else record.scores[epoch - 1], epoch)
             if epoch < EPOCHS and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)

@@ -14,10 +14,11 @@ the median slice counts. Prints a table and, as its last line, one JSON object:
     speedup_vs_tutorial   images a second against the tutorials' loop (float32, DataLoader with
                           two workers, torchvision transforms), geometric mean over the sizes
     speedup_float32       the same, with our training forced to float32
+    speedup_one_process   the same as the first, in one process that has all threads, as the
+                          tutorials' loop has them (not with --quick)
     pipeline_overhead     our whole step against the bare step on one staged random batch
     fraction_of_peak      of a large matrix product's speed, reached by the convolutions
-    sizes                 all of this for each size, what the rest of a step is spent on, and
-                          (not with --quick) our speed in one process that has all threads
+    sizes                 all of this for each size, and what the rest of a step is spent on
     compile_speedup       the bare step compiled by torch.compile against the bare step, and
     compile_seconds       what a network's compilation takes (both only with --compiled)
 """
@@ -55,10 +56,12 @@ from workers.data import ImageData, load_data
 from workers.device import DevicePlan, host_speed
 
 WIDTHS = (16, 32, 64)
+SETTLE_SECONDS = 1.0  # in which the tutorials' loaders fill their queues again
 PEAK_SIDE = 2048  # of the square matrices whose product is the peak
 RATIOS = (
     "speedup_vs_tutorial",
     "speedup_float32",
+    "speedup_one_process",
     "pipeline_overhead",
     "fraction_of_peak",
     "compile_speedup",
@@ -125,6 +128,8 @@ def measure_speeds(
             for name, (processes, loop, how) in arms.items():
                 speed = processes.images_per_second(loop, width=width, plan=how, seconds=seconds)
                 speeds[name].append(speed)
+                if loop == "tutorial":
+                    time.sleep(SETTLE_SECONDS)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         measured[width] = Speeds(medians, warm_up)
     for processes in started:
@@ -158,6 +163,8 @@ def where_time_goes(data: ImageData, *, width: int, plan: DevicePlan, count: int
         synchronise(plan)
     shares: dict[str, float] = dict.fromkeys((*KINDS, "other"), 0.0)
     for event in profiler.key_averages():
+        if event.device_type.name != "CPU":
+            continue  # a kernel, whose time its operation has as well
         spent = event.self_device_time_total if cuda else event.self_cpu_time_total
         shares[_kind(event.key)] += spent * 1e-6
     macs = measure_complexity(architecture(width), image_shape=(28, 28, 1), classes=10).macs
@@ -185,10 +192,12 @@ def describe_size(
     profiled = where_time_goes(data, width=width, plan=plan, count=count)
     complexity = measure_complexity(architecture(width), image_shape=(28, 28, 1), classes=10)
     median = speeds.images_per_second
-    compiled = {}
+    more = {}
+    if "one_process" in median:
+        more["speedup_one_process"] = median["one_process"] / median["tutorial"]
     if "compiled" in median:
-        compiled["compile_speedup"] = median["compiled"] / median["bare"]
-        compiled["compile_seconds"] = speeds.warm_up["compiled"]
+        more["compile_speedup"] = median["compiled"] / median["bare"]
+        more["compile_seconds"] = speeds.warm_up["compiled"]
     return {
         "width": width,
         "parameters": complexity.parameters,
@@ -198,7 +207,7 @@ def describe_size(
         "speedup_float32": median["float32"] / median["tutorial"],
         "pipeline_overhead": median["bare"] / median["ours"],
         "fraction_of_peak": profiled["convolution_flops"] / peak_flops(plan),
-        **compiled,
+        **more,
         "shares": profiled["shares"],
     }
 

@@ -17,7 +17,7 @@ JOULES = "athanor:joules:"  # of the study, followed by the job that took them
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 RIGHT = "athanor:right"  # which validation images, as `search.pairing` packs them
-RUNG_ERROR = "athanor:rung_error"  # standard error of the score by which it was judged
+RUNG = "athanor:rung"  # where it was judged: the epoch, and the standard error of its score there
 SECONDS = "athanor:seconds"
 VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.metrics import Metric
 from search.predictions import SMALLEST
 
 HOTTEST = 8.0  # and the inverse of it: beyond these a temperature tells of something else
@@ -29,6 +30,18 @@ def at_temperature(
     powers = np.exp(scaled - scaled.max(1, keepdims=True))
     found: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
     return found
+
+
+def as_scored(
+    metric: Metric, probabilities: NDArray[np.floating[Any]], temperature: float
+) -> NDArray[np.floating[Any]]:
+    """Return what a metric scores of a model that has a temperature.
+
+    Where the most probable class is all that matters, it changes nothing: not even by rounding.
+    """
+    if temperature == 1.0 or metric.by_class:
+        return probabilities
+    return at_temperature(probabilities, temperature)
 
 
 def fitted_temperature(

@@ -9,7 +9,6 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sklearn.ensemble import ExtraTreesRegressor
 
 from search.changes import values
 from spaces.errors import InputError
@@ -80,6 +79,8 @@ class Model:
             raise InputError(
                 f"influences need parameters that vary, but {len(self.trials)} trials are equal"
             )
+        from sklearn.ensemble import ExtraTreesRegressor  # it takes a second to load
+
         self._forest = ExtraTreesRegressor(n_estimators=TREES, random_state=seed, n_jobs=1)
         rows = [self._encoded(trial.params) for trial in self.trials]
         scores = np.array([trial.values[0] for trial in self.trials])

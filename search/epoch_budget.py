@@ -1,6 +1,6 @@
 """How many epochs of trials a search has used, where their number is limited."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from search.plan import COOLDOWN, Plan
 from search.store.records import TrialRecord
@@ -8,14 +8,20 @@ from search.store.records import TrialRecord
 UNTRAINED = ("copied", "infeasible", "waiting")
 
 
-def allows_trial(records: Sequence[TrialRecord], plan: Plan, *, rung: int, max_epochs: int) -> bool:
+RungOf = Callable[[int], int]  # the epoch at which a trial of so many is judged; 0: it is not
+
+
+def allows_trial(
+    records: Sequence[TrialRecord], plan: Plan, *, rung_of: RungOf, max_epochs: int
+) -> bool:
     """Whether one more trial stays within so many epochs of all trials.
 
     It does unless it diverges and is begun again.
     """
     first = all(record.state == "waiting" for record in records)  # the prior
-    needed = branch(rung) + (plan.search_epochs if first else plan.most_epochs)
-    return epochs_used(records, most=plan.most_epochs, rung=rung) + needed <= max_epochs
+    epochs = plan.search_epochs if first else plan.most_epochs
+    used = epochs_used(records, most=plan.most_epochs, rung_of=rung_of)
+    return used + epochs + branch(rung_of(epochs)) <= max_epochs
 
 
 def branch(rung: int) -> float:
@@ -23,7 +29,7 @@ def branch(rung: int) -> float:
     return COOLDOWN * rung
 
 
-def epochs_used(records: Sequence[TrialRecord], *, most: int, rung: int) -> float:
+def epochs_used(records: Sequence[TrialRecord], *, most: int, rung_of: RungOf) -> float:
     """Return the epochs that trials have trained, or may still train if they have not ended.
 
     An epoch is as many images as there are rows: where a training leaves out those that it knows,
@@ -32,14 +38,15 @@ def epochs_used(records: Sequence[TrialRecord], *, most: int, rung: int) -> floa
 
     Args:
         most: that a trial trains, where it is not known yet of which network.
-        rung: after which a trial is judged by a branch, which trains as well.
+        rung_of: says after which epoch a trial is judged by a branch, which trains as well.
     """
     trained = [record for record in records if record.state not in UNTRAINED]
-    return sum(_epochs(record, most, rung) for record in trained)
+    return sum(_epochs(record, most, rung_of) for record in trained)
 
 
-def _epochs(record: TrialRecord, most: int, rung: int) -> float:
+def _epochs(record: TrialRecord, most: int, rung_of: RungOf) -> float:
     planned = most if record.candidate is None else record.candidate.recipe.epochs
     stopped = record.state in ("pruned", "out of time") and record.curve
     epochs = max(record.curve) if stopped else planned
+    rung = rung_of(planned)
     return epochs + (branch(rung) if epochs >= rung else 0.0)

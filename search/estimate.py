@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.calibration import as_scored
 from search.combining import Combining
 from search.predictions import Z_95, OutOfFoldPredictions, share_interval
 from search.score_errors import standard_error
@@ -39,6 +40,8 @@ def estimate(
     parts: Sequence[NDArray[np.int64]],
     *,
     combining: Combining,
+    temperature: float = 1.0,
+    effect: float = 1.0,
     test_rows: int,
     lower: bool,
 ) -> Estimate:
@@ -48,14 +51,19 @@ def estimate(
         predictions: of each finalist.
         parts: the rows that each fold has left out; a row that several have counts once.
         combining: how they become one.
+        temperature: of the model's probabilities.
+        effect: of groups, by which rows here and in the test are fewer than they seem
+            (`search.score_errors.design_effect`).
     """
     probabilities, targets = combining.cross_fitted(predictions, parts)
     metric = combining.metric
+    probabilities = as_scored(metric, probabilities, temperature)
     score, rows = metric.score(targets, probabilities), len(targets)
     if metric.name == "accuracy":  # the variances of both add up, as if there were fewer rows
-        interval = share_interval(score, rows=rows * test_rows / (rows + test_rows))
+        both = rows * test_rows / (rows + test_rows)
+        interval = share_interval(score, rows=both / effect)
     else:
         error = standard_error(metric, targets, probabilities, seed=combining.seed)
-        reach = Z_95 * error * math.sqrt(1.0 + rows / test_rows)
+        reach = Z_95 * error * math.sqrt(effect * (1.0 + rows / test_rows))
         interval = (score - reach, min(score + reach, metric.highest))
     return Estimate(score=score, interval=interval, rows=rows, lower=lower)

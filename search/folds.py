@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import uuid
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,39 +112,33 @@ def stratified_folds(
 ) -> Folds:
     """Part all rows into `k` folds that hold equal shares of each class, up to one row.
 
+    A class with fewer rows than that is in as many folds as it has rows.
+
     Args:
         labels: (rows,) integers.
         seed: 0 to 2³² - 1.
 
     Raises:
-        DataError: if k < 2, or a class has fewer than `k` rows.
+        DataError: if k < 2, or no class has `k` rows.
     """
     from sklearn.model_selection import StratifiedKFold  # takes most of a second to load
 
-    check_classes(labels, k=k)
-    split = StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels)
+    if k < 2:
+        raise DataError(f"the number of folds must be at least 2, but got {k}")
+    most = int(class_sizes(labels).max())
+    if most < k:
+        raise DataError(
+            "some class must have at least one row for the judging fold and each of "
+            f"{k - 1} others, but the most frequent one has {most}"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        split = list(StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels))
     folds = tuple(
         Fold(number, np.sort(train).astype(np.int64), np.sort(validation).astype(np.int64))
         for number, (train, validation) in enumerate(split)
     )
     return Folds(folds=folds, seed=seed, data_fingerprint=data_fingerprint)
-
-
-def check_classes(labels: NDArray[np.integer[Any]], *, k: int) -> None:
-    """Make sure that every class can be in every fold.
-
-    Raises:
-        DataError: if k < 2, or a class has fewer than `k` rows.
-    """
-    if k < 2:
-        raise DataError(f"the number of folds must be at least 2, but got {k}")
-    classes, counts = _count_classes(labels)
-    rarest = int(counts.argmin())
-    if counts[rarest] < k:
-        raise DataError(
-            "each class must have at least one row for the judging fold and each of "
-            f"{k - 1} others, but class {classes[rarest]} has {counts[rarest]}"
-        )
 
 
 def strata(labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -166,9 +161,19 @@ def strata(labels: NDArray[Any]) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def rarest_class(labels: NDArray[np.integer[Any]]) -> int:
-    """Return how many rows the class has that has the fewest."""
-    return int(_count_classes(labels)[1].min())
+def class_sizes(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return how many rows each class has that occurs, in the order of the classes.
+
+    Raises:
+        DataError: the labels are no row of integers, or none.
+    """
+    if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            "labels must be a non-empty row of integers, "
+            f"but got shape {labels.shape} of {labels.dtype}"
+        )
+    sizes: NDArray[np.int64] = np.unique(labels, return_counts=True)[1]
+    return sizes
 
 
 def stratified_subset(
@@ -230,14 +235,3 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise StoreError(
             f"{path} must be a readable .npz file, but got {type(failure).__name__}: {reason}"
         ) from failure
-
-
-def _count_classes(
-    labels: NDArray[np.integer[Any]],
-) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
-    if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            "labels must be a non-empty row of integers, "
-            f"but got shape {labels.shape} of {labels.dtype}"
-        )
-    return np.unique(labels, return_counts=True)

@@ -113,7 +113,7 @@ def merged(one: Rows, other: Rows) -> Rows:
     return together
 
 
-def fewest_groups(labels: NDArray[np.integer[Any]], groups: Rows) -> int:
-    """Return in how many groups the class occurs that is in the fewest of them."""
+def groups_by_class(labels: NDArray[np.integer[Any]], groups: Rows) -> Rows:
+    """Return in how many groups each class occurs that occurs at all, in the classes' order."""
     pairs = np.unique(np.stack([labels, groups]), axis=1)
-    return int(np.unique(pairs[0], return_counts=True)[1].min())
+    return np.unique(pairs[0], return_counts=True)[1]

@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.importance import (
-    FanovaImportanceEvaluator,
-    PedAnovaImportanceEvaluator,
-    get_param_importances,
-)
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import spearmanr
 
 from search.attributes import curve_of
 from search.effects import Effect, Interaction, Model, Scale
@@ -98,6 +92,12 @@ def influences(study: Study, *, seed: int = 0) -> Influences:
 
 
 def _explained(study: Study, model: Model, *, seed: int) -> list[Influence]:
+    from optuna.importance import (  # it loads scikit-learn, which takes a second
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
+
     names = list(model.space)
     try:
         fanova = get_param_importances(
@@ -133,6 +133,8 @@ def signals(records: Sequence[TrialRecord]) -> dict[str, float | None]:
 def _correlation(pairs: list[tuple[float, float]]) -> float | None:
     if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
         return None
+    from scipy.stats import spearmanr
+
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 

@@ -78,10 +78,11 @@ class JobSpec(ImageOptions):
         search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
         pruning: which trials stop early: "discard" lets only the best so far go on after some
             epochs; successive "halving", "hyperband", "median" and "patience" judge each epoch.
-        discard_after: epochs after which trials that are clearly worse than the best so far end; 0
-            turns it off. None: a quarter of a trial's epochs.
+        discard_after: epochs after which trials that are clearly worse than the best so far end, or
+            the same share of those of networks that have more or fewer in the same time; 0 turns it
+            off. None: a quarter of a trial's epochs.
         validate_every: epochs from one validation of a trial to the next, besides those that decide
-            whether it goes on and what it is worth; None: half of its epochs.
+            whether it goes on and what it is worth; None: those alone.
         keep: how many of the best so far go on in any case.
         search_recipe: whether trials also try other optimizers, rates, schedules, augmentations and
             batches than the prior's. None: where trials alone limit the search, or the space states
@@ -221,12 +222,19 @@ class JobSpec(ImageOptions):
 
     @property
     def rung(self) -> int:
-        """After how many epochs only the best trials go on; 0: all do, or another rule holds."""
+        """After how many epochs only the best trials go on; 0: all do, or another rule holds.
+
+        Of a trial of `epochs`; `rung_of` says it for others.
+        """
         if self.pruning != "discard":
             return 0
         if self.discard_after is not None:
             return self.discard_after
         return max(1, round(RUNG_SHARE * self.epochs))
+
+    def rung_of(self, epochs: int) -> int:
+        """Return the rung of a trial of so many epochs, after the same share of them."""
+        return max(1, round(self.rung * epochs / self.epochs)) if self.rung else 0
 
     @property
     def searches_recipe(self) -> bool:
@@ -240,14 +248,10 @@ class JobSpec(ImageOptions):
         """Whether any epoch of a trial may be its last one."""
         return self.pruning not in ("discard", "none")
 
-    def judges(self, epoch: int) -> bool:
-        """Whether a trial may be stopped after this epoch."""
-        return self.judges_epochs or (self.rung > 0 and epoch == self.rung)
-
     @property
-    def validation_interval(self) -> int:
-        """Epochs from one validation of a trial to the next."""
-        return self.validate_every or (1 if self.judges_epochs else max(1, self.epochs // 2))
+    def validation_interval(self) -> int | None:
+        """Epochs from one validation of a trial to the next; None: only those that decide."""
+        return self.validate_every or (1 if self.judges_epochs else None)
 
     @pydantic.model_validator(mode="after")
     def _check_epochs(self) -> Self:
@@ -316,7 +320,7 @@ class JobSpec(ImageOptions):
         """Return on how many folds each finalist is trained.
 
         Args:
-            rarest: rows of the class that has the fewest, of which each part needs one.
+            rarest: rows of the rarest class of which each part needs one.
             refit: each is trained on all rows as well.
         """
         usual = folds_for(survivors=self.survivor_count, workers=self.worker_count, refit=refit)

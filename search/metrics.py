@@ -18,6 +18,7 @@ MetricName = Literal[
 ]
 Task = Literal["classification", "regression"]
 Targets = NDArray[Any]  # (rows,) int64 classes, or float64 numbers
+Counts = NDArray[Any]  # (classes, classes) rows of each class that are predicted as each, or shares
 Score = Callable[[Targets, NDArray[np.floating]], float]
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
@@ -38,7 +39,7 @@ class Metric:
     name: MetricName
     label: str
     score: Score
-    of_counts: Callable[[NDArray[np.int64]], float] | None = None
+    of_counts: Callable[[Counts], float] | None = None
     task: Task = "classification"
 
     def loss(self, targets: Targets, predictions: NDArray[np.floating]) -> float:
@@ -66,7 +67,7 @@ class Metric:
 
     @classmethod
     def counted(
-        cls, name: MetricName, label: str, of_counts: Callable[[NDArray[np.int64]], float]
+        cls, name: MetricName, label: str, of_counts: Callable[[Counts], float]
     ) -> "Metric":
         """Return a metric of the most probable classes."""
 
@@ -81,18 +82,18 @@ def accuracy(targets: Targets, probabilities: NDArray[np.floating]) -> float:
     return float(np.mean(probabilities.argmax(1) == targets))
 
 
-def share_right(counts: NDArray[np.int64]) -> float:
+def share_right(counts: Counts) -> float:
     """Return the share of rows whose most probable class is right."""
     return float(counts.trace() / counts.sum())
 
 
-def mean_recall(counts: NDArray[np.int64]) -> float:
+def mean_recall(counts: Counts) -> float:
     """Return the mean over the classes that occur of the share of their rows that is right."""
     rows = counts.sum(1)
     return float((counts.diagonal()[rows > 0] / rows[rows > 0]).mean())
 
 
-def macro_f1(counts: NDArray[np.int64]) -> float:
+def macro_f1(counts: Counts) -> float:
     """Return the mean of F1 over the classes that occur or are predicted."""
     either = counts.sum(0) + counts.sum(1)
     return float((2.0 * counts.diagonal()[either > 0] / either[either > 0]).mean())

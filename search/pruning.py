@@ -18,7 +18,7 @@ from optuna.pruners import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from search.attributes import RUNG_ERROR, Cost, cost_of, curve_of
+from search.attributes import RUNG, Cost, cost_of, curve_of
 
 Pruning = Literal["discard", "halving", "hyperband", "median", "patience", "none"]
 
@@ -36,11 +36,12 @@ def make_pruner(
     """Return a pruner for trials of about so many epochs.
 
     Args:
-        rung, keep: of early discard: at which epoch how many of the best go on.
+        rung: of early discard and the median: the epoch from which a trial of so many is judged.
+        keep: of early discard: how many of the best go on in any case.
         cost: that is to be small besides; only early discard knows what that means.
     """
     if pruning == "discard" and rung:
-        return EarlyDiscardPruner(after=rung, keep=keep, cost=cost)
+        return EarlyDiscardPruner(keep=keep, cost=cost)
     if pruning == "halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     if pruning == "hyperband":
@@ -53,33 +54,33 @@ def make_pruner(
 
 
 class EarlyDiscardPruner(BasePruner):
-    """Prunes a trial at epoch `after` that is clearly worse there than the best so far.
+    """Prunes a trial that is clearly worse at its rung than the best so far were at theirs.
 
-    That is, behind it by more than `CLEARLY` standard errors of its score, if it has one, and not
-    among the best `keep`. Among good trials a score after few epochs hardly tells which will be
-    better in the end (docs/search.md). Trials that were pruned, and those still running, count too;
-    ties go to the earlier trial. Where a cost is to be small as well, only trials count that are at
-    most as costly.
+    That is, behind by more than `CLEARLY` standard errors of its score, and not among the best
+    `keep`. Each trial says with its score which epoch is its rung (`RUNG`): where trials have equal
+    times, those of fast networks have more epochs. Among good trials a score after few epochs
+    hardly tells which will be better in the end (docs/search.md). Trials that were pruned, and
+    those still running, count too; ties go to the earlier trial. Where a cost is to be small as
+    well, only trials count that are at most as costly.
     """
 
-    def __init__(self, *, after: int, keep: int, cost: Cost | None = None) -> None:
-        self._after = after
+    def __init__(self, *, keep: int, cost: Cost | None = None) -> None:
         self._keep = keep
         self._cost = cost
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Say whether `trial` should stop at its last reported epoch."""
-        curve = curve_of(trial)
-        if max(curve, default=None) != self._after:
+        value = _score_at_rung(trial)
+        if value is None or max(curve_of(trial)) != trial.user_attrs[RUNG]["epoch"]:
             return False
-        value, better = curve[self._after], list[float]()
+        better = []
         for other in study.get_trials(deepcopy=False):
-            there = curve_of(other).get(self._after)
+            there = _score_at_rung(other)
             if there is None or other.number == trial.number or self._costs_more(other, trial):
                 continue
             if (-there, other.number) < (-value, trial.number):
                 better.append(there)
-        margin = CLEARLY * trial.user_attrs.get(RUNG_ERROR, 0.0)
+        margin = CLEARLY * trial.user_attrs[RUNG]["error"]
         return len(better) >= self._keep and max(better) - value >= margin
 
     def _costs_more(self, other: FrozenTrial, trial: FrozenTrial) -> bool:
@@ -87,3 +88,8 @@ class EarlyDiscardPruner(BasePruner):
             return False
         theirs, own = cost_of(other, self._cost), cost_of(trial, self._cost)
         return theirs is None or own is None or theirs > own
+
+
+def _score_at_rung(trial: FrozenTrial) -> float | None:
+    rung = trial.user_attrs.get(RUNG)
+    return None if rung is None else curve_of(trial).get(rung["epoch"])

@@ -1,13 +1,19 @@
 """How sure a score is: its standard error and interval over other rows of the same kind."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.metrics import Metric, Targets, accuracy
+from search.metrics import Metric, Targets, accuracy, confusion
+from search.predictions import log_losses
 
 RESAMPLES = 100  # of a bootstrap's rows: its error of an error is a fourteenth
+PRIOR = 0.5  # rows that are right, and as many that are not, added to each class (Jeffreys)
+MOST_CLASSES = 300  # for which that is done; it takes time with their square
+
+Rows = NDArray[np.int64]
 
 
 def standard_error(
@@ -15,12 +21,12 @@ def standard_error(
 ) -> float:
     """Return the standard error of a score over other rows of the same kind.
 
-    That of an accuracy is the binomial one; of others the bootstrap's (B. Efron, Annals of
-    Statistics 7, 1979).
+    That of an accuracy is the binomial one; of other metrics that of scores that might have been.
     """
     if metric.name == "accuracy":
         return binomial_error(accuracy(targets, probabilities), rows=len(targets))
-    spread = float(np.nanstd(resampled(metric, targets, probabilities, seed=seed), ddof=1))
+    draws = _other_scores(metric, targets, probabilities, seed=seed, count=RESAMPLES)
+    spread = float(np.nanstd(draws, ddof=1))
     return spread if math.isfinite(spread) else 0.0
 
 
@@ -32,11 +38,42 @@ def binomial_error(accuracy: float, *, rows: int) -> float:
 def bootstrap_interval(
     metric: Metric, targets: Targets, probabilities: NDArray[np.floating], *, seed: int
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a score over other rows of the same kind."""
+    """Return the 95 % interval of a score over other rows of the same kind; it holds the score."""
     count = (10 if metric.by_class else 2) * RESAMPLES
-    scores = resampled(metric, targets, probabilities, seed=seed, count=count)
-    low, high = np.nanquantile(scores, (0.025, 0.975))
-    return float(low), float(high)
+    draws = _other_scores(metric, targets, probabilities, seed=seed, count=count)
+    score = metric.score(targets, probabilities)
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    return min(float(low), score), max(float(high), score)
+
+
+def design_effect(values: NDArray[np.float64], groups: Rows) -> float:
+    """Return how many rows tell as much together as one row would that is in no group.
+
+    Rows of one group (a patient, a video) are right or wrong together, so they are fewer than they
+    seem: a mean's variance over other groups, over its variance if all rows stood for themselves
+    (L. Kish, "Survey sampling", 1965). At least 1.
+
+    Args:
+        values: (rows,) 1 for a row that is right and 0 for one that is not, or its error.
+        groups: (rows,).
+    """
+    unit = np.unique(groups, return_inverse=True)[1]
+    count = int(unit.max()) + 1
+    off = values - values.mean()
+    alone = float(np.square(off).sum())
+    if alone == 0.0 or count < 2:  # nothing differs: as if groups were rows
+        return len(values) / count
+    together = float(np.square(np.bincount(unit, weights=off)).sum()) * count / (count - 1)
+    return max(1.0, together / alone)
+
+
+def widened(
+    interval: tuple[float, float], score: float, *, effect: float, highest: float
+) -> tuple[float, float]:
+    """Return an interval over single rows as one over rows in groups with a design effect."""
+    low, high = interval
+    times = math.sqrt(effect)
+    return score - times * (score - low), min(score + times * (high - score), highest)
 
 
 def resampled(
@@ -47,7 +84,67 @@ def resampled(
     seed: int,
     count: int = RESAMPLES,
 ) -> NDArray[np.float64]:
-    """Return the scores of so many draws of as many rows, with replacement."""
+    """Return the scores of so many draws of as many rows, with replacement.
+
+    (B. Efron, Annals of Statistics 7, 1979.) Equal seeds draw equal rows.
+    """
     generator = np.random.default_rng(seed)
+    score = _scorer(metric, targets, probabilities)
     draws = (generator.integers(0, len(targets), len(targets)) for _ in range(count))
-    return np.array([metric.score(targets[rows], probabilities[rows]) for rows in draws])
+    return np.array([score(rows) for rows in draws])
+
+
+def _scorer(
+    metric: Metric, targets: Targets, probabilities: NDArray[np.floating]
+) -> Callable[[Rows], float]:
+    """Return what scores some rows; what rows have by themselves is computed once for all draws."""
+    if metric.of_counts is not None:
+        of_counts, classes = metric.of_counts, probabilities.shape[1]
+        pairs = targets * classes + probabilities.argmax(1)
+
+        def by_class(rows: Rows) -> float:
+            counts = np.bincount(pairs[rows], minlength=classes**2)
+            return of_counts(counts.reshape(classes, classes))
+
+        return by_class
+    if metric.name == "log_loss":
+        losses = log_losses(probabilities[np.arange(len(targets)), targets])
+        return lambda rows: -float(losses[rows].mean())
+    return lambda rows: metric.score(targets[rows], probabilities[rows])
+
+
+def _other_scores(
+    metric: Metric, targets: Targets, probabilities: NDArray[np.floating], *, seed: int, count: int
+) -> NDArray[np.float64]:
+    """Return so many scores that might have been, about the one that was.
+
+    Rows are drawn again; where their classes are all that matters, what share of each class is
+    right, from its distribution given the rows: that a class's few rows are all right does not say
+    that all others are.
+    """
+    if metric.of_counts is None or probabilities.shape[1] > MOST_CLASSES:
+        return resampled(metric, targets, probabilities, seed=seed, count=count)
+    counts = confusion(targets, probabilities)
+    draws = _drawn_counts(counts, np.random.default_rng(seed), count=count)
+    scores = np.array([metric.of_counts(drawn) for drawn in draws])
+    # the prior draws each class towards a half; only by how much scores differ is to be known
+    centered = scores - scores.mean() + metric.of_counts(counts)
+    return np.asarray(centered.clip(0.0, metric.highest))
+
+
+def _drawn_counts(
+    counts: Rows, generator: np.random.Generator, *, count: int
+) -> list[NDArray[np.float64]]:
+    """Return confusions (classes, classes) of as many rows that might have been."""
+    rows, right = counts.sum(1), counts.diagonal()
+    classes = len(rows)
+    wrong = counts * (1.0 - np.eye(classes))
+    missed = wrong.sum(1, keepdims=True)
+    even = (1.0 - np.eye(classes)) / max(classes - 1, 1)
+    shares = np.where(missed > 0, wrong / np.maximum(missed, 1.0), even)
+    drawn = []
+    for _ in range(count):
+        sizes = generator.multinomial(rows.sum(), rows / rows.sum())
+        hits = sizes * generator.beta(right + PRIOR, rows - right + PRIOR)
+        drawn.append((sizes - hits)[:, None] * shares + np.diag(hits))
+    return drawn

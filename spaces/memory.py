@@ -51,11 +51,13 @@ def measure_step_memory(
         images = torch.empty(TRIAL_IMAGES, channels, height, width, dtype=dtype)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     kept: dict[int, Tensor] = {}
-    own = {id(parameter) for parameter in network.parameters()}
+    # views of weights are kept as well: a linear layer's transposed one, for instance
+    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
-        if id(tensor) not in own:
-            kept[tensor.untyped_storage()._cdata] = tensor
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from athanor.statement import print_statement
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
 from search.job_spec import JobSpec
-from search.store import StudyStore
-from tests.small_job import CACHE, SPEC, failing, prepared, worked
+from search.row_sketch import RowSketch
+from search.store import FoldTask, StudyStore
+from tests.small_job import CACHE, SPEC, bench_of, failing, prepared, take_steps, worked
+from workers.choice import _finished_folds
+from workers.finalist import run_fold
 from workers.model_folder import read_manifest
 from workers.steps import MAX_ATTEMPTS
 from workers.worker import Worker
@@ -111,9 +116,61 @@ def test_where_there_is_no_time_for_a_refit_the_folds_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.steps.run_fold", failing(ALL_ROWS, MemoryError("out of memory")))
-    job, _ = worked(tmp_path, final="refit")
+    job, folds = worked(tmp_path, final="refit")
     assert job.result is not None
     assert (job.result["final"], job.result["networks"]) == ("bag", 3)
+    (refit,) = (task for task in folds if task.fold == ALL_ROWS)
+    other = replace(refit, trial=7, state="done", report={"images": 1})  # another finalist's
+    assert "no 'refit' (out of memory): the folds'" in statement_of(job, other, refit)
+
+
+def lacking(trial: int, fold: int) -> Callable[..., None]:
+    """Return a `run_fold` that runs out of memory on one fold of one trial."""
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if (task.trial, task.fold) == (trial, fold):
+            raise MemoryError("out of memory")
+        run_fold(bench, task, *more, **options)
+
+    return run
+
+
+@pytest.mark.parametrize(("folds", "counted"), [(3, {1, 3}), (1, {1})])
+def test_a_finalist_that_lacks_a_fold_keeps_its_other_networks(
+    folds: int, counted: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are compared by what both have; who has too little in common is left out."""
+    monkeypatch.setattr("workers.steps.run_fold", lacking(0, 2 if folds > 1 else 1))
+    store, job, worker = prepared(tmp_path, trials=2, finalists=2, folds=folds)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching", "landing")
+        trained, judged = _finished_folds(bench)
+        take_steps(bench, "assembling")
+    done = store.jobs.get(job.id)
+    store.close()
+    assert done.state == "done" and done.result is not None
+    assert {task.fold for task in judged} == counted
+    assert len(trained) == 2 * folds - 1 and len(judged) == (4 if folds > 1 else 1)
+    members = {member["trial"] for member in done.result["members"]}
+    assert done.result["networks"] == sum(task.trial in members for task in trained)
+    parts = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds
+    rows = sum(len(parts[fold].validation_rows) for fold in counted)
+    assert done.result["out_of_fold_rows"] == done.result["expected"]["rows"] == rows
+
+
+def test_the_estimate_of_the_best_network_is_of_its_trial_alone(tmp_path: Path) -> None:
+    job, folds = worked(tmp_path, trials=3, finalists=2, final="best")
+    assert job.result is not None
+    (member,) = job.result["members"]
+    parts = Folds.load(next(tmp_path.glob("**/folds*.npz"))).folds
+    rows = [len(parts[task.fold].validation_rows) for task in folds]
+    own = [
+        (n * (t.score or 0), n)
+        for t, n in zip(folds, rows, strict=True)
+        if t.trial == member["trial"]
+    ]
+    right, count = map(sum, zip(*own, strict=True))
+    assert job.result["expected"]["score"] == pytest.approx(right / count)
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "log_loss"])
@@ -133,9 +190,9 @@ def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
     store.close()
 
 
-def statement_of(job: Job) -> str:
+def statement_of(job: Job, *folds: FoldTask) -> str:
     console = Console(record=True, width=200)
-    print_statement(console, Progress(job=job, trials=[], folds=[]))
+    print_statement(console, Progress(job=job, trials=[], folds=list(folds)))
     return console.export_text()
 
 
@@ -160,6 +217,6 @@ def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> No
     assert "opened once" in once and "opened before" not in once
     assert "not opened" in sealed and f"opened before by {first.id}" in sealed
     assert "opened 2 times" in again and f"opened before by {first.id}" in again
-    openings = store.test.all(manifest.protocol["test_fingerprint"])
+    openings = store.test.all(RowSketch(manifest.protocol["test_fingerprint"]))
     assert [opening.job_id for opening in openings] == [first.id, third.id]
     store.close()

@@ -56,11 +56,11 @@ def pixels_of(batches: Batches, images: Tensor) -> NDArray[np.float64]:
     return values
 
 
-def drawn(batches: Batches, epoch: int) -> dict[int, NDArray[np.float64]]:
-    """Return each image of an epoch by its row, as pixel values."""
+def drawn(batches: Batches) -> dict[int, NDArray[np.float64]]:
+    """Return each image of the next pass by its row, as pixel values."""
     return {
         int(label): image
-        for batch in batches.epoch(epoch)
+        for batch in batches.one_pass()
         for label, image in zip(batch.labels, pixels_of(batches, batch.images), strict=True)
     }
 
@@ -72,10 +72,10 @@ def single_pixels(side: int, *, at: tuple[int, int], rows: int = 128) -> Images:
     return images
 
 
-def places(batches: Batches, epoch: int) -> dict[int, tuple[int, int]]:
+def places(batches: Batches) -> dict[int, tuple[int, int]]:
     """Return where the one bright pixel of each image is."""
     found = {}
-    for row, image in drawn(batches, epoch).items():
+    for row, image in drawn(batches).items():
         bright = np.argwhere(image[..., 0] > 125)
         assert len(bright) == 1
         found[row] = (int(bright[0, 0]), int(bright[0, 1]))
@@ -90,18 +90,18 @@ def noise(rows: int = 64, *, side: int = 8, channels: int = 1) -> Images:
 def test_without_augmentation_images_and_labels_stay_as_they_are() -> None:
     images = noise(channels=3)
     batches = batches_of(images, "none", batch_size=16)
-    for epoch in range(2):
-        seen = drawn(batches, epoch)
+    for _ in range(2):
+        seen = drawn(batches)
         assert len(seen) == len(images)
         for row, image in seen.items():
             assert np.allclose(image, images[row], atol=1e-2)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "shift", "flip_shift_erase"])
-def test_an_epoch_sees_each_row_at_most_once_in_another_order(augmentation: Augmentation) -> None:
+def test_a_pass_sees_each_row_at_most_once_in_another_order(augmentation: Augmentation) -> None:
     batches = batches_of(noise(50), augmentation, batch_size=16)
     assert batches.per_epoch == 3
-    orders = [[int(x) for batch in batches.epoch(e) for x in batch.labels] for e in range(2)]
+    orders = [[int(x) for batch in batches.one_pass() for x in batch.labels] for _ in range(2)]
     for order in orders:
         assert len(order) == len(set(order)) == 48
     assert orders[0] != orders[1]
@@ -109,13 +109,13 @@ def test_an_epoch_sees_each_row_at_most_once_in_another_order(augmentation: Augm
 
 def test_fewer_rows_than_a_batch_are_one_batch() -> None:
     batches = batches_of(noise(10), "none", batch_size=256)
-    assert batches.per_epoch == 1 and len(drawn(batches, 0)) == 10
+    assert batches.per_epoch == 1 and len(drawn(batches)) == 10
 
 
 @pytest.mark.parametrize(("side", "most"), [(8, 1), (28, 2), (40, 3)])
 def test_a_shift_moves_at_most_the_stated_pixels_each_way(side: int, most: int) -> None:
     batches = batches_of(single_pixels(side, at=(3, 4)), "shift")
-    moves = [(y - 3, x - 4) for epoch in (0, 1) for y, x in places(batches, epoch).values()]
+    moves = [(y - 3, x - 4) for _ in range(2) for y, x in places(batches).values()]
     for direction in (0, 1):
         assert {move[direction] for move in moves} == set(range(-most, most + 1))
 
@@ -123,37 +123,37 @@ def test_a_shift_moves_at_most_the_stated_pixels_each_way(side: int, most: int) 
 def test_what_a_shift_brings_in_is_black() -> None:
     images = np.full((128, 8, 8, 1), 200, dtype=np.uint8)
     images[0] = 100  # so that the deviation is not zero
-    for row, image in drawn(batches_of(images, "shift"), 0).items():
+    for row, image in drawn(batches_of(images, "shift")).items():
         values = set(np.rint(image).astype(int).ravel().tolist())
         assert values <= {0, int(images[row, 0, 0, 0])}
 
 
-def test_a_flip_mirrors_each_image_in_every_second_epoch() -> None:
+def test_a_flip_mirrors_each_image_in_every_second_pass() -> None:
     batches = batches_of(single_pixels(8, at=(2, 1)), "flip")
-    epochs = [places(batches, epoch) for epoch in range(4)]
-    assert {place for place in epochs[0].values()} == {(2, 1), (2, 6)}
-    assert epochs[0] == epochs[2] and epochs[1] == epochs[3]
-    assert all(epochs[0][row] != epochs[1][row] for row in epochs[0])
+    passes = [places(batches) for _ in range(4)]
+    assert {place for place in passes[0].values()} == {(2, 1), (2, 6)}
+    assert passes[0] == passes[2] and passes[1] == passes[3]
+    assert all(passes[0][row] != passes[1][row] for row in passes[0])
 
 
 def test_a_flip_mirrors_whole_images() -> None:
     images = noise(channels=2)
-    for row, image in drawn(batches_of(images, "flip"), 0).items():
+    for row, image in drawn(batches_of(images, "flip")).items():
         either = (images[row], images[row][:, ::-1])
         assert any(np.allclose(image, each, atol=1e-2) for each in either)
 
 
 def test_flip_and_shift_together_do_both() -> None:
     batches = batches_of(single_pixels(28, at=(9, 4)), "flip_shift")
-    for epoch in (0, 1):
-        found = places(batches, epoch).values()
+    for _ in range(2):
+        found = places(batches).values()
         assert {y for y, _ in found} == set(range(7, 12))
         assert {x for _, x in found} == {*range(2, 7), *range(21, 26)}
 
 
 def test_erasing_sets_one_square_of_half_of_the_images_to_the_mean() -> None:
     batches = batches_of(noise(256, side=20), "flip_shift_erase", batch_size=256)
-    (batch,) = batches.epoch(0)
+    (batch,) = batches.one_pass()
     erased = 0
     for image in batch.images[:, 0].numpy():
         rows, columns = np.nonzero(image == 0.0)  # the mean, once normalised
@@ -166,7 +166,7 @@ def test_erasing_sets_one_square_of_half_of_the_images_to_the_mean() -> None:
 def test_an_affine_change_turns_scales_and_moves_each_image_by_itself() -> None:
     images = np.zeros((200, 40, 40, 1), dtype=np.uint8)
     images[:, 17:23, 10:30] = 200  # a bar
-    found = drawn(batches_of(images, "affine", batch_size=200), 0).values()
+    found = drawn(batches_of(images, "affine", batch_size=200)).values()
     y, x = np.mgrid[:40, :40] - 19.5
     angles, sizes, moves = [], [], []
     for image in (each[:, :, 0] for each in found):
@@ -199,7 +199,7 @@ def test_mixup_mixes_images_as_it_mixes_labels() -> None:
     images = np.repeat(np.arange(200, dtype=np.uint8), 64).reshape(200, 8, 8, 1)
     batches = batches_of(images, "none", batch_size=50, mixup=0.4)
     shares = []
-    for batch in batches.epoch(0):
+    for batch in batches.one_pass():
         assert batch.other_labels is not None and 0.0 <= batch.share <= 1.0
         assert sorted(batch.labels.tolist()) == sorted(batch.other_labels.tolist())
         expected = batch.share * batch.labels + (1.0 - batch.share) * batch.other_labels
@@ -211,19 +211,16 @@ def test_mixup_mixes_images_as_it_mixes_labels() -> None:
 
 @pytest.mark.parametrize("augmentation", ["none", "flip_shift_erase", "flip_affine_jitter"])
 def test_equal_seeds_draw_equal_batches_also_after_a_restore(augmentation: Augmentation) -> None:
-    def epoch(batches: Batches, number: int) -> list[Batch]:
-        return list(batches.epoch(number))
-
     first = batches_of(noise(), augmentation, batch_size=16, mixup=0.4)
-    epoch(first, 0)
+    list(first.one_pass())
     state = json.loads(json.dumps(first.state()))
     again = batches_of(noise(), augmentation, batch_size=16, mixup=0.4)
     again.restore(state)
-    for one, other in zip(epoch(first, 1), epoch(again, 1), strict=True):
+    for one, other in zip(first.one_pass(), again.one_pass(), strict=True):
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
         assert one.share == other.share
     different = batches_of(noise(), augmentation, batch_size=16, seed=1)
-    assert not torch.equal(epoch(different, 0)[0].labels, one.labels)
+    assert not torch.equal(next(different.one_pass()).labels, one.labels)
 
 
 # --- rows left out ----------------------------------------------------------------------------
@@ -259,21 +256,21 @@ def test_only_easy_rows_are_left_out_and_the_mean_gradient_stays() -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_an_epoch_leaves_easy_rows_out_unless_it_is_whole(whole: bool) -> None:
+def test_a_pass_leaves_easy_rows_out_unless_it_is_whole(whole: bool) -> None:
     batches = batches_of(noise(100), "flip", batch_size=8, skip=0.75)
     assert batches.row_losses is not None
-    assert len(list(batches.epoch(0))) == 12
+    assert len(list(batches.one_pass())) == 12
     losses = torch.full((100,), 3.0)
     losses[:80] = 0.1
     batches.row_losses.note(torch.arange(100), losses)
-    epoch = list(batches.epoch(1, whole=whole))
-    rows = torch.cat([batch.labels for batch in epoch]).tolist()
-    assert len(rows) == len(set(rows)) == 8 * len(epoch)
+    one_pass = list(batches.one_pass(whole=whole))
+    rows = torch.cat([batch.labels for batch in one_pass]).tolist()
+    assert len(rows) == len(set(rows)) == 8 * len(one_pass)
     if whole:
-        assert len(epoch) == 12 and all(batch.weights is None for batch in epoch)
+        assert len(one_pass) == 12 and all(batch.weights is None for batch in one_pass)
     else:
-        assert 3 <= len(epoch) <= 7 and sum(row >= 80 for row in rows) > 12
-        for batch in epoch:
+        assert 3 <= len(one_pass) <= 7 and sum(row >= 80 for row in rows) > 12
+        for batch in one_pass:
             assert batch.rows is not None and batch.rows.tolist() == batch.labels.tolist()
             assert batch.weights is not None
             heavy = batch.weights > 1.0
@@ -284,7 +281,7 @@ def test_no_row_is_left_out_where_too_few_for_a_batch_would_stay() -> None:
     batches = batches_of(noise(20), "none", batch_size=16, skip=0.95)
     assert batches.row_losses is not None
     batches.row_losses.note(torch.arange(20), torch.tensor([0.1] * 19 + [9.0]))
-    (batch,) = batches.epoch(1)
+    (batch,) = batches.one_pass()
     assert len(batch.labels) == 16 and batch.weights is None
 
 
@@ -293,7 +290,7 @@ def test_batches_that_are_not_augmented_are_mirrored_at_most(mixup: float) -> No
     images = noise()
     batches = batches_of(images, "flip_shift_erase", mixup=mixup)
     mirrored = 0
-    for batch in batches.epoch(0, augment=lambda: False):
+    for batch in batches.one_pass(augment=lambda: False):
         assert batch.other_labels is None
         for row, image in zip(batch.labels, pixels_of(batches, batch.images), strict=True):
             original = images[int(row)]

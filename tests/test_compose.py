@@ -39,6 +39,7 @@ folds: 3
 finalists: 1
 search_rows: 200
 search_epochs: 2
+baselines: false
 space: {width: [8], stages: [2, 2], depth: [1, 1]}
 """
 

@@ -28,6 +28,7 @@ from tests.pictures import picture, write, write_classes
 from tests.refusals import one_line
 from workers.batches import Batches
 from workers.data import ImageData, load_data
+from workers.image_data import fingerprint
 from workers.pixels import as_tensor
 from workers.selected import Selected, chosen
 
@@ -36,8 +37,19 @@ def load(root: Path, cache: Path, *, verify: bool = False, **options: Any) -> Im
     return load_data(str(root), ImageOptions(**options), cache=cache, verify=verify)
 
 
+def pixels_of(data: ImageData) -> str:
+    return data.train_fingerprint + fingerprint(data.test_images, data.test_labels)
+
+
 def entries(cache: Path) -> list[Path]:
     return [path for path in (cache / "decoded").iterdir() if not path.name.endswith(".lock")]
+
+
+def test_a_test_set_is_the_same_in_another_size_and_place(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "d")
+    one = load(root, tmp_path / "cache")
+    other = load(Path(shutil.copytree(root, tmp_path / "e")), tmp_path / "cache", image_size=10)
+    assert other.image_shape != one.image_shape and other.test_rows == one.test_rows
 
 
 def test_images_are_decoded_once_until_a_file_changes(tmp_path: Path) -> None:
@@ -78,24 +90,24 @@ def test_a_column_that_is_edited_makes_a_new_entry(column: str, tmp_path: Path) 
 def test_damage_is_found_and_mended(tmp_path: Path) -> None:
     root, cache = write_classes(tmp_path / "d"), tmp_path / "cache"
     good = load(root, cache)
-    known = good.train_fingerprint + good.test_fingerprint
+    known = pixels_of(good)
     (entry,) = entries(cache)
     path = entry / "images.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
     mended = load(root, cache)
-    assert mended.train_fingerprint + mended.test_fingerprint == known
+    assert pixels_of(mended) == known
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     state = path.stat()
     path.write_bytes(bytes(content))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a disk that forgets does
     mended = load(root, cache, verify=True)
-    assert mended.train_fingerprint + mended.test_fingerprint == known
+    assert pixels_of(mended) == known
     (entry / "index.json").write_text(json.dumps({"format": 1}))
     mended = load(root, cache)
-    assert mended.train_fingerprint + mended.test_fingerprint == known
+    assert pixels_of(mended) == known
 
 
 def test_processes_that_begin_at_once_decode_once(tmp_path: Path) -> None:
@@ -223,8 +235,8 @@ def test_rows_that_are_read_when_needed_give_the_same_batches(augmentation: Any)
         for each in (images[rows], Selected(images, rows))
     )
     assert there.normalisation == read.normalisation
-    for epoch in (1, 2):
-        for one, other in zip(there.epoch(epoch), read.epoch(epoch), strict=True):
+    for _ in range(2):
+        for one, other in zip(there.one_pass(), read.one_pass(), strict=True):
             assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
 
 

@@ -57,6 +57,19 @@ def test_the_interval_holds_the_test_score_nearly_always(models: int) -> None:
         assert np.mean(flattered) > 0.002
 
 
+@pytest.mark.parametrize("name", ["accuracy", "log_loss"])
+def test_rows_in_groups_make_an_interval_as_wide_as_fewer_rows(name: str) -> None:
+    predictions, parts, *_ = some_models(0, models=1)
+    combining = Combining(seed=0, metric=METRICS[name])  # type: ignore[index]
+    widths = []
+    for effect in (1.0, 4.0):
+        found = estimate(
+            predictions, parts, combining=combining, effect=effect, test_rows=TEST, lower=False
+        )
+        widths.append(found.interval[1] - found.interval[0])
+    assert widths[1] == pytest.approx(2.0 * widths[0], rel=0.05)
+
+
 def test_one_model_is_taken_as_it_is() -> None:
     predictions, parts, *_ = some_models(0, models=1)
     probabilities, targets = Combining(seed=0).cross_fitted(predictions, parts)

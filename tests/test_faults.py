@@ -21,6 +21,8 @@ SPEC = {
     "search_rows": 200,
     "search_epochs": 3,
     "discard_after": 0,
+    "validate_every": 1,
+    "baselines": False,
     "strategy": "random",
     "space": {"stages": [2, 2], "depth": [1, 1], "width": [8, 12]},
 }

@@ -74,7 +74,7 @@ def test_the_hash_knows_rows_borders_and_data() -> None:
     ("labels", "k", "parts"),
     [
         ([0, 0, 1, 1], 1, ["at least 2", "got 1"]),
-        ([0, 0, 0, 7, 7], 3, ["class 7", "has 2", "each of 2 others"]),
+        ([0, 0, 7, 7], 3, ["some class", "has 2", "each of 2 others"]),
         ([], 2, ["non-empty", "(0,)"]),
         ([0.5, 0.5], 2, ["integers", "float64"]),
         ([[0, 1], [0, 1]], 2, ["(2, 2)"]),
@@ -84,6 +84,16 @@ def test_labels_that_cannot_be_split(labels: list[float], k: int, parts: list[st
     with pytest.raises(DataError) as caught:
         stratified_folds(np.array(labels), k=k, seed=0, data_fingerprint="x")
     assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_rare_class_is_in_as_many_folds_as_it_has_rows() -> None:
+    labels = np.array([0] * 50 + [1] * 2 + [2])
+    folds = stratified_folds(labels, k=10, seed=0, data_fingerprint="x").folds
+    sizes = [len(fold.validation_rows) for fold in folds]
+    assert sum(sizes) == 53 and max(sizes) - min(sizes) <= 2
+    judging = [set(labels[fold.validation_rows].tolist()) for fold in folds]
+    assert sum(1 in each for each in judging) == 2 and sum(2 in each for each in judging) == 1
+    assert all((labels[fold.train_rows] == 1).any() for fold in folds)
 
 
 def test_check_names_both_fingerprints() -> None:

@@ -10,7 +10,7 @@ import pytest
 from search.durations import parse_duration
 from search.job import Job
 from search.job_spec import DEFAULT_BUDGET, JobSpec
-from search.machine import usual_workers
+from search.machine import usable_cores, usual_workers
 from search.pruning import PRUNINGS, Pruning
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
@@ -280,7 +280,8 @@ def test_a_gpu_that_can_be_used_has_two_workers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("search.machine.NVIDIA_GPU", tmp_path if gpu else tmp_path / "none")
+    (tmp_path / ("nvidia3" if gpu else "nvidiactl")).touch()
+    monkeypatch.setattr("search.machine.DEVICES", tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -289,10 +290,37 @@ def test_a_gpu_that_can_be_used_has_two_workers(
     assert usual_workers() == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 6),
+        ({"cpu.max": "max 100000"}, 6),
+        ({"cpu.max": "200000 100000"}, 2),
+        ({"cpu.max": "1000 100000"}, 1),
+        ({"pod/cpu.max": "400000 100000", "pod/box/cpu.max": "max 100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 6),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu.max": "broken"}, 6),
+    ],
+    ids=str,
+)
+def test_a_containers_share_of_the_cores_counts(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content + "\n")
+    (tmp_path / "own").write_text("0::/pod/box\n1:cpu,cpuacct:/elsewhere\n")
+    monkeypatch.setattr("search.control_groups.ROOT", tmp_path)
+    monkeypatch.setattr("search.control_groups.OWN", tmp_path / "own")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    assert usable_cores() == cores
+
+
 @pytest.mark.parametrize("pruning", PRUNINGS)
 def test_a_job_comes_back_from_the_store_as_it_was(pruning: Pruning) -> None:
     spec = JobSpec.parse({"data": "digits", "pruning": pruning, "search_epochs": 8})
     assert JobSpec.from_json(spec.to_json()) == spec
-    assert spec.judges(2) is (pruning != "none") and spec.judges(3) is spec.judges_epochs
-    assert spec.validation_interval == (1 if spec.judges_epochs else 4)
+    assert spec.validation_interval == (1 if spec.judges_epochs else None)
     assert (spec.rung == 2) is (pruning == "discard")
+    assert [spec.rung_of(n) for n in (1, 4, 16)] == ([1, 1, 4] if spec.rung else [0, 0, 0])

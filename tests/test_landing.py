@@ -1,5 +1,6 @@
 """The steps of a landing, taken in this very process: what one fold meets does not end the job."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from search.store import FoldTask, StudyStore
 from tests.small_job import SPEC, bench_of, failing, prepared, take_steps, worked
 from workers.epoch_report import EpochReport
 from workers.finalist import run_fold
+from workers.gentler import CLIP_NORM
 from workers.heartbeat import Stopped
 from workers.steps import next_step
-from workers.training import Training
+from workers.training import Diverged, Training
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,29 @@ def test_a_prior_that_stands_need_not_race(
     folds = store.folds.all(job.id)
     assert {(task.trial, task.fold) for task in folds} == {(0, 1), (0, 2), (0, 3)}
     store.close()
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_fold_that_diverges_is_trained_once_more_and_gently(
+    always: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wild(Training):
+        def run(self, **options: Any) -> None:
+            if always or self.candidate.recipe.clip_norm is None:
+                raise Diverged("the loss is nan")
+            super().run(**options)
+
+    monkeypatch.setattr("workers.finalist.Training", Wild)
+    job, folds = worked(tmp_path)
+    if always:
+        assert job.state == "failed" and "finish at least one fold" in (job.error or "")
+        assert {task.state for task in folds} == {"given up"}
+        return
+    assert job.state == "done" and job.result is not None and job.result["networks"] == 3
+    described = [
+        json.loads(path.read_text()) for path in tmp_path.glob("**/finalists/**/meta.json")
+    ]
+    assert [each["candidate"]["recipe"]["clip_norm"] for each in described] == [CLIP_NORM] * 3
 
 
 @pytest.mark.parametrize("fails", ["the first heat", "both heats"])

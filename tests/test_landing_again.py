@@ -110,7 +110,9 @@ def test_a_student_learns_what_the_ensemble_knows(
     again, folds = landed(folder, job, final="refit", distills=student)
     found = result(again)
     assert {task.trial for task in folds} == {student} and len(folds) == 4
-    assert found["networks"] == 1 and found["members"] == [{"trial": student, "weight": 1.0}]
+    assert found["networks"] == 1 and found["members"] == [
+        {"trial": student, "weight": 1.0, "networks": 1}
+    ]
     rows = found["out_of_fold_rows"]
     assert found["teacher"] == {
         "job": job.id,

@@ -18,6 +18,7 @@ from PIL import Image
 
 from athanor.progress import Progress
 from search.baselines import BASELINES
+from search.row_sketch import RowSketch
 from search.store import StudyStore
 from tests.command import LIMIT_SECONDS, asked, athanor, on_one_core, result_of, worker_processes
 from workers.model_folder import read_manifest
@@ -30,8 +31,10 @@ workers: {workers}
 seed: 3
 folds: 3
 search_epochs: 3
+validate_every: 1
 space: {{width: [8, 12], stages: [2, 3], depth: [1, 2], hidden: [0, 16]}}
 """
+PLAIN_JOB = f"{JOB}baselines: false\n"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_the_test_set_was_opened_once(searched: tuple[Path, dict[str, Any]]) -> 
     folder, found = searched
     store = StudyStore(f"sqlite:///{folder}/athanor-runs/athanor.db")
     manifest = json.loads((folder / "best" / "model.json").read_text())
-    openings = store.test.all(manifest["protocol"]["test_fingerprint"])
+    openings = store.test.all(RowSketch(manifest["protocol"]["test_fingerprint"]))
     assert [opening.job_id for opening in openings] == [found["job"]]
     assert openings[0].score == found["result"]["test_accuracy"]
 
@@ -212,7 +215,7 @@ def test_equal_seeds_give_equal_searches_although_the_worker_of_one_is_killed(
     found = []
     for run in ("undisturbed", "killed"):
         (tmp_path / run).mkdir()
-        (tmp_path / run / "job.yaml").write_text(JOB.format(trials=8, workers=1))
+        (tmp_path / run / "job.yaml").write_text(PLAIN_JOB.format(trials=8, workers=1))
         search = [sys.executable, "-m", "athanor", "search", "job.yaml", "--json", "--quiet"]
         process = subprocess.Popen(
             [*on_one_core(), *search],
@@ -259,7 +262,7 @@ def kill_worker(url: str, process: "subprocess.Popen[str]", moment: Moment) -> N
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(JOB.format(trials=8, workers=2))
+    (tmp_path / "job.yaml").write_text(PLAIN_JOB.format(trials=8, workers=2))
     process = subprocess.Popen(
         [sys.executable, "-m", "athanor", "search", "job.yaml", "--out", "best", "--quiet"],
         cwd=tmp_path,
@@ -284,7 +287,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
         assert {epoch: new.curve[epoch] for epoch in old.curve} == old.curve
     assert all(record.state not in ("running", "waiting", "failed") for record in after)
     manifest = json.loads((tmp_path / "best" / "model.json").read_text())
-    assert len(store.test.all(manifest["protocol"]["test_fingerprint"])) == 1
+    assert len(store.test.all(RowSketch(manifest["protocol"]["test_fingerprint"]))) == 1
     assert found["state"] == "done"
 
 
@@ -305,7 +308,7 @@ def follow(url: str, process: "subprocess.Popen[str]", moment: Moment) -> Progre
 
 
 def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=2))
+    (tmp_path / "job.yaml").write_text(PLAIN_JOB.format(trials=3, workers=2))
     landed = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
     cancelled = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
     assert asked("cancel", cancelled, cwd=tmp_path).returncode == 0
@@ -320,7 +323,7 @@ def test_a_submitted_job_is_landed_by_a_worker_and_a_cancelled_one_is_not(tmp_pa
 
 
 def test_a_paused_job_rests_and_a_deleted_one_is_gone(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(JOB.format(trials=3, workers=1))
+    (tmp_path / "job.yaml").write_text(PLAIN_JOB.format(trials=3, workers=1))
     job = asked("submit", "job.yaml", cwd=tmp_path).stdout.strip()
     assert asked("pause", job, cwd=tmp_path).returncode == 0
     assert "(paused)" in asked("status", job, cwd=tmp_path).stdout

@@ -12,7 +12,7 @@ import torch
 from search.folds import Folds
 from search.plan import Plan
 from search.store import StudyStore
-from spaces.architecture import Architecture, Stage, Stem
+from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.limits import Limits
 from spaces.memory import measure_step_memory
 from spaces.recipe import Candidate, Recipe
@@ -62,7 +62,7 @@ def step(count):
     rows = Rows(images, labels, images[:1], labels[:1], 10)
     plan = DevicePlan(dtype=dtype)
     training = Training(candidate.model_copy(update={"recipe": recipe}), rows, plan=plan, seed=0)
-    for batch in training.batches.epoch(0):
+    for batch in training.batches.one_pass():
         training.take_step(batch, StepSums(torch.device("cpu")))
     return peak()
 
@@ -115,6 +115,17 @@ def test_the_count_of_a_small_network_is_that_by_hand() -> None:
     # two convolutions keep their input, two norms theirs, two activations their output, which
     # for the first is the second convolution's input; the pooled image is small
     assert memory.per_image - map_bytes == pytest.approx(4 * map_bytes + 8 * 8 * 4, rel=0.1)
+
+
+def test_the_weights_of_a_wide_layer_are_not_counted_with_each_image() -> None:
+    def per_image(*hidden: int) -> int:
+        made = NETWORK.model_copy(update={"head": Head(hidden=hidden)})
+        shape = (28, 28, 1)
+        return measure_step_memory(
+            made, image_shape=shape, classes=10, dtype=torch.float32, states=2
+        ).per_image
+
+    assert 0 < per_image(4096) - per_image() < 4096 * 4 * 8  # some rows of activations
 
 
 def test_a_batch_is_cut_until_its_pieces_fit() -> None:
@@ -201,8 +212,8 @@ def test_a_containers_limit_counts(
         (tmp_path / name).write_text(content)
     (tmp_path / "cgroup").write_text("0::/own\n3:cpu,memory:/elsewhere\n")
     without = memory_for_steps(DevicePlan(), workers=1)
-    monkeypatch.setattr("workers.memory.CGROUP", tmp_path)
-    monkeypatch.setattr("workers.memory.OWN_GROUP", tmp_path / "cgroup")
+    monkeypatch.setattr("search.control_groups.ROOT", tmp_path)
+    monkeypatch.setattr("search.control_groups.OWN", tmp_path / "cgroup")
     found = memory_for_steps(DevicePlan(), workers=1)
     if left is None:
         assert found == pytest.approx(without, rel=0.2)

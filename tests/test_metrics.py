@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
 from search.metrics import METRIC_NAMES, METRICS, confusion, roc_auc, score_text
-from search.score_errors import bootstrap_interval, standard_error
+from search.score_errors import bootstrap_interval, design_effect, standard_error, widened
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -70,6 +70,28 @@ def test_errors_and_intervals_are_those_of_other_rows(name: str) -> None:
     spans = [bootstrap_interval(metric, *some_rows(seed), seed=seed) for seed in range(60)]
     mean = float(np.mean(scores))
     assert sum(low <= mean <= high for low, high in spans) >= 50  # of 57 expected
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
+def test_a_few_rows_that_are_all_right_do_not_say_that_all_others_are(name: str) -> None:
+    metric = METRICS[name]  # type: ignore[index]
+    targets = np.array([0] * 990 + [1] * 10)
+    probabilities = np.eye(2, dtype=np.float32)[targets]
+    low, high = bootstrap_interval(metric, targets, probabilities, seed=0)
+    assert 0.85 < low < 0.98 and high == 1.0
+    assert 0.01 < standard_error(metric, targets, probabilities, seed=0) < 0.06
+
+
+def test_rows_of_a_group_that_are_right_together_are_as_few_as_groups() -> None:
+    generator = np.random.default_rng(0)
+    groups = np.arange(4000) // 40
+    together = generator.integers(0, 2, 100).astype(float)[groups]
+    alone = generator.integers(0, 2, 4000).astype(float)
+    assert design_effect(together, groups) == pytest.approx(40.0, rel=0.05)
+    assert 1.0 <= design_effect(alone, groups) < 1.6
+    assert design_effect(alone, np.arange(4000)) == pytest.approx(1.0, rel=0.001)
+    assert design_effect(np.ones(4000), groups) == 40.0  # nothing is known of how they differ
+    assert widened((0.8, 0.95), 0.9, effect=4.0, highest=1.0) == pytest.approx((0.7, 1.0))
 
 
 def test_equal_seeds_give_equal_errors() -> None:

@@ -30,6 +30,7 @@ SPEC = {
     "search_epochs": 4,
     "validate_every": 1,
     "strategy": "random",
+    "baselines": False,
     "space": {"stages": [2, 2], "depth": [1, 1], "width": [8, 12]},
 }
 LIMIT_SECONDS = 200.0  # for a job to get anywhere; only a hang takes as long

@@ -11,6 +11,7 @@ from PIL import Image
 
 from athanor.inputs import find_files
 from benchmarks.bad_inputs import Run, run_here
+from search.store import StudyStore
 from spaces.errors import InputError
 from tests.pictures import write
 from tests.refusals import one_line
@@ -114,6 +115,39 @@ def test_other_classes_and_sizes_are_predicted_without_an_accuracy(place: Path) 
     assert run.status == 0 and "accuracy is not told, as the model has other classes" in run.text
     told = json.loads((place / "foreign.json").read_text())
     assert told["rows"] == count and told["accuracy"] is None
+
+
+def test_test_rows_of_another_model_are_scored_only_on_request(place: Path) -> None:
+    data = load_data("digits", cache=place)
+    store = StudyStore(f"sqlite:///{place}/others.db", create=True)
+    rows = data.test_rows
+    store.test.open("another", rows=rows, by="somebody", reason="landing of the search")
+    arguments = ("digits", "--store", "others.db", "--json", "--out", "sealed.json")
+    assert predict(place, *arguments).status == 0  # the model was tested on these rows
+    accuracy = json.loads((place / "sealed.json").read_text())["accuracy"]
+    assert accuracy > 0.0 and len(store.test.all(rows)) == 1
+
+    manifest = place / "model" / "model.json"
+    text = manifest.read_text()
+    described = json.loads(text)
+    del described["scores"]["test_opened"]
+    manifest.write_text(json.dumps(described))
+    try:
+        run = predict(place, *arguments)
+        assert run.status == 0 and "these are test rows that another has opened" in run.text
+        told = json.loads((place / "sealed.json").read_text())
+        assert told["accuracy"] is None and len(told["predictions"]) == len(data.test_labels)
+        assert len(store.test.all(rows)) == 1
+
+        run = predict(place, *arguments, "--reopen-test")
+        assert run.status == 0 and "opened 1 times before" in run.text
+        assert json.loads((place / "sealed.json").read_text())["accuracy"] == accuracy
+    finally:
+        manifest.write_text(text)
+    _, second = store.test.all(rows)
+    assert (second.job_id, second.score) == (described["job"], accuracy)
+    assert second.reason == "athanor predict" and second.opened_by != "somebody"
+    store.close()
 
 
 @pytest.mark.parametrize(

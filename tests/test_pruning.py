@@ -2,28 +2,42 @@
 
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.study import Study
+from optuna.trial import Trial, TrialState, create_trial
 
-from search.attributes import COSTS, CURVE, RUNG_ERROR
+from search.attributes import COSTS, CURVE, RUNG
 from search.pruning import EarlyDiscardPruner
+
+AT_TWO = {RUNG: {"epoch": 2, "error": 0.0}}
+
+
+def study_of(*, keep: int) -> Study:
+    return optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(keep=keep))
+
+
+def at_rung(trial: Trial, score: float, *, epoch: int = 1, error: float = 0.0) -> bool:
+    """Report the score at a trial's rung; return whether it is pruned there."""
+    trial.set_user_attr(RUNG, {"epoch": epoch, "error": error})
+    trial.report(score, step=epoch)
+    return trial.should_prune()
 
 
 def judged(
     others: list[float], value: float, *, keep: int, state: TrialState = TrialState.COMPLETE
 ) -> bool:
     """Say whether a trial that reports `value` after epoch 2 is pruned, after all others."""
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=keep))
+    study = study_of(keep=keep)
     for other in others:
         if state == TrialState.RUNNING:
-            study.ask().report(other, step=2)
+            at_rung(study.ask(), other, epoch=2)
         else:
+            curve = {1: 1.0, 2: other}
             study.add_trial(
-                create_trial(state=state, value=other, intermediate_values={1: 1.0, 2: other})
+                create_trial(state=state, value=other, intermediate_values=curve, user_attrs=AT_TWO)
             )
     trial = study.ask()
     trial.report(0.0, step=1)
-    trial.report(value, step=2)
-    return trial.should_prune()
+    return at_rung(trial, value, epoch=2)
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING])
@@ -48,44 +62,47 @@ def test_only_the_best_so_far_go_on(
 
 
 @pytest.mark.parametrize(
-    ("error", "behind", "pruned"),
-    [(0.01, 0.029, False), (0.01, 0.031, True), (0.0, 0.001, True), (None, 0.001, True)],
+    ("error", "behind", "pruned"), [(0.01, 0.029, False), (0.01, 0.031, True), (0.0, 0.001, True)]
 )
 def test_who_is_behind_by_less_than_three_errors_goes_on(
-    error: float | None, behind: float, pruned: bool
+    error: float, behind: float, pruned: bool
 ) -> None:
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=1, keep=2))
+    study = study_of(keep=2)
     for value in (0.9, 0.7, 0.9 - behind / 2):
-        study.ask().report(value, step=1)
-    trial = study.ask()
-    if error is not None:
-        trial.set_user_attr(RUNG_ERROR, error)
-    trial.report(0.9 - behind, step=1)
-    assert trial.should_prune() is pruned
+        at_rung(study.ask(), value)
+    assert at_rung(study.ask(), 0.9 - behind, error=error) is pruned
 
 
 def test_ties_go_to_the_earlier_trial_whoever_comes_last() -> None:
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=1, keep=1))
+    study = study_of(keep=1)
     early, late = study.ask(), study.ask()
-    late.report(0.5, step=1)
-    assert not late.should_prune()
-    early.report(0.5, step=1)
-    assert not early.should_prune()
+    assert not at_rung(late, 0.5)
+    assert not at_rung(early, 0.5)
     assert late.should_prune()
 
 
 def test_trials_are_judged_after_one_epoch_alone() -> None:
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=1))
-    best = study.ask()
-    for step in range(1, 6):
-        best.report(0.9, step=step)
+    study = study_of(keep=1)
+    at_rung(study.ask(), 0.9, epoch=2)
     trial = study.ask()
+    trial.report(0.1, step=1)
     assert not trial.should_prune()
-    pruned = []
-    for step in range(1, 6):
-        trial.report(0.1, step=step)
-        pruned.append(trial.should_prune())
-    assert pruned == [False, True, False, False, False]
+    assert at_rung(trial, 0.1, epoch=2)
+    trial.report(0.1, step=3)
+    assert not trial.should_prune()
+
+
+def test_each_trial_is_judged_at_its_own_rung_by_what_others_had_at_theirs() -> None:
+    """Of a fast network that is a later epoch than of a slow one: the same time."""
+    study = study_of(keep=1)
+    slow = study.ask()
+    assert not at_rung(slow, 0.7, epoch=2)
+    slow.report(0.95, step=4)
+    fast = study.ask()
+    fast.report(0.5, step=2)
+    assert not fast.should_prune()
+    assert not at_rung(fast, 0.8, epoch=4)
+    assert at_rung(study.ask(), 0.75, epoch=2)
 
 
 @pytest.mark.parametrize(
@@ -94,28 +111,28 @@ def test_trials_are_judged_after_one_epoch_alone() -> None:
 def test_where_a_cost_is_to_be_small_only_cheaper_trials_count(
     cost: int | None, pruned: bool
 ) -> None:
-    pruner = EarlyDiscardPruner(after=1, keep=1, cost="macs")
+    pruner = EarlyDiscardPruner(keep=1, cost="macs")
     study = optuna.create_study(directions=["maximize", "minimize"], pruner=pruner)
-    attributes = {COSTS: {"macs": 10}, CURVE: {"1": 0.9}}
+    rung = {RUNG: {"epoch": 1, "error": 0.0}}
+    attributes = {COSTS: {"macs": 10}, CURVE: {"1": 0.9}, **rung}
     study.add_trial(create_trial(values=[0.9, 10], user_attrs=attributes))
     trial = study.ask()
-    trial.set_user_attr(CURVE, {"1": 0.8})
+    for name, value in {**rung, CURVE: {"1": 0.8}}.items():
+        trial.set_user_attr(name, value)
     if cost is not None:
         trial.set_user_attr(COSTS, {"macs": cost})
     assert pruner.prune(study, study.get_trials()[1]) is pruned
 
 
 def test_trials_that_have_not_come_so_far_do_not_count() -> None:
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=2, keep=1))
+    study = study_of(keep=1)
     study.ask().report(0.9, step=1)
     study.ask()
-    trial = study.ask()
-    trial.report(0.1, step=2)
-    assert not trial.should_prune()
+    assert not at_rung(study.ask(), 0.1, epoch=2)
 
 
-def test_discarding_after_no_epoch_discards_nothing() -> None:
-    study = optuna.create_study(direction="maximize", pruner=EarlyDiscardPruner(after=0, keep=1))
+def test_without_a_rung_nothing_is_discarded() -> None:
+    study = study_of(keep=1)
     for value in (0.9, 0.1):
         trial = study.ask()
         for step in (1, 2):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search.attributes import RUNG_ERROR
+from search.attributes import RUNG
 from search.epoch_budget import epochs_used
 from search.first_trials import HOW_TO_TRAIN
 from search.store import Lease, StaleFence
@@ -61,22 +61,24 @@ def test_a_search_lands_when_its_time_is_over_although_it_may_have_more_trials(
     store.close()
 
 
+@pytest.mark.parametrize("skip", [0.0, 0.75])
 @pytest.mark.parametrize(
     ("options", "validated"),
     [
-        ({}, [2, 4, 8]),
-        ({"discard_after": 3}, [3, 4, 8]),
-        ({"discard_after": 0}, [4, 8]),
-        ({"pruning": "none"}, [4, 8]),
+        ({}, [2, 8]),
+        ({"discard_after": 3}, [3, 8]),
+        ({"discard_after": 0}, [8]),
+        ({"pruning": "none"}, [8]),
         ({"pruning": "median"}, [1, 2, 3, 4, 5, 6, 7, 8]),
         ({"discard_after": 1, "validate_every": 3}, [1, 3, 6, 8]),
     ],
     ids=str,
 )
-def test_a_trial_is_validated_at_its_rung_in_between_and_at_its_end(
-    options: dict[str, int], validated: list[int], tmp_path: Path
+def test_a_trial_is_validated_at_its_rung_at_its_end_and_where_it_is_asked_to(
+    options: dict[str, int], validated: list[int], skip: float, tmp_path: Path
 ) -> None:
-    space = {**SPEC["space"], "recipe": {"skips": [0.0]}}
+    """An epoch is as many images, whether in one pass over all rows or in some over a part."""
+    space = {**SPEC["space"], "recipe": {"skips": [skip]}}
     store, job, worker = prepared(tmp_path, search_epochs=8, space=space, **options)
     with bench_of(store, job, worker) as bench:
         next_step(bench, "searching")
@@ -95,7 +97,7 @@ def test_a_search_uses_its_epochs_and_no_more(tmp_path: Path) -> None:
     epochs = {"complete": 3.25, "pruned": 1.25, "copied": 0.0}  # with the rung's branch
     used = sum(epochs[record.state] for record in records)
     assert 13 - 3.25 < used <= 13 and len(records) >= 4
-    assert epochs_used(records, most=3, rung=1) == used
+    assert epochs_used(records, most=3, rung_of=lambda _: 1) == used
     store.close()
 
 
@@ -260,5 +262,7 @@ def test_a_trial_is_judged_with_the_error_of_its_score(tmp_path: Path) -> None:
         rows = bench.plan.validation_rows
     (trial,) = (t for t in store.trials(job).study.trials if t.intermediate_values)
     score = trial.intermediate_values[1]
-    assert trial.user_attrs[RUNG_ERROR] == pytest.approx((score * (1 - score) / rows) ** 0.5)
+    rung = trial.user_attrs[RUNG]
+    assert rung["epoch"] == 1
+    assert rung["error"] == pytest.approx((score * (1 - score) / rows) ** 0.5)
     store.close()

@@ -193,6 +193,26 @@ def test_few_groups_or_times_have_fewer_folds(patients: int, tmp_path: Path) -> 
         assert all(len(fold.validation_rows) for fold in parts.folds.folds)
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_rare_class_takes_no_folds_from_the_others(grouped: bool, tmp_path: Path) -> None:
+    data = load_data("digits", cache=tmp_path)
+    rare = np.flatnonzero(data.train_labels == 3)[2:]
+    kept = np.setdiff1d(np.arange(len(data.train_labels)), rare)
+    arrays: dict[str, Any] = {
+        "images": data.train_images[kept],
+        "labels": data.train_labels[kept],
+        "x_test": data.test_images,
+        "y_test": data.test_labels,
+    }
+    if grouped:
+        arrays["groups"] = np.arange(len(kept)) // 4
+    np.savez(tmp_path / "rare.npz", **arrays)
+    spec = JobSpec.parse({"data": "digits", "workers": 2})
+    parts = split(spec, load_data(str(tmp_path / "rare.npz"), cache=tmp_path))
+    assert parts.count == 4
+    assert any("too rare to be in each of 5 parts" in n and n.endswith(" 3") for n in parts.notes)
+
+
 def test_patients_are_not_in_the_test_set_even_where_it_is_the_latest(tmp_path: Path) -> None:
     count = len(load_data("digits", cache=tmp_path).train_labels)
     patients, times = np.arange(count) % 50, np.arange(count, dtype=np.float64)

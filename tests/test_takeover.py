@@ -15,11 +15,11 @@ from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.device import DevicePlan, host_speed
 from workers.files import write_array
 from workers.finalist import run_fold
+from workers.gentler import CLIP_NORM
 from workers.heartbeat import Heartbeat
 from workers.preparation import prepare
 from workers.steps import MAX_ATTEMPTS
 from workers.training import Diverged, Training
-from workers.trial import RETRY_CLIP_NORM
 from workers.verification import verify_and_predict
 from workers.worker import Worker
 
@@ -61,7 +61,7 @@ def test_the_record_of_a_trial_that_diverged_once_is_what_was_trained(
     record = store.trials(job).records()[0]
     store.close()
     assert record.state == "complete" and record.candidate is not None
-    assert record.candidate.recipe.clip_norm == RETRY_CLIP_NORM
+    assert record.candidate.recipe.clip_norm == CLIP_NORM
     folder = next(tmp_path.glob("artifacts/*/trials/0"))
     loaded = load_checkpoint(folder)
     assert loaded is not None and record.candidate == loaded[0]
@@ -158,10 +158,10 @@ def test_a_job_cancelled_while_it_is_verified_opens_no_test_set(
 
     monkeypatch.setattr("workers.assembly.verify_and_predict", verify)
     with bench_of(store, job, worker) as bench:
-        fingerprint = bench.data.test_fingerprint
+        rows = bench.data.test_rows
     worker.run()
     assert store.jobs.get(job.id).state == "cancelled"
-    assert store.test.all(fingerprint) == []
+    assert store.test.all(rows) == []
     assert store.leases.held(job.id) == set()
     store.close()
 

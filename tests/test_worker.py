@@ -133,7 +133,7 @@ def test_data_of_many_files_are_read_again_for_each_job(kind: str, tmp_path: Pat
         job = store.jobs.create(JobSpec.parse({**SPEC, "data": str(source)}))
         data = worker._load(job)
         assert worker._load(job) is data
-        prints.append((data.train_fingerprint, data.test_fingerprint))
+        prints.append((data.train_fingerprint, data.test_rows))
     assert prints[0] != prints[1]
     store.close()
 

@@ -9,8 +9,8 @@ import numpy as np
 from search.ensemble import member_name
 from search.machine import usable_cores
 from search.metrics import accuracy
-from search.predictions import accuracy_interval
-from search.score_errors import bootstrap_interval
+from search.predictions import share_interval
+from search.score_errors import bootstrap_interval, widened
 from search.stacking import Stack
 from search.store import FoldTask, Lease
 from workers.choice import Choice, choose
@@ -40,7 +40,8 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         bench.heartbeat.check()
         predictions = _verified(bench, members, staging)
         bench.heartbeat.check_now()
-        scores |= _open_test(bench, predictions, members)
+        effect = scores.get("design_effect", 1.0)
+        scores |= _open_test(bench, predictions, members, effect=effect)
         write_manifest(staging, _manifest(bench, choice.stack, entries, scores))
     if bench.job.spec.distills is not None:
         scores["teacher"] = teacher_of(bench)
@@ -48,8 +49,11 @@ def assemble(bench: Workbench, lease: Lease) -> dict[str, Any]:
         **scores,
         "model": bench.files.relative(folder),
         "networks": len(entries),
-        "members": [{"trial": trial, "weight": share} for trial, share in choice.shares.items()],
-        "folds": min(sum(t.trial == task.trial for t in members) for task in members),
+        "members": [
+            {"trial": trial, "weight": share, "networks": sum(t.trial == trial for t in members)}
+            for trial, share in choice.shares.items()
+        ],
+        "folds": len({task.fold for task in members}),
     }
 
 
@@ -113,23 +117,26 @@ def _manifest(
 
 
 def _open_test(
-    bench: Workbench, predictions: TestPredictions, networks: list[FoldTask]
+    bench: Workbench, predictions: TestPredictions, networks: list[FoldTask], *, effect: float
 ) -> dict[str, Any]:
-    """Compare the predictions with the test labels: the only place where these are read.
+    """Compare the predictions with the test labels: the only place where a search reads these.
 
     Not if another job has done so before, unless this one was told to.
+
+    Args:
+        effect: of groups, by which rows are fewer than they seem: here as out of fold.
     """
-    fingerprint, job = bench.data.test_fingerprint, bench.job
+    rows, job = bench.data.test_rows, bench.job
     opening = bench.store.test.open(
         job.id,
-        test_fingerprint=fingerprint,
+        rows=rows,
         by=bench.heartbeat.worker.id,
         reason="landing of the search",
         again=job.spec.reopen_test,
     )
     earlier = [
         {"job": each.job_id, "at": each.opened_at, "score": each.score}
-        for each in bench.store.test.all(fingerprint)
+        for each in bench.store.test.all(rows)
         if each.job_id != job.id and (opening is None or each.id < opening.id)
     ]
     if opening is None:
@@ -140,7 +147,7 @@ def _open_test(
     if metric.task == "classification":
         correct = int((probabilities.argmax(1) == labels).sum())
         found["test_accuracy"] = correct / len(labels)
-        found["test_interval"] = accuracy_interval(correct, len(labels))
+        found["test_interval"] = share_interval(correct / len(labels), rows=len(labels) / effect)
         trials = np.array([task.trial for task in networks])
         found["test_accuracy_of_members"] = {
             member_name(trial): accuracy(labels, predictions.each[trials == trial].mean(0))
@@ -150,7 +157,8 @@ def _open_test(
     if metric.name != "accuracy" and math.isfinite(score):  # one class alone has no ROC curve
         seed = bench.seed("test interval")
         found["test_score"] = score
-        found["test_score_interval"] = bootstrap_interval(metric, labels, probabilities, seed=seed)
+        alone = bootstrap_interval(metric, labels, probabilities, seed=seed)
+        found["test_score_interval"] = widened(alone, score, effect=effect, highest=metric.highest)
     shown = found.get("test_accuracy", found.get("test_score"))
     if shown is not None:
         bench.store.test.score(opening, score=shown)

@@ -11,6 +11,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from workers.staging import staged
+
 ERASE_SHARE = 0.35  # side of the erased square as a share of the image's side
 ERASE_PROBABILITY = 0.5
 ROTATION = 10.0  # degrees, largest either way
@@ -28,8 +30,8 @@ def erase(images: Tensor, random: Generator) -> Tensor:
     chosen = random.random((count, 1)) < ERASE_PROBABILITY
     in_rows = (np.arange(height) >= top) & (np.arange(height) < top + square) & chosen
     in_columns = (np.arange(width) >= left) & (np.arange(width) < left + square)
-    mask = torch.from_numpy(in_rows[:, None, :, None] & in_columns[:, None, None, :])
-    return images.masked_fill(mask.to(images.device), 0.0)
+    mask = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return images.masked_fill(staged(mask, images.device), 0.0)
 
 
 def affine(images: Tensor, random: Generator) -> Tensor:
@@ -47,7 +49,7 @@ def affine(images: Tensor, random: Generator) -> Tensor:
         ],
         axis=1,
     )
-    theta = torch.from_numpy(matrices.astype(np.float32)).to(images.device)
+    theta = staged(matrices.astype(np.float32), images.device)
     grid = nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
     warped = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return warped.contiguous(memory_format=torch.channels_last)
@@ -59,7 +61,7 @@ def jitter(images: Tensor, random: Generator) -> Tensor:
     factor = random.uniform(1.0 - CONTRAST, 1.0 + CONTRAST, shape).astype(np.float32)
     offset = random.uniform(-BRIGHTNESS, BRIGHTNESS, shape).astype(np.float32)
     device = images.device
-    return images * torch.from_numpy(factor).to(device) + torch.from_numpy(offset).to(device)
+    return images * staged(factor, device) + staged(offset, device)
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {

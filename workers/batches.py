@@ -5,6 +5,7 @@ single gather: every output pixel looks up its source row and column in the padd
 image is touched on its own.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from workers.augmentation import AUGMENTATIONS
 from workers.pixels import Resident, Streamed
 from workers.row_losses import RowLosses
 from workers.selected import Images, Selected
+from workers.staging import staged
 
 MEASURED_AT_ONCE = 1024  # images whose pixels are measured at a time
 SHIFT_SHARE = 0.08  # largest shift as a share of the side: 2 pixels of 28
@@ -50,9 +52,16 @@ class Normalisation:
 
         The result is channels-last in memory, as the images are.
         """
-        mean = torch.tensor(self.mean, device=images.device)
-        scale = 1.0 / torch.tensor(self.std, device=images.device)
+        mean, scale = _mean_and_scale(self.mean, self.std, images.device)
         return images.float().sub_(mean).mul_(scale).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=16)  # or each batch would wait for two small copies to a GPU
+def _mean_and_scale(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # predictions are made in it, trainings are not
+        return torch.tensor(mean, device=device), 1.0 / torch.tensor(std, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +117,10 @@ def always() -> bool:
 
 
 class Batches:
-    """Endless epochs of augmented batches over fixed rows, drawn from one seeded generator.
+    """Passes of augmented batches over fixed rows, without an end, drawn from a seeded generator.
 
     Attributes:
+        passes: that have begun so far.
         row_losses: of the rows when they were last seen, if the recipe leaves easy ones out;
             whoever trains notes them.
     """
@@ -128,6 +138,7 @@ class Batches:
         self.parts = frozenset(recipe.augmentation.split("_"))
         self.normalisation = Normalisation.of(images)
         self.random = np.random.default_rng(seed)
+        self.passes = 0
         self.rows = len(images)
         self.size = min(recipe.batch_size, self.rows)
         self.side = images.shape[1:3]
@@ -147,26 +158,28 @@ class Batches:
 
     @property
     def per_epoch(self) -> int:
-        """Number of batches in a whole epoch; the incomplete last one is left out."""
+        """Number of batches in an epoch: in a whole pass, without its incomplete last one."""
         return max(1, self.rows // self.size)
 
     def state(self) -> dict[str, Any]:
-        """Return the generator's state between two epochs, as JSON; `row_losses` are apart."""
-        return dict(self.random.bit_generator.state)
+        """Return what the next passes depend on, as JSON; `row_losses` are apart."""
+        return {"passes": self.passes, "generator": dict(self.random.bit_generator.state)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue as if the epochs before `state` had been drawn here."""
-        self.random.bit_generator.state = state
+        """Continue as if the passes before `state` had been drawn here."""
+        self.passes = int(state["passes"])
+        self.random.bit_generator.state = state["generator"]
 
-    def epoch(
-        self, number: int, *, whole: bool = False, augment: Callable[[], bool] = always
+    def one_pass(
+        self, *, whole: bool = False, augment: Callable[[], bool] = always
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once but for balanced sampling.
+        """Yield the batches of a pass, each row at most once but for balanced sampling.
 
         Args:
             whole: also the rows that the recipe leaves out.
             augment: asked before each batch; if not, its images are mirrored at most.
         """
+        odd, self.passes = bool(self.passes % 2), self.passes + 1
         order = self._balanced_order() if self.class_rows else self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
         if self.row_losses is not None and not whole:
@@ -178,7 +191,7 @@ class Batches:
         for first in range(0, len(order) - self.size + 1, self.size):
             rows = order[first : first + self.size]
             self.pixels.expect(rows, order[first + self.size : first + 2 * self.size])
-            yield self._batch(rows, number, weights, augment=augment())
+            yield self._batch(rows, weights, odd=odd, augment=augment())
 
     def _balanced_order(self) -> NDArray[np.int64]:
         """Return as many rows as there are, equally many of each class, in random order.
@@ -196,14 +209,14 @@ class Batches:
     def _batch(
         self,
         rows: NDArray[np.int64],
-        epoch: int,
         weights: NDArray[np.float32] | None,
         *,
+        odd: bool,
         augment: bool,
     ) -> Batch:
-        images = self.normalisation.apply(self._gather(rows, epoch, shift=augment))
+        images = self.normalisation.apply(self._gather(rows, odd=odd, shift=augment))
         device = self.labels.device
-        numbers = torch.from_numpy(rows).to(device)
+        numbers = staged(rows, device)
         for name, alter in AUGMENTATIONS.items():
             if augment and name in self.parts:
                 images = alter(images, self.random)
@@ -211,7 +224,7 @@ class Batches:
             images,
             self.labels[numbers],
             rows=None if self.row_losses is None else numbers,
-            weights=None if weights is None else torch.from_numpy(weights[rows]).to(device),
+            weights=None if weights is None else staged(weights[rows], device),
         )
         return self._mixed(batch) if augment and self.recipe.mixup > 0.0 else batch
 
@@ -220,7 +233,7 @@ class Batches:
             return 0
         return max(1, round(SHIFT_SHARE * float(min(self.side))))
 
-    def _gather(self, rows: NDArray[np.int64], epoch: int, *, shift: bool) -> Tensor:
+    def _gather(self, rows: NDArray[np.int64], *, odd: bool, shift: bool) -> Tensor:
         """Cut a shifted, possibly mirrored window out of each padded image, in one gather."""
         device = self.labels.device
         places = self.random.integers(0, 2 * self.shift + 1, (2, len(rows)))
@@ -228,15 +241,14 @@ class Batches:
             places[:] = self.shift
         images = self.pixels.cut(rows, places)
         if "flip" in self.parts:
-            # alternating flip: each image is seen mirrored in every second epoch (2404.00498)
-            flipped = self.first_flip[rows] ^ bool(epoch % 2)
-            mirrored = torch.from_numpy(np.flatnonzero(flipped)).to(device, non_blocking=True)
+            # alternating flip: each image is seen mirrored in every second pass (2404.00498)
+            flipped = self.first_flip[rows] ^ odd
+            mirrored = staged(np.flatnonzero(flipped), device)
             images[mirrored] = images[mirrored].flip(2)
         return images
 
     def _mixed(self, batch: Batch) -> Batch:
         share = float(self.random.beta(self.recipe.mixup, self.recipe.mixup))
-        order = torch.from_numpy(self.random.permutation(len(batch.labels)))
-        order = order.to(batch.labels.device)
+        order = staged(self.random.permutation(len(batch.labels)), batch.labels.device)
         mixed = batch.images * share + batch.images[order] * (1.0 - share)
         return replace(batch, images=mixed, other_labels=batch.labels[order], share=share)

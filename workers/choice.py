@@ -5,8 +5,11 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from search.calibration import HOTTEST
-from search.combining import Combining, compare_stack
+from search.combining import Combining, StackComparison, compare_stack
 from search.ensemble import Ensemble, member_name
 from search.estimate import estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
@@ -51,16 +54,68 @@ class Choice:
     scores: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Selected:
+    """Networks that are kept, and by what they were chosen.
+
+    Attributes:
+        ensemble: the weighted mean of their trials.
+        judged: the folds by which the model is judged. Where there are fewer networks than the
+            folds have given, one judges each row; where there is one network, those of its trial.
+    """
+
+    final: Final
+    networks: list[FoldTask]
+    shares: dict[int, float]
+    ensemble: Ensemble
+    combining: Combining
+    limits: EnsembleLimits
+    judged: list[FoldTask]
+
+    @property
+    def averaged(self) -> bool:
+        """Whether trials have several networks each, whose means predict."""
+        return len(self.networks) > len(self.shares)
+
+
 def choose(bench: Workbench) -> Choice:
     """Choose networks by what they say of the rows that they have left out.
 
     Raises:
         JobFailed: no fold was finished.
     """
-    tasks = _counting_folds(bench)
-    predictions = out_of_fold(bench, tasks)
-    limits = ensemble_limits(bench, tasks)
-    folds = len({task.fold for task in tasks}) if bench.plan.final == "bag" else 1
+    chosen = _select(bench)
+    predictions, parts = out_of_fold(bench, chosen.judged), left_out(bench, chosen.judged)
+    combining, stack = chosen.combining, None
+    stacking = _compared(bench, chosen, predictions, parts)
+    if stacking is not None and stacking.used:
+        combining = replace(combining, stacked=True)
+        stack = fitted_stack(predictions, chosen.ensemble.members, seed=combining.seed)
+    scores = _scores(bench, chosen, predictions, stack)
+    expected = estimate(
+        predictions,
+        parts,
+        combining=combining,
+        temperature=scores.get("temperature", 1.0),
+        effect=scores.get("design_effect", 1.0),
+        test_rows=len(bench.data.test_labels),
+        lower=(chosen.averaged or chosen.final == "refit") and _foreseeable(bench),
+    )
+    scores |= {"final": chosen.final, "expected": asdict(expected)}
+    if stacking is not None:
+        scores["stacking"] = asdict(stacking)
+    if chosen.limits.limits:
+        scores["limits"] = dict(chosen.limits.limits)
+        scores["costs"] = chosen.limits.total(chosen.networks)
+    return Choice(networks=chosen.networks, shares=chosen.shares, stack=stack, scores=scores)
+
+
+def _select(bench: Workbench) -> _Selected:
+    """Choose finalists by the rows that all of them have left out, then which networks are kept."""
+    trained, judged = _finished_folds(bench)
+    predictions = out_of_fold(bench, judged)
+    limits = ensemble_limits(bench, trained)
+    folds = len({task.fold for task in trained}) if bench.plan.final == "bag" else 1
     each = limits.networks_each(folds)
     combining = Combining(
         metric=bench.metric,
@@ -68,40 +123,41 @@ def choose(bench: Workbench) -> Choice:
         costs=_joint_costs(bench, limits, predictions, networks=each),
     )
     ensemble = combining.mean(predictions)
-    within = [task for task in tasks if combining.costs.allow(member_name(task.trial))]
+    within = [task for task in trained if combining.costs.allow(member_name(task.trial))]
     final, networks, shares = _kept(bench, within, ensemble)
     if limits.limits:
         networks = [task for task in networks if _rank(task, networks) < each]
-    if final != "bag" or each < folds:  # networks that are fewer than judge each row
-        tasks = one_parting(bench, tasks)
-        predictions = out_of_fold(bench, tasks)
-    parts = left_out(bench, tasks)
-    whole = final != "best" and len(shares) == len(ensemble.members)
-    stacking = None
-    if whole and stacking_seconds(bench, len(shares)) < _seconds_to_spare(bench, networks):
-        stacking = compare_stack(predictions, parts, combining)
-    stack = None
-    if stacking is not None and stacking.used:
-        combining = replace(combining, stacked=True)
-        stack = fitted_stack(predictions, ensemble.members, seed=combining.seed)
-    expected = estimate(
-        predictions,
-        parts,
-        combining=combining,
-        test_rows=len(bench.data.test_labels),
-        lower=final == "refit" or len(networks) > len(shares),
-    )
+    if final != "bag" or each < folds:
+        judged = one_parting(bench, judged)
     if final == "best":
-        ensemble, predictions = _alone(bench, networks[0])
+        judged = [task for task in judged if task.trial == networks[0].trial]
+    return _Selected(final, networks, shares, ensemble, combining, limits, judged)
+
+
+def _compared(
+    bench: Workbench,
+    chosen: _Selected,
+    predictions: Predictions,
+    parts: list[NDArray[np.int64]],
+) -> StackComparison | None:
+    """Return how a stack does beside the mean; None where there is none, or no time for it."""
+    whole = chosen.final != "best" and len(chosen.shares) == len(chosen.ensemble.members)
+    needed = stacking_seconds(bench, len(chosen.shares))
+    if not whole or needed >= _seconds_to_spare(bench, chosen.networks):
+        return None
+    return compare_stack(predictions, parts, chosen.combining)
+
+
+def _scores(
+    bench: Workbench, chosen: _Selected, predictions: Predictions, stack: Stack | None
+) -> dict[str, Any]:
+    """Return the model's scores out of fold; of a single network, on the rows it has left out."""
+    combination: Ensemble | Stack = stack or chosen.ensemble
+    if chosen.final == "best":
+        combination, predictions = _alone(bench, chosen.networks[0])
     # a mean of networks is less sure than each of them, by which the temperature is measured
-    hottest = 1.0 if final == "bag" and len(networks) > len(shares) else HOTTEST
-    scores = known_scores(bench, predictions, stack or ensemble, hottest=hottest)
-    scores |= {"final": final, "expected": asdict(expected)}
-    if stacking is not None:
-        scores["stacking"] = asdict(stacking)
-    if limits.limits:
-        scores["limits"], scores["costs"] = dict(limits.limits), limits.total(networks)
-    return Choice(networks=networks, shares=shares, stack=stack, scores=scores)
+    hottest = 1.0 if chosen.final == "bag" and chosen.averaged else HOTTEST
+    return known_scores(bench, predictions, combination, hottest=hottest)
 
 
 def _joint_costs(
@@ -166,10 +222,20 @@ def _alone(bench: Workbench, task: FoldTask) -> tuple[Ensemble, Predictions]:
     return Ensemble(members=(name,), weights=(1.0,), score=score), predictions
 
 
-def _counting_folds(bench: Workbench) -> list[FoldTask]:
-    """Return the folds that count: those of every finalist that has the fullest one's folds.
+def _foreseeable(bench: Workbench) -> bool:
+    """Whether more networks or more rows can but help.
 
-    So all members are judged on the same rows; the best finalist of the fullest decides.
+    Later rows than all that were learnt may be unlike them, and a student's judges were among the
+    rows that its teachers have learnt.
+    """
+    return bench.data.columns.times is None and bench.job.spec.distills is None
+
+
+def _finished_folds(bench: Workbench) -> tuple[list[FoldTask], list[FoldTask]]:
+    """Return the folds whose networks can be used, and those by which finalists are compared.
+
+    The latter are those that all finalists have, so that these are judged on the same rows.
+    Finalists with less than half of the fullest one's folds in common with it are left out.
     """
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     tasks = bench.store.folds.all(bench.job.id)
@@ -178,6 +244,12 @@ def _counting_folds(bench: Workbench) -> list[FoldTask]:
             done[task.trial].append(task)
     if not done:
         raise JobFailed("the landing must finish at least one fold, but none was finished")
-    fullest = max(done.values(), key=len)
-    wanted = {task.fold for task in fullest}
-    return [task for tasks in done.values() if {t.fold for t in tasks} == wanted for task in tasks]
+    fullest = sorted(done, key=lambda trial: -len(done[trial]))  # of equal ones the best first
+    common, used = {task.fold for task in done[fullest[0]]}, set[int]()
+    for trial in fullest:
+        shared = common & {task.fold for task in done[trial]}
+        if 2 * len(shared) >= len(done[fullest[0]]):
+            common = shared
+            used.add(trial)
+    trained = [task for trial, folds in done.items() if trial in used for task in folds]
+    return trained, [task for task in trained if task.fold in common]

@@ -24,7 +24,9 @@ SOURCES = Path(__file__).resolve().parent.parent  # what the processes import is
 def read_rows(
     folder: Path, count: int, *, progress: Callable[[int], None], cores: int | None = None
 ) -> tuple[list[Any], Failures]:
-    """Read all rows of a folder's request; return their sizes, if asked for, and the failures.
+    """Read all rows of a folder's request; return what is asked for of each, and the failures.
+
+    That is a size, or where images are decoded, the digest of its content.
 
     Args:
         progress: told now and then how many rows are done.
@@ -51,7 +53,7 @@ def read_rows(
             thread.join()
     if shared.done < count:
         raise DataError(f"images could not be read, as the processes failed: {shared.reason}")
-    return shared.headers, shared.failures
+    return shared.found, shared.failures
 
 
 class _Shared:
@@ -60,7 +62,7 @@ class _Shared:
     def __init__(self, count: int) -> None:
         starts = range(0, count, AT_ONCE)
         self.open = deque((begin, min(begin + AT_ONCE, count)) for begin in starts)
-        self.headers: list[Any] = [None] * count
+        self.found: list[Any] = [None] * count
         self.failures: Failures = {}
         self.done = 0
         self.reason = ""
@@ -74,8 +76,8 @@ class _Shared:
 
     def add(self, begin: int, end: int, answer: dict[str, Any]) -> None:
         with self._lock:
-            for place, header in enumerate(answer.get("headers", [])):
-                self.headers[begin + place] = header
+            each = answer.get("headers") or answer.get("digests") or []
+            self.found[begin : begin + len(each)] = each
             self.failures |= {row: tuple(said) for row, said in answer["failures"].items()}
             self.done += end - begin
 

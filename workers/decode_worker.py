@@ -5,6 +5,7 @@ rows, from one to another; each is answered by a line that lists what could not 
 a decoder that crashes takes no other process along, and nothing that was handed over is unpickled.
 """
 
+import hashlib
 import json
 import signal
 import sys
@@ -22,6 +23,7 @@ from workers.readers import Description, Reader, open_reader
 REQUEST = "request.json"
 IMAGES = "images.npy"
 READY = "ready\n"
+DIGEST_BYTES = 16
 
 Failures = dict[str, tuple[str, str]]  # by row: the reason and its details
 
@@ -42,14 +44,21 @@ def headers(reader: Reader, begin: int, end: int) -> dict[str, Any]:
 def images(
     reader: Reader, begin: int, end: int, *, shape: Shape, out: NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """Decode some rows into `out` (rows, height, width, channels); black where it fails."""
+    """Decode some rows into `out` (rows, height, width, channels); black where it fails.
+
+    Returns a digest (hex) of each row's content as well, "" where it fails.
+    """
+    digests: list[str] = []
     failures: Failures = {}
     for row in range(begin, end):
+        digest = ""
         try:
-            out[row] = reader.image(row, shape)
+            out[row], content = reader.image(row, shape)
+            digest = hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
         except Unreadable as failure:
             failures[str(row)] = (failure.reason, str(failure))
-    return {"failures": failures}
+        digests.append(digest)
+    return {"digests": digests, "failures": failures}
 
 
 def write_request(

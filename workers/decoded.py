@@ -1,9 +1,10 @@
 """Image files decoded once, kept as one array that every worker maps into its memory.
 
 `CACHE/decoded/KEY/` holds `images.npy`, uint8 of (rows, height, width, channels), the training rows
-first; `labels.npy`; `columns.npz`; `rows.json`, what each image is called; and `index.json`, with
-the checksums of these. The key is that of the source's paths, sizes and times of change and of how
-they are read. A folder comes into being whole, under a lock: others that need it wait.
+first; `labels.npy`; `digests.npy`, of the files' contents; `columns.npz`; `rows.json`, what each
+image is called; and `index.json`, with the checksums of these. The key is that of the source's
+paths, sizes and times of change and of how they are read. A folder comes into being whole, under a
+lock: others that need it wait.
 """
 
 import errno
@@ -33,8 +34,9 @@ from workers.files import new_folder
 from workers.listing import Listing
 from workers.time_limit import TimeLimit
 
-FORMAT = 2
+FORMAT = 3
 INDEX, LABELS, COLUMNS, ROWS = "index.json", "labels.npy", "columns.npz", "rows.json"
+DIGESTS = "digests.npy"
 CHUNK = 64 * 2**20  # bytes that are copied or hashed at a time
 
 
@@ -47,6 +49,7 @@ class Kept:
 
     Attributes:
         images: uint8 (rows, height, width, channels), mapped, read only; training rows first.
+        digests: uint8 (rows, bytes), of what each image was decoded from.
         near: (train,) groups of equal or nearly equal images; None: there are none.
         report: what was found when it was decoded (`workers.preflight`).
     """
@@ -54,6 +57,7 @@ class Kept:
     folder: Path
     images: NDArray[np.uint8]
     labels: NDArray[Any]
+    digests: NDArray[np.uint8]
     train: int
     columns: Columns
     class_names: tuple[str, ...]
@@ -135,6 +139,7 @@ def _open(folder: Path, *, verify: bool) -> Kept | None:
         # Not "c": of what may be written to, the system promises memory for all of it.
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / LABELS, allow_pickle=False)
+        digests = np.load(folder / DIGESTS, allow_pickle=False)
         with np.load(folder / COLUMNS, allow_pickle=False) as stored:
             columns = Columns(**{name: stored[name] for name in stored.files})
     except (OSError, ValueError, KeyError) as failure:
@@ -145,6 +150,7 @@ def _open(folder: Path, *, verify: bool) -> Kept | None:
         folder=folder,
         images=np.asarray(images),
         labels=labels,
+        digests=digests,
         train=index["train"],
         columns=columns,
         class_names=tuple(index["class_names"]),
@@ -185,11 +191,12 @@ def _build(
         ordered(decoded.images, plan.order, staging / IMAGES)
         rows = [listing.rows[row] for row in plan.order]
     np.save(staging / LABELS, listing.labels[plan.order], allow_pickle=False)
+    np.save(staging / DIGESTS, decoded.digests[plan.order], allow_pickle=False)
     given = {each.name: getattr(plan.columns, each.name) for each in fields(plan.columns)}
     arrays = {name: array for name, array in given.items() if array is not None}
     np.savez(staging / COLUMNS, allow_pickle=False, **arrays)
     (staging / ROWS).write_text(json.dumps(rows), encoding="utf-8")
-    names = (IMAGES, LABELS, COLUMNS, ROWS)
+    names = (IMAGES, LABELS, DIGESTS, COLUMNS, ROWS)
     index = {
         "format": FORMAT,
         "source": listing.name,

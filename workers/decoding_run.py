@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from search.sources import LEAST_SIDE, ImageOptions
 from spaces.errors import DataError
 from workers.decode_pool import read_rows
-from workers.decode_worker import IMAGES, write_request
+from workers.decode_worker import DIGEST_BYTES, IMAGES, write_request
 from workers.decoding import WORDS, Shape
 from workers.listing import Listing
 from workers.readers import Description
@@ -37,12 +37,14 @@ class Decoded:
 
     Attributes:
         images: uint8 (rows, height, width, channels), mapped; black where none could be read.
+        digests: (rows, bytes) uint8, of each image file's content; zeros where none could be read.
         failures: by row, the reason and its details.
         shape: of each image.
         notes: how sizes and channels were made equal, for people.
     """
 
     images: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
     failures: Failed
     shape: Shape
     notes: tuple[str, ...]
@@ -71,11 +73,11 @@ def decode_listing(
     headers, failed = read_rows(folder, count, progress=teller)
     _check_failures(listing, {int(row): said for row, said in failed.items()})
     shape, notes = shape_for([header for header in headers if header is not None], options)
-    images, failures = decode_rows(
+    images, digests, failures = decode_rows(
         description, options, shape, count, folder, progress, limit=limit
     )
     _check_failures(listing, failures)
-    return Decoded(images, failures, shape, notes)
+    return Decoded(images, digests, failures, shape, notes)
 
 
 def decode_rows(
@@ -87,17 +89,20 @@ def decode_rows(
     progress: Progress,
     *,
     limit: TimeLimit | None = None,
-) -> tuple[NDArray[np.uint8], Failed]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Failed]:
     """Decode the images of a reader into a file in `folder`.
 
-    Returns them, (count, height, width, channels), mapped, and what could not be read.
+    Returns them, (count, height, width, channels), mapped, the digests of their contents (count,
+    bytes), and what could not be read.
     """
     write_request(folder, description, options, shape)
     images = _allocated(folder / IMAGES, (count, *asdict(shape).values()))
     teller = _Teller("decoding", count, progress, limit)
-    _, failures = read_rows(folder, count, progress=teller)
+    told, failures = read_rows(folder, count, progress=teller)
+    known = b"".join(bytes.fromhex(each) if each else bytes(DIGEST_BYTES) for each in told)
+    digests = np.frombuffer(known, dtype=np.uint8).reshape(count, DIGEST_BYTES)
     found = {int(row): (reason, details) for row, (reason, details) in failures.items()}
-    return images, dict(sorted(found.items()))
+    return images, digests, dict(sorted(found.items()))
 
 
 def shape_for(headers: list[Any], options: ImageOptions) -> tuple[Shape, tuple[str, ...]]:

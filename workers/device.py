@@ -67,6 +67,13 @@ class DevicePlan(Value):
             self.torch_device.type, dtype=self.torch_dtype, enabled=self.dtype != "float32"
         )
 
+    def laid_out(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images (n, channels, height, width), given channels-last, in the plan's format.
+
+        Convolutions compute in the format of their input, whatever that of their weights is.
+        """
+        return images if self.channels_last else images.contiguous()
+
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device and into the memory format."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format

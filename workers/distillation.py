@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from search.ensemble import member_name
 from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.job import Job
 from search.predictions import OutOfFoldPredictions
+from search.store import FoldTask
 from workers.files import JobFiles
 from workers.judged_rows import Opened, combination_of, is_stacked
 from workers.landing_again import earlier_of, networks_of
@@ -53,9 +55,8 @@ def said_out_of_fold(bench: Workbench) -> OutOfFoldPredictions:
     assert earlier.result is not None
     files = JobFiles(bench.files.root, earlier.id)
     shares = {member_name(each["trial"]): each["weight"] for each in earlier.result["members"]}
-    done = [task for task in networks_of(bench.store, earlier) if task.files is not None]
-    members = [task for task in done if member_name(task.trial) in shares]
-    each = out_of_fold(Opened(data=bench.data, folds=bench.folds, files=files), members)
+    opened = Opened(data=bench.data, folds=bench.folds, files=files)
+    each = out_of_fold(opened, _teachers(bench, earlier))
     covered = np.stack([found.covered for found in each.values()])
     weights = np.array([[shares[name]] for name in each]) * covered
     said = sum(
@@ -79,5 +80,13 @@ def teacher_of(bench: Workbench) -> dict[str, Any]:
     judged = [bench.folds.folds[fold].validation_rows for fold in sorted(folds)]
     rows = np.intersect1d(np.concatenate(judged), np.flatnonzero(said.covered))
     score = bench.metric.score(said.targets[rows], said.probabilities[rows]) if len(rows) else None
-    networks = (earlier.result or {}).get("networks")
+    networks = len(_teachers(bench, earlier))
     return {"job": earlier.id, "networks": networks, "score": score, "rows": len(rows)}
+
+
+def _teachers(bench: Workbench, earlier: Job) -> list[FoldTask]:
+    """Return the folds of the ensemble's trials: the networks that had not seen some row."""
+    assert earlier.result is not None
+    trials = {each["trial"] for each in earlier.result["members"]}
+    done = networks_of(bench.store, earlier)
+    return [task for task in done if task.files is not None and task.trial in trials]

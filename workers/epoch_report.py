@@ -9,8 +9,9 @@ class EpochReport:
 
     The validation's score is that of the training's metric.
 
-    An epoch is a pass over the rows that the recipe does not leave out. In the training's figures
-    images weigh as in the loss.
+    An epoch is about as many images as there are rows: where the recipe leaves easy ones out, it is
+    some passes over the others, the last of them to its end. In the training's figures images weigh
+    as in the loss.
 
     The validation's figures are None after an epoch that was not validated; accuracies are where
     numbers are predicted, and losses are squared errors there, in units of their variance.

@@ -40,8 +40,8 @@ def predict(
     with torch.inference_mode(), plan.autocast():
         for begin in range(0, len(images), size):
             interrupt()
-            pixels = as_tensor(images[begin : begin + size])
-            outputs = network(normalisation.apply(pixels.to(plan.torch_device)))
+            pixels = as_tensor(images[begin : begin + size]).to(plan.torch_device)
+            outputs = network(plan.laid_out(normalisation.apply(pixels)))
             batches.append(as_answers(outputs, scale).cpu())
     return torch.cat(batches).numpy()
 

@@ -23,9 +23,11 @@ from workers.epoch_report import EpochReport
 from workers.evaluation import predict
 from workers.files import write_array, write_atomically
 from workers.fold_files import FoldFiles
+from workers.gentler import gentler, is_gentler
 from workers.memory import batch_pieces
 from workers.retention import tidy
-from workers.training import Training
+from workers.rows import Rows
+from workers.training import Diverged, Training
 from workers.workbench import Workbench
 
 LARGEST_BATCH = 256  # larger ones train no faster on processors
@@ -41,11 +43,12 @@ def run_fold(
 ) -> None:
     """Train and record one fold within `seconds`, resuming its last epoch if there is one.
 
-    In a race, where all have the same time, what was trained before counts.
+    In a race, where all have the same time, what was trained before counts. A first divergence is
+    answered by a gentler attempt in the time that is left.
 
     Raises:
         Stopped: the work must stop here; whoever claims the fold next goes on with it.
-        Diverged: the training failed; the fold has no result.
+        Diverged: the second attempt failed, too; the fold has no result.
     """
     assert record.candidate is not None
     end = bench.heartbeat.used + seconds - fold_overhead(bench, task, record)
@@ -60,16 +63,7 @@ def run_fold(
     else:  # a race is run with the recipe of the training that it is run for
         times = bench.plan.times_race if races else 1.0
         candidate = lengthened(record, bench.plan, rows=count, seconds=times * seconds)
-    training = Training(
-        candidate,
-        rows,
-        plan=bench.device,
-        metric=bench.metric,
-        seed=bench.seed("finalist", task.trial, task.fold),
-        evaluation=bench.exact,
-        validate_every=None,
-        pieces=batch_pieces(candidate, bench.plan, rows=count)[0],
-    )
+    training = _training(bench, task, candidate, rows)
     bench.heartbeat.expect_steps()
     if resumed is not None:
         training.restore(resumed[1])
@@ -80,17 +74,42 @@ def run_fold(
         if training.finished:  # no checkpoint, hence no progress: the next holder would repeat it
             bench.heartbeat.expect(training.slowest_epoch)
             return
-        state = training.state()
-        bench.write(lambda: save_checkpoint(folder, state, candidate=candidate, epoch=report.epoch))
+        state, trained = training.state(), training.candidate
+        bench.write(lambda: save_checkpoint(folder, state, candidate=trained, epoch=report.epoch))
         bench.heartbeat.progressed(next_in=training.slowest_epoch)  # who lost the lease ends here
 
-    training.run(
-        on_epoch=on_epoch,
-        interrupt=bench.heartbeat.check,
-        seconds_left=None if math.isinf(seconds) else lambda: bench.heartbeat.seconds_until(end),
-    )
+    def run() -> None:
+        limited = not math.isinf(seconds)
+        training.run(
+            on_epoch=on_epoch,
+            interrupt=bench.heartbeat.check,
+            seconds_left=(lambda: bench.heartbeat.seconds_until(end)) if limited else None,
+        )
+
+    try:
+        run()
+    except Diverged:
+        if is_gentler(candidate):
+            raise
+        tidy(all_fences, until=lease.fence)
+        training = _training(bench, task, gentler(candidate), rows)
+        bench.heartbeat.expect_steps()
+        run()
     _record(bench, task, training, FoldFiles(folder))
     tidy(all_fences, keep=folder, until=lease.fence)
+
+
+def _training(bench: Workbench, task: FoldTask, candidate: Candidate, rows: Rows) -> Training:
+    return Training(
+        candidate,
+        rows,
+        plan=bench.device,
+        metric=bench.metric,
+        seed=bench.seed("finalist", task.trial, task.fold),
+        evaluation=bench.exact,
+        validate_every=None,
+        pieces=batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))[0],
+    )
 
 
 def processor_pace(training: Training) -> float:

@@ -113,7 +113,7 @@ def protocol_of(job: Job, data: ImageData, *, splits: int) -> dict[str, Any]:
         "train_rows": len(data.train_labels),
         "test_split": data.test_split,
         "train_fingerprint": data.train_fingerprint,
-        "test_fingerprint": data.test_fingerprint,
+        "test_fingerprint": data.test_rows.fingerprint,
         "judging_fold": JUDGING_FOLD,
         "selected_on": "validation rows of the judging fold, on which no network is scored; "
         "ensemble weights on the out-of-fold rows",

@@ -1,6 +1,7 @@
 """Labelled images, parted into training and test: what every source becomes."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from search.folds import strata
 from search.grouping import image_hashes
 from search.metrics import Task
 from search.numbers import is_numbers
+from search.row_sketch import RowSketch
 from search.splits import Columns
 from workers.decoded import Kept
 from workers.derived_test import check_learnt, derived_test
@@ -64,9 +66,11 @@ class ImageData:
         return fingerprint(self.train_images, self.train_labels)
 
     @cached_property
-    def test_fingerprint(self) -> str:
-        """SHA-256 (hex) of the test rows."""
-        return fingerprint(self.test_images, self.test_labels)
+    def test_rows(self) -> RowSketch:
+        """The test rows by their content: of image files, that of the files themselves."""
+        if self.decoded is None:
+            return sketch_of(self.test_images, self.test_labels)
+        return _sketch(self.decoded.digests[self.decoded.train :], self.test_labels)
 
 
 def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
@@ -76,6 +80,19 @@ def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
     kind = "<f8" if is_numbers(labels) else "<i8"
     digest.update(np.ascontiguousarray(labels, dtype=kind).data)
     return digest.hexdigest()
+
+
+def sketch_of(images: NDArray[np.uint8], labels: NDArray[Any]) -> RowSketch:
+    """Describe labelled images (rows, height, width, channels) by their pixels."""
+    return _sketch(image_hashes(images), labels)
+
+
+def _sketch(digests: Iterable[bytes], labels: NDArray[Any]) -> RowSketch:
+    kind = "<f8" if is_numbers(labels) else "<i8"
+    answers = np.asarray(labels, dtype=kind)
+    return RowSketch.of(
+        bytes(digest) + answer.tobytes() for digest, answer in zip(digests, answers, strict=True)
+    )
 
 
 def with_derived_test(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.calibration import as_scored
 from search.ensemble import Ensemble, member_name
 from search.folds import JUDGING_FOLD, Folds
 from search.job import Job
@@ -75,7 +76,8 @@ def judged_rows(job: Job, tasks: Sequence[FoldTask], opened: Judging) -> JudgedR
             found = _read(job, counted, opened)
         except (OSError, ValueError) as failure:
             raise StoreError(f"the predictions of {job.id} must be readable: {failure}") from None
-        score = METRICS[job.plan.metric].score(found.targets, found.together)
+        metric, temperature = METRICS[job.plan.metric], job.result.get("temperature", 1.0)
+        score = metric.score(found.targets, as_scored(metric, found.together, temperature))
         if _agrees(job.result, found, score):
             return found
     raise StoreError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from search.control_groups import group_folders
 from search.plan import Plan
 from spaces.memory import StepMemory, measure_step_memory
 from spaces.recipe import Candidate
@@ -16,7 +17,6 @@ WORKSPACE = 128 * 2**20  # bytes of kernels and their scratch space, as measured
 SMALLEST_PIECE = 16  # images; batch norm's statistics of fewer are mostly noise
 LEAST = 2 * WORKSPACE  # bytes; with less one can but try
 UNLIMITED = 2**62
-CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def memory_for_steps(plan: DevicePlan, *, workers: int) -> int:
@@ -79,29 +79,13 @@ def _free_memory() -> int:
 
 def _free_in_group() -> int:
     """Return what the containers' limits leave; as much as anything where there is none."""
-    folders = _group_folders()
+    folders = group_folders("memory")
     second = [_left(f / "memory.max", f / "memory.current", f / "memory.stat") for f in folders]
     first = [
         _left(f / "memory.limit_in_bytes", f / "memory.usage_in_bytes", f / "memory.stat")
         for f in folders
     ]
     return min(first + second, default=UNLIMITED)
-
-
-def _group_folders() -> list[Path]:
-    """Return the folders of this process's control group, in both versions, and of its root."""
-    roots = [CGROUP, CGROUP / "memory"]
-    try:
-        lines = OWN_GROUP.read_text().splitlines()
-    except OSError:
-        return roots
-    groups = [line.split(":", 2)[1:] for line in lines if line.count(":") >= 2]
-    own = [
-        (roots[1] if controllers else roots[0]) / path.lstrip("/")
-        for controllers, path in groups
-        if not controllers or "memory" in controllers.split(",")
-    ]
-    return list(dict.fromkeys([*roots, *own]))
 
 
 def _left(limit: Path, used: Path, statistics: Path) -> int:

@@ -5,11 +5,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from search.calibration import at_temperature, helpful_temperature
+from search.calibration import as_scored, at_temperature, helpful_temperature
 from search.ensemble import Ensemble, member_name
 from search.folds import Folds
-from search.metrics import accuracy
+from search.metrics import Targets, accuracy
+from search.numbers import is_numbers
 from search.predictions import OutOfFoldPredictions, mean_log_loss
+from search.score_errors import design_effect
 from search.stacking import Stack
 from search.store import FoldTask
 from workers.data import ImageData
@@ -94,16 +96,22 @@ def known_scores(
     said = {name: each.probabilities for name, each in predictions.items()}
     probabilities = combination.combine(said)[covered]
     targets, members = bench.data.train_labels[covered], sorted(predictions.items())
+    temperature = 1.0
+    if bench.metric.task == "classification":
+        seed = bench.seed("temperature")
+        temperature = min(helpful_temperature(probabilities, targets, seed=seed), hottest)
+    scored = as_scored(bench.metric, probabilities, temperature)
     scores = {
         "metric": bench.metric.name,
-        "out_of_fold_score": bench.metric.score(targets, probabilities),
+        "out_of_fold_score": bench.metric.score(targets, scored),
         "out_of_fold_rows": len(targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
     }
+    if bench.data.columns.groups is not None:
+        groups = bench.data.columns.groups[covered]
+        scores["design_effect"] = design_effect(_row_values(probabilities, targets), groups)
     if bench.metric.task == "regression":
         return scores
-    seed = bench.seed("temperature")
-    temperature = min(helpful_temperature(probabilities, targets, seed=seed), hottest)
     warmed = at_temperature(probabilities, temperature)
     return scores | {
         "out_of_fold_accuracy": accuracy(targets, probabilities),
@@ -112,3 +120,10 @@ def known_scores(
         "temperature": temperature,
         "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
     }
+
+
+def _row_values(said: NDArray[Any], targets: Targets) -> NDArray[np.float64]:
+    """Return 1 for each row that is right and 0 for the others; of numbers the squared errors."""
+    if is_numbers(targets):
+        return np.asarray(np.square(said[:, 0] - targets))
+    return np.asarray(said.argmax(1) == targets, dtype=np.float64)

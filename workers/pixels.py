@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.selected import Selected
+from workers.staging import staged
 
 Rows = NDArray[np.int64]
 
@@ -56,7 +57,7 @@ class Resident:
         Args:
             places: (2, n) how far down and right in the padded image each window begins.
         """
-        chosen = torch.from_numpy(np.stack([rows, *places])).to(self._device, non_blocking=True)
+        chosen = staged(np.stack([rows, *places]), self._device)
         return self.windows[chosen[0], chosen[1], chosen[2]]
 
 
@@ -84,9 +85,9 @@ class Streamed:
 
     def cut(self, rows: Rows, places: Rows) -> Tensor:
         """Return a window of each row, which must be expected, as `Resident` does."""
-        padded = as_tensor(self._here).to(self._device)
+        padded = staged(self._here, self._device)
         cut = windows(padded, *self._images.shape[1:3])
-        chosen = torch.from_numpy(np.stack([np.arange(len(rows)), *places])).to(self._device)
+        chosen = staged(np.stack([np.arange(len(rows)), *places]), self._device)
         return cut[chosen[0], chosen[1], chosen[2]]
 
     def _start(self, rows: Rows) -> Future[NDArray[np.uint8]]:

@@ -21,8 +21,11 @@ class Reader(Protocol):
     def header(self, row: int) -> Header:
         """Return an image's size; `Unreadable` if it will not be read."""
 
-    def image(self, row: int, shape: Shape) -> NDArray[np.uint8]:
-        """Return an image as uint8 of a shape; `Unreadable` with the reason."""
+    def image(self, row: int, shape: Shape) -> tuple[NDArray[np.uint8], bytes]:
+        """Return an image as uint8 of a shape, and what it was made of; `Unreadable` with why not.
+
+        The latter is equal for equal images, in whatever shape they are wanted.
+        """
 
 
 class FileReader:
@@ -35,9 +38,10 @@ class FileReader:
         """Return an image's size."""
         return read_header(self._root / self._rows[row], self._options)
 
-    def image(self, row: int, shape: Shape) -> NDArray[np.uint8]:
-        """Return an image as uint8 of a shape."""
-        return decode(self._root / self._rows[row], shape, self._options)
+    def image(self, row: int, shape: Shape) -> tuple[NDArray[np.uint8], bytes]:
+        """Return an image as uint8 of a shape, and the file's bytes."""
+        path = self._root / self._rows[row]
+        return decode(path, shape, self._options), path.read_bytes()
 
 
 class TorchvisionReader:
@@ -68,10 +72,10 @@ class TorchvisionReader:
         with self._opened(row) as image:
             return Header(image.height, image.width, image.mode in ("1", "L", "I", "I;16"))
 
-    def image(self, row: int, shape: Shape) -> NDArray[np.uint8]:
-        """Return an image as uint8 of a shape."""
+    def image(self, row: int, shape: Shape) -> tuple[NDArray[np.uint8], bytes]:
+        """Return an image as uint8 of a shape, and its own pixels."""
         with self._opened(row) as image:
-            return fitted(image, shape)
+            return fitted(image, shape), image.tobytes()
 
 
 class HuggingFaceReader:
@@ -93,9 +97,10 @@ class HuggingFaceReader:
         """Return an image's size."""
         return read_header(self._bytes(row), self._options)
 
-    def image(self, row: int, shape: Shape) -> NDArray[np.uint8]:
-        """Return an image as uint8 of a shape."""
-        return decode(self._bytes(row), shape, self._options)
+    def image(self, row: int, shape: Shape) -> tuple[NDArray[np.uint8], bytes]:
+        """Return an image as uint8 of a shape, and its encoded bytes."""
+        content = self._bytes(row)
+        return decode(content, shape, self._options), content
 
 
 def _files(description: Description, options: ImageOptions) -> Reader:

@@ -5,7 +5,8 @@ import math
 from spaces.recipe import Recipe
 from workers.optimization import learning_rate_factor
 
-MIN_PACE_STEPS = 16  # steps before a measured pace is believed
+MIN_PACE_STEPS = 16  # steps before a measured pace is believed,
+MIN_PACE_SECONDS = 5.0  # or the time, where steps are slow: building kernels takes less
 RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
 WHOLE_FROM = 0.875  # share of all steps after which epochs leave no row out (2303.04947)
 
@@ -51,7 +52,8 @@ class Schedule:
         Args:
             steps, seconds: that the training has taken so far.
         """
-        if steps < MIN_PACE_STEPS and seconds_left > 0.0:
+        unknown = steps < MIN_PACE_STEPS and seconds < MIN_PACE_SECONDS
+        if unknown and seconds_left > 0.0:
             return
         affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * steps / seconds)
         self.total_steps = min(self._planned, self.step + max(0, affordable))

@@ -4,14 +4,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.folds import Folds, rarest_class, strata
-from search.grouping import Rows, fewest_groups, image_hashes, with_duplicates
+from search.folds import Folds, class_sizes, strata
+from search.grouping import Rows, groups_by_class, image_hashes, with_duplicates
 from search.job_spec import JobSpec
 from search.metrics import METRICS, MetricName
-from search.plan import Final
+from search.plan import FOLDS, Final
 from search.splits import Columns, crossing, make_folds, most_folds_by_time, repeated
 from spaces.errors import DataError
 from workers.data import ImageData
+
+ENOUGH = FOLDS.start + 1  # rows, or groups, of a class that may not be missing from a fold
+MOST_NAMED = 5  # of the classes that may
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     columns = replace(data.columns, groups=groups)
     by_time = columns.times is not None and columns.folds is None
     final = spec.final or ("refit" if by_time else "bag")
-    most = _most_parts(data, columns)
+    sizes = _class_sizes(data, columns)
+    most = _most_parts(columns, sizes)
     count = spec.fold_count(rarest=most, refit=final == "refit")
     parts = count + 1
     if not by_time:
@@ -72,7 +76,7 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             folds, strata(data.train_labels), groups, count=count, repeats=spec.repeats
         )
         count *= spec.repeats
-    notes = [how, _copies_note(folds, groups, copies)]
+    notes = [how, _copies_note(folds, groups, copies), _rare_note(data, sizes, parts=known)]
     shared = len(set(hashes).intersection(image_hashes(data.test_images)))
     if shared:
         notes.append(f"{shared:,} images of the test set are in the training rows as well")
@@ -87,15 +91,35 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     )
 
 
-def _most_parts(data: ImageData, columns: Columns) -> int:
-    """Return into how many parts the rows can be parted, so that each has every class."""
+def _class_sizes(data: ImageData, columns: Columns) -> Rows | None:
+    """Return how many rows, or groups of them, each class has; None where others part the rows."""
+    if columns.folds is not None or columns.times is not None:
+        return None
+    labels = strata(data.train_labels)
+    return (
+        class_sizes(labels) if columns.groups is None else groups_by_class(labels, columns.groups)
+    )
+
+
+def _most_parts(columns: Columns, sizes: Rows | None) -> int:
+    """Return into how many parts the rows can be parted, so that each has all but rare classes."""
     if columns.folds is not None:
         return len(np.unique(columns.folds[columns.folds >= 0]))
     if columns.times is not None:
         return max(2, most_folds_by_time(columns.times))
-    if columns.groups is not None:
-        return max(2, fewest_groups(strata(data.train_labels), columns.groups))
-    return rarest_class(strata(data.train_labels))
+    assert sizes is not None
+    enough = sizes[sizes >= ENOUGH]
+    return max(2, int(enough.min() if len(enough) else sizes.max()))
+
+
+def _rare_note(data: ImageData, sizes: Rows | None, *, parts: int) -> str:
+    """Say which classes cannot be in all parts."""
+    if sizes is None or not data.class_names or sizes.min() >= parts:
+        return ""
+    rare = np.unique(data.train_labels)[sizes < parts]
+    names = ", ".join(data.class_names[label] for label in rare[:MOST_NAMED])
+    more = f" and {len(rare) - MOST_NAMED} more" if len(rare) > MOST_NAMED else ""
+    return f"too rare to be in each of {parts} parts, hence not judged by all folds: {names}{more}"
 
 
 def _copies_note(folds: Folds, groups: Rows | None, copies: int) -> str:

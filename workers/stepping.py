@@ -18,7 +18,12 @@ REGRESSION_LOSSES: dict[RegressionLoss, Callable[..., Tensor]] = {
     "l1": nn.functional.l1_loss,
     "huber": nn.functional.huber_loss,
 }
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "status_alloc_failed",  # of cuBLAS and cuDNN, on a card that is full
+)
 
 
 @dataclass(slots=True)
@@ -104,7 +109,7 @@ class Stepper:
         done: list[tuple[Tensor, Batch, Tensor]] = []
         for piece in batch.split(self.pieces):
             with self.plan.autocast():
-                logits = self.network(piece.images)
+                logits = self.network(self.plan.laid_out(piece.images))
                 losses = self._losses(logits, piece)
             if self.losses is not None and piece.rows is not None:
                 self.losses.note(piece.rows, losses)

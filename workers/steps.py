@@ -147,8 +147,10 @@ def _wants_trial(bench: Workbench) -> bool:
         begun = sum(record.state not in ("waiting", "infeasible") for record in records)
         if begun >= limit:
             return False
-    epochs, rung = bench.job.spec.max_epochs, bench.job.spec.rung
-    if epochs is not None and not allows_trial(records, bench.plan, rung=rung, max_epochs=epochs):
+    epochs, rung_of = bench.job.spec.max_epochs, bench.job.spec.rung_of
+    if epochs is not None and not allows_trial(
+        records, bench.plan, rung_of=rung_of, max_epochs=epochs
+    ):
         return False
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
         endless = bench.job.spec.counts_trials or bench.job.spec.minimize is not None

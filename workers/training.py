@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 
@@ -38,7 +38,8 @@ from workers.training_state import (
 )
 from workers.whitening import fit_whitening
 
-DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end
+DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end,
+DEADLINE_CHECK_SECONDS = 1.0  # or, where steps are slow, after this time
 
 
 class Diverged(Exception):
@@ -192,15 +193,27 @@ class Training:
     ) -> EpochReport:
         self._set_mode()
         sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
-        whole, augments = self.schedule.leaves_no_row_out, self.schedule.augments
-        for batch in self.batches.epoch(self.epoch, whole=whole, augment=augments):
-            interrupt()
-            self.take_step(batch, sums)
-            if seconds_left is not None and self.schedule.step % DEADLINE_CHECK_STEPS == 0:
-                self._fit_to(seconds_left(), sums.images, time.perf_counter() - begin)
-            if self.finished:
-                break
+        looked, end = begin, (self.epoch + 1) * self.batches.per_epoch
+        while self.schedule.step < end and not self.finished:
+            for batch in self._one_pass():
+                interrupt()
+                self.take_step(batch, sums)
+                if seconds_left is not None and self._looks(since=looked):
+                    looked = time.perf_counter()
+                    self._fit_to(seconds_left(), sums.images, looked - begin)
+                if self.finished:
+                    break
         return self._report(sums, begin, interrupt)
+
+    def _one_pass(self) -> Iterator[Batch]:
+        """Return the batches of the next pass, as the schedule wants them."""
+        schedule = self.schedule
+        return self.batches.one_pass(whole=schedule.leaves_no_row_out, augment=schedule.augments)
+
+    def _looks(self, *, since: float) -> bool:
+        """Whether it is time to predict the end of a training with a deadline again."""
+        late = time.perf_counter() - since > DEADLINE_CHECK_SECONDS
+        return late or self.schedule.step % DEADLINE_CHECK_STEPS == 0
 
     def _set_mode(self) -> None:
         """Set all to be trained but what is frozen, whose norms' statistics stay, too."""
@@ -254,10 +267,8 @@ class Training:
         self._set_mode()
         steps = max(1, round(COOLDOWN * self.schedule.step))
         factor, sums = self.schedule.rate_factor(), StepSums(self.plan.torch_device)
-        epochs = itertools.count(self.epoch + 1)  # one may be short, as it leaves rows out
-        batches = itertools.chain.from_iterable(
-            self.batches.epoch(number, augment=self.schedule.augments) for number in epochs
-        )
+        # a pass may be short, as it leaves rows out
+        batches = (batch for _ in itertools.count() for batch in self._one_pass())
         for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
             self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
@@ -329,7 +340,7 @@ class Training:
                 "pieces": self.stepper.pieces,
                 "curve": [asdict(report) for report in self.curve],
                 "optimizer": optimizer_numbers,
-                "random": self.batches.state(),
+                "batches": self.batches.state(),
             },
         )
 
@@ -350,5 +361,5 @@ class Training:
         self.schedule.total_steps = int(state.numbers["total_steps"])
         self.stepper.pieces = int(state.numbers["pieces"])
         self.curve = [EpochReport(**report) for report in state.numbers["curve"]]
-        self.batches.restore(state.numbers["random"])
+        self.batches.restore(state.numbers["batches"])
         load_random_state(self.plan.torch_device, state.tensors)

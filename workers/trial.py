@@ -16,6 +16,7 @@ from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
 from workers.epoch_report import EpochReport
 from workers.files import PREDICTIONS, write_array
+from workers.gentler import gentler, is_gentler
 from workers.latency import measure_latency
 from workers.memory import batch_pieces
 from workers.retention import tidy
@@ -24,8 +25,7 @@ from workers.training import Diverged, Training
 from workers.trial_notes import note_trial
 from workers.workbench import Workbench
 
-RETRY_RATE = 0.3  # of the learning rate, for the second attempt of a training that diverged
-RETRY_CLIP_NORM = 1.0
+LOOK_SECONDS = 1.0  # between two looks whether any trial has a score, once the time is over
 
 
 class TrialStopped(Exception):
@@ -137,7 +137,7 @@ class _TrialRun:
         self._bench, self._trial, self._lease = bench, trial, lease
         self._all_fences = bench.files.trial(trial.number)
         self._folder = self._all_fences / str(lease.fence)
-        self._begin = time.monotonic()
+        self._begin = self._looked = time.monotonic()
         self._candidate: Candidate | None = None
         self.curve: Sequence[EpochReport] = ()
 
@@ -152,9 +152,9 @@ class _TrialRun:
                     raise
                 note = f"{divergence}; trained again with clipping and a lower rate"
                 tidy(self._all_fences, until=self._lease.fence)
-                gentler = _gentler(candidate)
-                self._bench.trials.describe(self._trial, gentler)
-                self._train(gentler)
+                second = gentler(candidate)
+                self._bench.trials.describe(self._trial, second)
+                self._train(second)
         except TrialStopped as stop:
             return self._end(stop.ending, note)
         except Diverged as divergence:
@@ -181,7 +181,7 @@ class _TrialRun:
             plan=bench.device,
             metric=bench.metric,
             seed=seed,
-            rung=bench.job.spec.rung,
+            rung=bench.job.spec.rung_of(candidate.recipe.epochs),
             validate_every=bench.job.spec.validation_interval,
             pieces=pieces,
         )
@@ -239,7 +239,10 @@ class _TrialRun:
     def _interrupt(self) -> None:
         self._bench.heartbeat.check()
         left = self._bench.heartbeat.seconds_until(self._bench.plan.search_seconds)
-        if left <= 0.0 and self._bench.trials.leaderboard():
+        if left > 0.0 or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        if self._bench.trials.leaderboard():
             raise TrialStopped("out of time")
 
     def _complete(self, training: Training) -> None:
@@ -284,13 +287,7 @@ class _TrialRun:
         return self._bench.trials.reported(self._trial)
 
 
-def _gentler(candidate: Candidate) -> Candidate:
-    recipe = candidate.recipe
-    changes = {"learning_rate": recipe.learning_rate * RETRY_RATE, "clip_norm": RETRY_CLIP_NORM}
-    return candidate.model_copy(update={"recipe": recipe.model_copy(update=changes)})
-
-
 def _attempt_note(candidate: Candidate) -> str:
-    if candidate.recipe.clip_norm is None:
+    if not is_gentler(candidate):
         return ""
     return "diverged once; trained again with clipping and a lower rate"

@@ -37,7 +37,7 @@ def openings_of(store: StudyStore, job: Job) -> tuple[Opening, ...]:
     if mine is not None:
         return tuple(
             Opening(each.job_id, each.opened_by, each.reason, each.opened_at, each.score)
-            for each in store.test.all(mine.test_fingerprint)
+            for each in store.test.all(mine.rows)
         )
     before = (job.result or {}).get("test_opened_before", [])
     return tuple(Opening(e["job"], "", "", e["at"], e["score"]) for e in before)

@@ -1,5 +1,6 @@
 """What out-of-fold predictions say of a model: its members, its mistakes, its calibration."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +15,12 @@ from athanor.report.values import (
     NumberMistake,
     Score,
 )
-from search.calibration import at_temperature
+from search.calibration import as_scored, at_temperature
 from search.ensemble import member_name
 from search.job import Job
 from search.metrics import METRICS, Metric, confusion, score_text
 from search.mistakes import confused_pairs, worst_mistakes
-from search.predictions import Z_95, accuracy_interval
+from search.predictions import Z_95, share_interval
 from search.reliability import calibration_error, reliability
 from search.score_errors import standard_error
 from search.store import TrialRecord
@@ -50,7 +51,7 @@ def ensemble_of(job: Job, records: list[TrialRecord], judged: JudgedRows | None)
         networks=result["networks"],
         parameters=sum(member.networks * (member.parameters or 0) for member in members),
         members=tuple(sorted(members, key=lambda member: -member.weight)),
-        score=_interval(result["out_of_fold_score"], judged, metric=metric),
+        score=_interval(result["out_of_fold_score"], judged, metric=metric, result=result),
         rows=result["out_of_fold_rows"],
         expected=Score(expected["score"], *expected["interval"]),
         test=test_score(result),
@@ -126,8 +127,8 @@ def _member(
     return Member(
         trial=record.number,
         weight=weights.get(name, 0.0),
-        networks=result["folds"] if name in weights else 0,
-        score=_interval(score, judged, metric=metric, said=said),
+        networks=next((m["networks"] for m in result["members"] if m["trial"] == record.number), 0),
+        score=_interval(score, judged, metric=metric, result=result, said=said),
         without=None if is_stacked(result) else _without(name, weights, judged, metric=metric),
         test=result.get("test_accuracy_of_members", {}).get(name),
         parameters=record.parameters,
@@ -152,17 +153,21 @@ def _interval(
     judged: JudgedRows | None,
     *,
     metric: Metric,
+    result: Mapping[str, Any],
     said: NDArray[Any] | None = None,
 ) -> Score:
     """Return a score with its interval over the rows that were judged, if these are known."""
     if judged is None:
         return Score(score)
-    said = judged.together if said is None else said
+    if said is None:
+        said = as_scored(metric, judged.together, result.get("temperature", 1.0))
+    effect = result.get("design_effect", 1.0)
     if metric.name == "accuracy":
         right = int((said.argmax(1) == judged.targets).sum())
-        return Score(score, *accuracy_interval(right, len(judged.targets)))
-    reach = Z_95 * standard_error(metric, judged.targets, said, seed=0)
-    return Score(score, score - reach, score + reach)
+        rows = len(judged.targets)
+        return Score(score, *share_interval(right / rows, rows=rows / effect))
+    reach = Z_95 * math.sqrt(effect) * standard_error(metric, judged.targets, said, seed=0)
+    return Score(score, score - reach, min(score + reach, metric.highest))
 
 
 def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]:

@@ -19,6 +19,7 @@ from athanor.report.ranking import board_of, front_of
 from athanor.report.values import Ensemble, GapRow, Importance, Report
 from athanor.report.winner import winner_of
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
+from search.influence import influences, signals
 from search.job import Job
 from search.metrics import METRICS, score_text
 from search.overfitting import gaps
@@ -160,8 +161,6 @@ def _folds(source: Source) -> Folds | None:
 
 
 def _importance(trials: Trials) -> Importance:
-    from search.influence import influences, signals  # scikit-learn takes a second to load
-
     known = tuple(signals(trials.records()).items())
     try:
         found = influences(trials.study)
@@ -216,11 +215,14 @@ def _headline(job: Job, progress: Progress, ensemble: Ensemble | None) -> tuple[
         "rows, each judged by networks that had not learnt it."
     ]
     if test is not None and expected.low is not None and expected.high is not None:
-        within = expected.low <= test.value <= expected.high
+        bound = (job.result or {})["expected"]["lower"]
+        place = "above" if test.value > expected.high else "below"
+        if expected.low <= test.value <= expected.high:
+            place = "within"
         said.append(
-            f"The test gave {score_text(test.value)}, "
-            f"{'within' if within else 'outside of'} the interval that was expected before it was "
-            f"opened, {score_text(expected.low)} to {score_text(expected.high)}."
+            f"The test gave {score_text(test.value)}, {place} the interval that was expected "
+            f"before it was opened, {score_text(expected.low)} to {score_text(expected.high)}"
+            f"{', which was a lower bound' if bound and place == 'above' else ''}."
         )
     elif not (job.result or {}).get("test_opened"):
         said.append("The test set was left closed: another job has opened it before.")

@@ -131,7 +131,7 @@ def all_killed(ground: Ground, backend: Backend, *, number: int, moment: int) ->
     later = Employee(place, "later")  # waits for any work, as `athanor worker` does
     wait_until(lambda: store.jobs.get(job.id).ended, what="the job lands")
     later.end()
-    openings = store.test.all(load_data("digits", cache=place.cache).test_fingerprint)
+    openings = store.test.all(load_data("digits", cache=place.cache).test_rows)
     store.close()
     count = settle(place, faults=1, hits=hits)
     return count.with_notes(test_openings=len(openings))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from search.folds import JUDGING_FOLD
+from search.row_sketch import RowSketch
 from search.store.database import Table, clock, lock_table
 from search.store.patience import patient
 from search.store.tables import fold_results, test_openings
@@ -66,12 +67,20 @@ class TestOpening:
     __test__ = False  # not a test class, whatever its name
 
     id: int
-    test_fingerprint: str
+    rows: RowSketch
     job_id: str
     opened_by: str
     reason: str
     opened_at: float
     score: float | None
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> "TestOpening":
+        """Build from a row of the table `test_openings`."""
+        values = dict(row._mapping)
+        smallest = tuple(values.pop("smallest") or ())
+        rows = RowSketch(values.pop("test_fingerprint"), values.pop("row_count"), smallest)
+        return cls(rows=rows, **values)
 
 
 class FoldResults(Table):
@@ -157,37 +166,57 @@ class TestOpenings(Table):
 
     @patient
     def open(
-        self, job_id: str, *, test_fingerprint: str, by: str, reason: str, again: bool = False
+        self, job_id: str, *, rows: RowSketch, by: str, reason: str, again: bool = False
     ) -> TestOpening | None:
         """Record that a job opens its test set; a job that did so already goes on with that.
 
         Args:
+            rows: of the test set. Another one with half of these rows is the same.
             again: also if another job has opened it before; else that stays the only look at it,
                 and None is returned.
         """
-        table = test_openings
-        query = sa.select(table).where(
-            table.c.job_id == job_id, table.c.test_fingerprint == test_fingerprint
-        )
         with self._engine.begin() as connection:
-            lock_table(connection, table)
-            row = connection.execute(query).one_or_none()
-            mine = table.c.test_fingerprint == test_fingerprint
-            count = sa.select(sa.func.count()).select_from(table).where(mine)
-            if row is None and not again and connection.scalar(count):
-                return None
-            if row is None:
-                connection.execute(
-                    sa.insert(table).values(
-                        test_fingerprint=test_fingerprint,
-                        job_id=job_id,
-                        opened_by=by,
-                        reason=reason,
-                        opened_at=clock(),
-                    )
-                )
-                row = connection.execute(query).one()
-            return TestOpening(**row._mapping)
+            lock_table(connection, test_openings)
+            known = self._alike(connection, rows)
+            own = [each for each in known if each.job_id == job_id]
+            if own or (known and not again):
+                return own[0] if own else None
+            self._insert(connection, job_id, rows, by=by, reason=reason, score=None)
+            return self._alike(connection, rows)[-1]
+
+    def look(self, job_id: str, *, rows: RowSketch, by: str, reason: str, score: float) -> None:
+        """Record that somebody has looked at a test set once more, with a model of a job."""
+        with self._engine.begin() as connection:
+            self._insert(connection, job_id, rows, by=by, reason=reason, score=score)
+
+    @staticmethod
+    def _insert(
+        connection: sa.Connection,
+        job_id: str,
+        rows: RowSketch,
+        *,
+        by: str,
+        reason: str,
+        score: float | None,
+    ) -> None:
+        connection.execute(
+            sa.insert(test_openings).values(
+                test_fingerprint=rows.fingerprint,
+                row_count=rows.count,
+                smallest=list(rows.smallest),
+                job_id=job_id,
+                opened_by=by,
+                reason=reason,
+                opened_at=clock(),
+                score=score,
+            )
+        )
+
+    @staticmethod
+    def _alike(connection: sa.Connection, rows: RowSketch) -> list[TestOpening]:
+        query = sa.select(test_openings).order_by(test_openings.c.id)
+        every = map(TestOpening.from_row, connection.execute(query))
+        return [each for each in every if rows.is_like(each.rows)]
 
     @patient
     def score(self, opening: TestOpening, *, score: float) -> None:
@@ -200,15 +229,10 @@ class TestOpenings(Table):
             )
 
     @patient
-    def all(self, test_fingerprint: str) -> list[TestOpening]:
+    def all(self, rows: RowSketch) -> list[TestOpening]:
         """Return every opening of a test set by any job of this store, the first one first."""
-        query = (
-            sa.select(test_openings)
-            .where(test_openings.c.test_fingerprint == test_fingerprint)
-            .order_by(test_openings.c.id)
-        )
         with self._engine.connect() as connection:
-            return [TestOpening(**row._mapping) for row in connection.execute(query)]
+            return self._alike(connection, rows)
 
     @patient
     def of_job(self, job_id: str) -> TestOpening | None:
@@ -221,4 +245,4 @@ class TestOpenings(Table):
         )
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else TestOpening(**row._mapping)
+        return None if row is None else TestOpening.from_row(row)

@@ -64,6 +64,8 @@ test_openings = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("test_fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("row_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("smallest", sa.JSON),
     sa.Column("job_id", sa.String(64), nullable=False),
     sa.Column("opened_by", sa.String(128), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

@@ -19,7 +19,7 @@ from search.attributes import (
     NOTE,
     PACE,
     RIGHT,
-    RUNG_ERROR,
+    RUNG,
     SECONDS,
     VERDICT,
     cost_of,
@@ -203,7 +203,7 @@ class Trials:
         again, by trials that came later.
 
         Args:
-            error: the score's standard error, where the trial is judged by it.
+            error: the score's standard error, where this epoch is the trial's rung.
         """
         stored = self._storage.get_trial(trial._trial_id)
         verdict = stored.user_attrs.get(VERDICT, {})
@@ -212,11 +212,11 @@ class Trials:
         curve = curve_of(stored)
         if epoch not in curve:
             if error is not None:
-                trial.set_user_attr(RUNG_ERROR, error)
+                trial.set_user_attr(RUNG, {"epoch": epoch, "error": error})
             self._add_to_curve(trial, curve, epoch=epoch, score=score)
             stored = self._storage.get_trial(trial._trial_id)
         stop = bool(self.study.pruner.prune(self.study, stored))  # some of Optuna's return numpy's
-        if self._job.spec.judges(epoch):
+        if error is not None or self._job.spec.judges_epochs:
             trial.set_user_attr(VERDICT, {"epoch": epoch, "stop": stop})
         return stop
 

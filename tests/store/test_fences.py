@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from search.job import Job
+from search.row_sketch import RowSketch
 from search.store import StaleFence, StudyStore
 from tests.store.harness import CANDIDATE, claimed, contents, expired, in_threads
 
@@ -47,7 +48,7 @@ WRITES: list[Write] = [
     lambda store, job: store.trials(job).enqueue({"x": 0.5}),
     lambda store, job: store.jobs.move(job.id, before="queued", after="preparing"),
     lambda store, job: store.trials(job).ask(),
-    lambda store, job: store.test.open(job.id, test_fingerprint="t", by="me", reason="landing"),
+    lambda store, job: store.test.open(job.id, rows=RowSketch("t"), by="me", reason="landing"),
 ]
 
 

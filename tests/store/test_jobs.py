@@ -3,6 +3,7 @@
 import pytest
 
 from search.job import Job
+from search.row_sketch import RowSketch
 from search.store import StudyStore
 from search.store.jobs import MAX_TICK
 from spaces.errors import JobError
@@ -140,11 +141,11 @@ def test_a_deleted_job_leaves_nothing_but_the_openings_of_its_test_set(
     store.trials(doomed).report(trial, epoch=1, score=0.5)
     store.folds.plan(doomed.id, trials=[0], folds=range(2))
     claimed(store, f"{doomed.id}/trial/0")
-    opening = store.test.open(doomed.id, test_fingerprint="t", by="me", reason="landing")
+    opening = store.test.open(doomed.id, rows=RowSketch("t"), by="me", reason="landing")
     store.delete(doomed)
     left = contents(store.url)
     assert left.pop("test_openings") and empty.pop("test_openings") == []
-    assert left == empty and store.test.all("t") == [opening]
+    assert left == empty and store.test.all(RowSketch("t")) == [opening]
     with pytest.raises(JobError):
         store.jobs.get(doomed.id)
 

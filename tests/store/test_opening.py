@@ -80,6 +80,8 @@ def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(store_url: str
         execute(store_url, f"ALTER TABLE jobs DROP COLUMN {column}")
     execute(store_url, "ALTER TABLE jobs ADD COLUMN trials_asked INTEGER NOT NULL DEFAULT 7")
     execute(store_url, "ALTER TABLE leases DROP COLUMN reason")
+    for column in ("row_count", "smallest"):
+        execute(store_url, f"ALTER TABLE test_openings DROP COLUMN {column}")
     for table in ("fold_results", "test_openings"):
         execute(store_url, f"ALTER TABLE {table} RENAME COLUMN score TO accuracy")
     execute(store_url, "UPDATE athanor_version SET version_num = '0001'")

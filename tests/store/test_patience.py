@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from search.job import Job
+from search.row_sketch import RowSketch
 from search.store import Lease, StudyStore, is_away
 from search.store.patience import Patience
 from tests.postgres import PostgresServer
@@ -62,7 +63,7 @@ CALLS: dict[str, Call] = {
     "release": lambda s, j: s.leases.release(lease_of(j), refund=True),
     "finish": lambda s, j: s.leases.finish(lease_of(j)),
     "plan": lambda s, j: s.folds.plan(j.id, trials=[1, 2], folds=range(3)),
-    "open": lambda s, j: s.test.open(j.id, test_fingerprint=j.id, by="me", reason="landing"),
+    "open": lambda s, j: s.test.open(j.id, rows=RowSketch(j.id), by="me", reason="landing"),
     "describe": lambda s, j: s.trials(j).describe(s.trials(j).open(0), CANDIDATE),
     "report": lambda s, j: s.trials(j).report(s.trials(j).open(0), epoch=1, score=0.5),
     "tell": lambda s, j: s.trials(j).tell(s.trials(j).open(0), "complete", score=0.5),

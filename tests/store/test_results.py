@@ -1,7 +1,10 @@
 """Results of folds and openings of test sets are written once."""
 
+import pytest
+
 from search.folds import JUDGING_FOLD
 from search.job import Job
+from search.row_sketch import RowSketch
 from search.store import StudyStore, TestOpening
 from tests.store.harness import THREADS, in_threads, some_spec
 
@@ -64,10 +67,14 @@ def test_of_folds_that_are_given_up_at_once_one_is_spared(store: StudyStore, job
     assert not any(t.pending for t in store.folds.all(job.id) if t.trial == heat.trial)
 
 
+T = RowSketch("t")
+
+
 def opened(
     store: StudyStore, job: str, fingerprint: str, *, by: str = "me", again: bool = False
 ) -> TestOpening:
-    found = store.test.open(job, test_fingerprint=fingerprint, by=by, reason="landing", again=again)
+    rows = RowSketch(fingerprint)
+    found = store.test.open(job, rows=rows, by=by, reason="landing", again=again)
     assert found is not None
     return found
 
@@ -75,37 +82,56 @@ def opened(
 def test_a_job_opens_its_test_set_once(store: StudyStore) -> None:
     first = opened(store, "job", "t")
     again = opened(store, "job", "t", by="you")
-    assert first == again and store.test.all("t") == [first]
+    assert first == again and store.test.all(T) == [first]
     assert (first.job_id, first.opened_by, first.reason) == ("job", "me", "landing")
     assert first.score is None and first.opened_at > 0
 
 
 def test_another_job_opens_it_again_only_if_it_is_told_to(store: StudyStore) -> None:
     first = opened(store, "job", "t")
-    assert store.test.open("other", test_fingerprint="t", by="me", reason="") is None
-    assert store.test.all("t") == [first]
+    assert store.test.open("other", rows=T, by="me", reason="") is None
+    assert store.test.all(T) == [first]
     second = opened(store, "other", "t", again=True)
     assert opened(store, "other", "t") == second
-    assert store.test.all("t") == [first, second]
+    assert store.test.all(T) == [first, second]
 
 
 def test_another_test_set_is_another_opening(store: StudyStore) -> None:
     opened(store, "job", "t")
     other = opened(store, "job", "u")
-    assert store.test.all("u") == [other]
-    assert store.test.all("nothing") == []
+    assert store.test.all(RowSketch("u")) == [other]
+    assert store.test.all(RowSketch("nothing")) == []
+
+
+@pytest.mark.parametrize(("first", "sealed"), [(0, True), (400, True), (700, False)])
+def test_a_test_set_with_half_of_the_rows_of_another_is_the_same(
+    store: StudyStore, first: int, sealed: bool
+) -> None:
+    numbers = [str(number).encode() for number in range(2000)]
+    once, later = RowSketch.of(numbers[:1000]), RowSketch.of(numbers[first : first + 1000][::-1])
+    opening = store.test.open("job", rows=once, by="me", reason="landing")
+    found = store.test.open("other", rows=later, by="me", reason="landing")
+    assert (found is None) is sealed
+    assert store.test.all(once) == [opening] and opening is not None and opening.rows == once
+    assert (opening in store.test.all(later)) is sealed
 
 
 def test_many_that_open_a_test_set_at_once_open_it_once(store: StudyStore) -> None:
     found = in_threads(lambda number: opened(store, "job", "t", by=str(number)).id)
-    assert len(set(found)) == 1 and len(store.test.all("t")) == 1
+    assert len(set(found)) == 1 and len(store.test.all(T)) == 1
 
 
 def test_of_many_jobs_that_would_open_a_test_set_at_once_one_does(store: StudyStore) -> None:
-    found = in_threads(
-        lambda number: store.test.open(f"job-{number}", test_fingerprint="t", by="me", reason="")
-    )
-    assert sum(each is not None for each in found) == len(store.test.all("t")) == 1
+    found = in_threads(lambda number: store.test.open(f"job-{number}", rows=T, by="me", reason=""))
+    assert sum(each is not None for each in found) == len(store.test.all(T)) == 1
+
+
+def test_a_look_is_an_opening_of_its_own(store: StudyStore) -> None:
+    first = opened(store, "job", "t")
+    store.test.look("job", rows=T, by="you", reason="athanor predict", score=0.5)
+    found = store.test.all(T)
+    assert found[0] == first == opened(store, "job", "t")
+    assert [(each.opened_by, each.score) for each in found] == [("me", None), ("you", 0.5)]
 
 
 def test_an_opening_is_scored_once(store: StudyStore) -> None:
@@ -113,6 +139,6 @@ def test_an_opening_is_scored_once(store: StudyStore) -> None:
     other = opened(store, "other", "t", again=True)
     store.test.score(first, score=0.75)
     store.test.score(first, score=0.99)
-    assert [opening.score for opening in store.test.all("t")] == [0.75, None]
+    assert [opening.score for opening in store.test.all(T)] == [0.75, None]
     assert opened(store, "job", "t").score == 0.75
     assert other.score is None

@@ -144,8 +144,8 @@ def test_an_epoch_that_was_reported_keeps_its_first_score(store: StudyStore, job
 def test_a_report_says_when_to_stop(store: StudyStore) -> None:
     trials = store.trials(store.jobs.create(some_spec(discard_after=1, keep=1)))
     first, second = trials.ask(), trials.ask()
-    assert not trials.report(first, epoch=1, score=0.5)
-    assert trials.report(second, epoch=1, score=0.4)
+    assert not trials.report(first, epoch=1, score=0.5, error=0.0)
+    assert trials.report(second, epoch=1, score=0.4, error=0.0)
     assert not trials.report(first, epoch=2, score=0.1)
 
 
@@ -154,13 +154,13 @@ def test_who_takes_a_trial_over_at_its_rung_judges_it_as_its_first_holder_did(
 ) -> None:
     trials = store.trials(store.jobs.create(some_spec(discard_after=1, keep=1)))
     first, second = trials.ask(), trials.ask()
-    assert not trials.report(first, epoch=1, score=0.5)
-    assert not trials.report(second, epoch=1, score=0.9)
+    assert not trials.report(first, epoch=1, score=0.5, error=0.0)
+    assert not trials.report(second, epoch=1, score=0.9, error=0.0)
     again = trials.open(first.number)
-    assert not trials.report(again, epoch=1, score=0.5)
+    assert not trials.report(again, epoch=1, score=0.5, error=0.0)
     third = trials.ask()
-    assert trials.report(third, epoch=1, score=0.4)
-    assert trials.report(trials.open(third.number), epoch=1, score=0.4)
+    assert trials.report(third, epoch=1, score=0.4, error=0.0)
+    assert trials.report(trials.open(third.number), epoch=1, score=0.4, error=0.0)
 
 
 def test_every_pruning_stops_what_is_worse_and_keeps_its_word(store: StudyStore) -> None:

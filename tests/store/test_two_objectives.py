@@ -19,7 +19,7 @@ def begin(trials: Trials, *, macs: int, score: float) -> tuple[int, bool]:
     trial = trials.ask()
     trial.suggest_float("x", 0.0, 1.0)
     trials.describe(trial, CANDIDATE, Complexity(parameters=1, macs=macs, activations=1))
-    return trial.number, trials.report(trial, epoch=1, score=score)
+    return trial.number, trials.report(trial, epoch=1, score=score, error=0.0)
 
 
 def test_a_trial_goes_on_if_no_cheaper_one_was_better(store: StudyStore, job: Job) -> None:
@@ -38,7 +38,7 @@ def test_curve_verdict_score_and_cost_are_kept(store: StudyStore, job: Job) -> N
     again = other.trials(job)
     trial = again.open(number)
     assert again.reported(trial)
-    assert not again.report(trial, epoch=1, score=0.1)
+    assert not again.report(trial, epoch=1, score=0.1, error=0.0)
     again.report(trial, epoch=2, score=0.75)
     again.tell(trial, "complete", score=0.75)
     assert again.study.best_trials[0].values == [0.75, 100.0]

@@ -69,5 +69,5 @@ def assert_equal_trainings(one: Training, other: Training) -> None:
     assert first.tensors.keys() == second.tensors.keys()
     for name, tensor in first.tensors.items():
         assert torch.equal(tensor, second.tensors[name]), name
-    assert first.numbers["random"] == second.numbers["random"]
+    assert first.numbers["batches"] == second.numbers["batches"]
     assert first.numbers["optimizer"] == second.numbers["optimizer"]

@@ -77,7 +77,7 @@ def test_balanced_sampling_shows_all_classes_equally_often() -> None:
         rows.train_images, rows.train_labels, recipe=recipe, seed=0, device=CPU.torch_device
     )
     assert batches.row_losses is None
-    seen = [np.concatenate([b.labels.numpy() for b in batches.epoch(n)]) for n in range(3)]
+    seen = [np.concatenate([b.labels.numpy() for b in batches.one_pass()]) for _ in range(3)]
     for labels in seen:
         assert len(labels) == 96
         assert np.bincount(labels).tolist() == [32, 32, 32]

@@ -1,5 +1,6 @@
 """A training keeps to its time: its schedule is shortened to an annealed end."""
 
+import math
 from time import perf_counter
 from types import SimpleNamespace
 
@@ -68,11 +69,23 @@ def test_time_in_plenty_extends_nothing(few: Rows) -> None:
 def test_what_a_slow_stretch_cut_is_given_back_up_to_the_plan(
     few: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.training.DEADLINE_CHECK_SECONDS", math.inf)
+    monkeypatch.setattr("workers.schedule.MIN_PACE_SECONDS", math.inf)
     training = training_of(candidate(batch_size=10), few)
     turn_clock(monkeypatch, training)
     # The checks are at steps 8, 16, 24, ...; the first comes too early for a pace to be believed.
     assert run_within(training, [1.0, 12.5, 20.5, 100.0], planned=60) == {60, 28, 44}
     assert training.schedule.step == 60
+
+
+def test_a_training_of_a_few_slow_steps_keeps_to_its_time(
+    few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(candidate(batch_size=96, epochs=6), few)
+    assert training.schedule.total_steps == 12
+    turn_clock(monkeypatch, training)
+    run(training, seconds_left=lambda: (5.9 - training.schedule.step) * STEP_SECONDS)
+    assert training.finished and 4 <= training.schedule.step <= 5
 
 
 def test_without_any_time_left_the_training_ends_and_is_validated(few: Rows) -> None:

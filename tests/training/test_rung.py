@@ -67,12 +67,12 @@ def test_a_rung_is_judged_on_images_as_the_training_sees_them(
     few: Rows, monkeypatch: pytest.MonkeyPatch, until: float
 ) -> None:
     training = training_of(candidate(augment_until=until, epochs=2), few, rung=1)
-    draw, augmented = training.batches.epoch, set()
+    draw, augmented = training.batches.one_pass, set()
 
-    def epoch(number: int, *, whole: bool = False, augment: Callable[[], bool]) -> Iterator[Batch]:
+    def one_pass(*, whole: bool = False, augment: Callable[[], bool]) -> Iterator[Batch]:
         augmented.add(augment())
-        return draw(number, whole=whole, augment=augment)
+        return draw(whole=whole, augment=augment)
 
-    monkeypatch.setattr(training.batches, "epoch", epoch)
+    monkeypatch.setattr(training.batches, "one_pass", one_pass)
     run(training)
     assert augmented == {until == 1.0}

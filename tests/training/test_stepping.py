@@ -46,20 +46,44 @@ def batch_of(count: int, **more: Any) -> Batch:
     return Batch(random_images(count), torch.arange(count) % 5, **more)
 
 
+FULL = (
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 EB",
+    "CUDA out of memory. Tried to allocate 2.00 GiB",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
 class Tiny(nn.Module):
     """No batch norm, so that pieces of a batch must give exactly its gradient."""
 
-    def __init__(self, *, largest: int = 1000) -> None:
+    def __init__(self, *, largest: int = 1000, words: str = FULL[0]) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(144, 5)
-        self.largest = largest
+        self.largest, self.words = largest, words
 
     def forward(self, images: Tensor) -> Tensor:
         if len(images) > self.largest:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 EB")
+            raise RuntimeError(self.words)
         logits: Tensor = self.layer(images.flatten(1))
         return logits
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_come_in_the_format_that_was_measured(channels_last: bool) -> None:
+    seen: list[bool] = []
+    plan = DevicePlan(channels_last=channels_last)
+    pixels = random_pixels(48, channels=3)
+    rows = Rows(pixels[:32], np.arange(32) % 2, pixels[32:], np.arange(16) % 2, 2)
+    architecture = Architecture(stem=Stem(width=8), stages=(Stage(depth=1, width=8),))
+    candidate = Candidate(architecture=architecture, recipe=Recipe(batch_size=16, epochs=1))
+    training = Training(candidate, rows, plan=plan, seed=0)
+    training.network.register_forward_pre_hook(
+        lambda _, images: seen.append(images[0].is_contiguous())
+    )
+    training.run(on_epoch=lambda *_: None, interrupt=lambda: None)
+    assert set(seen) == {not channels_last} and len(seen) == 3  # two steps, one prediction
 
 
 def stepped(network: nn.Module, batch: Batch, *, pieces: int) -> tuple[Stepper, StepSums]:
@@ -84,8 +108,9 @@ def test_pieces_of_a_batch_make_the_same_step(pieces: int, mixed: bool) -> None:
     assert sums.correct == expected.correct
 
 
-def test_a_lack_of_memory_is_answered_by_smaller_pieces_in_the_same_step() -> None:
-    short, enough = Tiny(largest=24), Tiny()
+@pytest.mark.parametrize("words", FULL)
+def test_a_lack_of_memory_is_answered_by_smaller_pieces_in_the_same_step(words: str) -> None:
+    short, enough = Tiny(largest=24, words=words), Tiny()
     stepper, sums = stepped(short, batch_of(80), pieces=1)
     stepped(enough, batch_of(80), pieces=1)
     assert stepper.pieces == 4 and sums.images == 80
@@ -271,15 +296,15 @@ def test_windows_are_all_places_of_an_image() -> None:
             assert torch.equal(view[:, top, left], images[:, top : top + 3, left : left + 4])
 
 
-def test_half_of_the_images_are_mirrored_and_the_others_in_the_next_epoch() -> None:
+def test_half_of_the_images_are_mirrored_and_the_others_in_the_next_pass() -> None:
     images = np.zeros((64, 4, 4, 1), dtype=np.uint8)
     images[:, :, 0] = 200
     recipe = Recipe(augmentation="flip", batch_size=64)
     labels = np.arange(64, dtype=np.int64)
     made = Batches(images, labels, recipe=recipe, seed=0, device=torch.device("cpu"))
     mirrored = []
-    for epoch in (0, 1):
-        batch = next(made.epoch(epoch))
+    for _ in range(2):
+        batch = next(made.one_pass())
         order = batch.labels.argsort()
         mirrored.append(batch.images[order, 0, 0, 3] > 0)
     assert 10 < int(mirrored[0].sum()) < 54
