@@ -8,8 +8,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from spaces.errors import InputError
-from spaces.values import Value, validated
+from spaces.values import Value
 
 
 def member_name(trial: int) -> str:
@@ -44,11 +43,6 @@ class Ensemble(Value):
         if not math.isclose(sum(self.weights), 1.0, abs_tol=1e-6):
             raise ValueError(f"weights must sum to 1, but got {sum(self.weights)}")
         return self
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """Rebuild an ensemble; `InputError` states the first rule that the data break."""
-        return validated(cls, data, error=InputError, where="ensemble")
 
     def combine(self, probabilities: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Return the members' weighted mean, (rows, classes), in their number type.

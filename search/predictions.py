@@ -2,15 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.folds import read_arrays, write_arrays
 from search.numbers import is_numbers
-from spaces.errors import StoreError
 
 if TYPE_CHECKING:
     from search.metrics import Metric
@@ -126,23 +123,6 @@ class OutOfFoldPredictions:
         if not self.covered.any():
             return math.nan
         return mean_log_loss(self.probabilities[self.covered], self.targets[self.covered])
-
-    def save(self, path: Path) -> None:
-        """Write to `path` (.npz) at once: a reader sees the old file or the new, never a part."""
-        write_arrays(path, vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; `StoreError` if it is missing or damaged."""
-        arrays = read_arrays(path)
-        try:
-            return cls(
-                targets=arrays["targets"],
-                probabilities=arrays["probabilities"],
-                repeats=arrays["repeats"],
-            )
-        except (KeyError, IndexError, TypeError, ValueError) as failure:
-            raise StoreError(f"{path} must hold predictions, but got {failure!r}") from failure
 
 
 def mean_log_loss(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float:

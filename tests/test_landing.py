@@ -46,7 +46,7 @@ def test_an_unknown_error_is_not_taken_for_a_lack_of_memory(
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a landing begin when its budget is over, as after an interruption that ended late."""
     monkeypatch.setattr("workers.preparation.search_seconds", lambda _: 0.5)
-    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    monkeypatch.setattr("workers.landing_time.folds_deadline", lambda *_: 0.0)
 
 
 def landed_late(folder: Path, *, begun: int | None = None, **more: Any) -> dict[int, str]:
@@ -86,7 +86,7 @@ def test_a_fold_that_somebody_trains_is_not_given_up(
     store.jobs.move(job.id, before="searching", after="landing")
     store.trials(job).ask().report(0.5, 1)
     store.folds.plan(job.id, trials=[0], folds=[1, 2])
-    monkeypatch.setattr("workers.landing.folds_deadline", lambda *_: 0.0)
+    monkeypatch.setattr("workers.landing_time.folds_deadline", lambda *_: 0.0)
     held = store.leases.held
 
     def claimed_meanwhile(prefix: str) -> set[str]:

@@ -1,7 +1,6 @@
 """Out-of-fold predictions pool rows, average repeats, and refuse what is no distribution."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.folds import read_arrays, write_arrays
 from search.predictions import OutOfFoldPredictions, accuracy_interval
-from spaces.errors import StoreError
 
 TARGETS = np.array([0, 1, 2, 1, 0])
 
@@ -107,38 +104,6 @@ def test_numbers_in_rows_without_repeats_are_refused() -> None:
         OutOfFoldPredictions(TARGETS, distributions(5), np.zeros(5, dtype=np.int32))
 
 
-def test_what_is_saved_is_loaded_and_continued(tmp_path: Path) -> None:
-    path = tmp_path / "predictions.npz"
-    made = partly_covered().with_fold(np.array([3]), distributions(1))
-    made.save(path)
-    loaded = OutOfFoldPredictions.load(path)
-    assert [each.name for each in tmp_path.iterdir()] == ["predictions.npz"]
-    more = [each.with_fold(np.array([3]), distributions(1, seed=1)) for each in (made, loaded)]
-    for name in ("targets", "probabilities", "repeats"):
-        one, other = (getattr(each, name) for each in more)
-        assert one.dtype == other.dtype and np.array_equal(one, other, equal_nan=name[0] == "p")
-
-
-@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-@settings(deadline=None, max_examples=150)
-def test_a_changed_byte_is_noticed_or_changes_nothing(
-    tmp_path_factory: pytest.TempPathFactory, place: float, flip: int
-) -> None:
-    path = tmp_path_factory.mktemp("predictions") / "predictions.npz"
-    made = partly_covered()
-    made.save(path)
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= flip
-    path.write_bytes(content)
-    try:
-        loaded = OutOfFoldPredictions.load(path)
-    except StoreError as error:
-        assert str(path) in str(error) and "\n" not in str(error)
-    else:
-        assert np.array_equal(loaded.probabilities, made.probabilities, equal_nan=True)
-        assert np.array_equal(loaded.targets, made.targets)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -148,29 +113,13 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(
             r"probabilities must be float32 of shape \(4, 3\)",
         ),
         ("targets", np.zeros(5, dtype=np.int32), "targets must be int64"),
-        ("targets", np.array(5), "must hold predictions"),
         ("probabilities", np.zeros((5, 3)), "probabilities must be float32"),
-        ("probabilities", np.float32(1), "must hold predictions"),
         ("repeats", np.full(5, 1, dtype=np.int32), "finite, but got 6 that"),
     ],
 )
-def test_arrays_that_do_not_fit(
-    tmp_path: Path, name: str, value: NDArray[np.float64], message: str
-) -> None:
-    path = tmp_path / "predictions.npz"
-    partly_covered().save(path)
-    write_arrays(path, read_arrays(path) | {name: np.asarray(value)})
-    with pytest.raises(StoreError, match=message):
-        OutOfFoldPredictions.load(path)
-
-
-def test_a_missing_file_and_a_missing_array(tmp_path: Path) -> None:
-    path = tmp_path / "predictions.npz"
-    with pytest.raises(StoreError, match="FileNotFoundError"):
-        OutOfFoldPredictions.load(path)
-    write_arrays(path, {"targets": TARGETS})
-    with pytest.raises(StoreError, match=r"must hold predictions.*'probabilities'"):
-        OutOfFoldPredictions.load(path)
+def test_arrays_that_do_not_fit(name: str, value: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OutOfFoldPredictions(**{**vars(partly_covered()), name: np.asarray(value)})
 
 
 @pytest.mark.parametrize(

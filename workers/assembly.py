@@ -17,7 +17,7 @@ from workers.choice import Choice, choose
 from workers.distillation import teacher_of
 from workers.files import new_folder
 from workers.folder_networks import fold_network, protocol_of
-from workers.landing import SAMPLE_ROWS
+from workers.landing_time import SAMPLE_ROWS
 from workers.model_folder import Manifest, NetworkEntry, library_versions, write_manifest
 from workers.out_of_fold import fold_files, saved_predictions
 from workers.verification import Sample, TestPredictions, verify_and_predict

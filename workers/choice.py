@@ -21,12 +21,8 @@ from search.stacking import Stack, fitted_stack
 from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import EnsembleLimits, ensemble_limits
-from workers.landing import (
-    ASSEMBLY_SECONDS,
-    race_of,
-    stacking_seconds,
-    verifying_seconds,
-)
+from workers.landing import race_of
+from workers.landing_time import ASSEMBLY_SECONDS, stacking_seconds, verifying_seconds
 from workers.out_of_fold import (
     Predictions,
     known_scores,

@@ -20,8 +20,9 @@ from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
 from workers.contenders import contenders
 from workers.finalist import fold_overhead, run_fold
-from workers.landing import choose_finalists, race_of, seconds_for
+from workers.landing import choose_finalists, race_of
 from workers.landing_again import finalists_again, keep_finished_folds
+from workers.landing_time import seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.stepping import is_out_of_memory
 from workers.study_notes import annotate_study

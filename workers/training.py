@@ -224,16 +224,17 @@ class Training:
     def take_step(self, batch: Batch, sums: StepSums) -> None:
         """Train on one batch at the schedule's rate."""
         schedule = self.schedule
-        self._set_learning_rate(schedule.rate_factor())
-        self.stepper.step(batch, sums)
+        self._step(batch, sums, factor=schedule.rate_factor())
         schedule.step += 1
         if self.average is not None:
             self.average.update(step=schedule.step, total_steps=schedule.total_steps)
 
-    def _set_learning_rate(self, factor: float) -> None:
+    def _step(self, batch: Batch, sums: StepSums, *, factor: float) -> None:
+        """Take a step at so many times the recipe's learning rate."""
         rate = self.candidate.recipe.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
+        self.stepper.step(batch, sums)
 
     def _fit_to(self, seconds_left: float, images: int, seconds: float) -> None:
         """Let the training end in time, at the pace of all epochs and of what this one has done."""
@@ -271,8 +272,7 @@ class Training:
         batches = (batch for _ in itertools.count() for batch in self._one_pass())
         for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
-            self._set_learning_rate(factor * (1.0 - (index + 0.5) / steps))
-            self.stepper.step(batch, sums)
+            self._step(batch, sums, factor=factor * (1.0 - (index + 0.5) / steps))
 
     def _validated(
         self, report: EpochReport, interrupt: Callable[[], None], *, average: bool

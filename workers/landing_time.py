@@ -1,0 +1,114 @@
+"""How long each fold of a landing may take, and what comes after the folds."""
+
+import math
+from collections.abc import Sequence
+
+from search.folds import ALL_ROWS, JUDGING_FOLD
+from search.machine import usable_cores
+from search.store import FoldTask, TrialRecord
+from spaces.architecture import VIEW_COUNTS
+from workers.finalist import EXACT_COST
+from workers.workbench import Workbench
+
+SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
+ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
+ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
+MAX_UNFORESEEN = 36.0  # seconds at most
+PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
+STACKING_PACE = 6e-6  # seconds a row, class and finalist
+RANKING_PACE, RANKINGS = 2e-7, 300  # seconds to rank a row once for a class; how often that is done
+DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
+
+
+def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
+    """Return the second of the job's clock at which the folds must be done; None: no limit.
+
+    After them every network predicts the test rows, at the pace that the folds have shown;
+    before the first fold is done, at the pace of their trials.
+    """
+    budget = bench.job.spec.budget
+    if budget is None:
+        return None
+    wanted = [task for task in tasks if task.fold != JUDGING_FOLD and (task.done or task.pending)]
+    count = min(len(wanted), _exported(bench, wanted))
+    trials = {task.trial for task in wanted}
+    shown = [task for task in tasks if task.trial in trials]
+    foreseen = ASSEMBLY_SECONDS + stacking_seconds(bench, len(trials)) + _scoring_seconds(bench)
+    foreseen += verifying_seconds(bench, wanted[:count], shown or tasks)
+    return budget - foreseen - min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
+
+
+def verifying_seconds(
+    bench: Workbench, networks: Sequence[FoldTask], shown: Sequence[FoldTask]
+) -> float:
+    """Return how long networks take to predict the test rows, at the pace of those `shown`."""
+    rows = len(bench.data.test_labels) + SAMPLE_ROWS
+    speedup = max(1.0, usable_cores() / bench.plan.threads)  # paces are those of a worker's threads
+    return rows * len(networks) * _exact_pace(bench, shown) / speedup
+
+
+def stacking_seconds(bench: Workbench, members: int) -> float:
+    """Return how long it takes to choose among finalists and their stack by cross-fitting."""
+    if members < 2 or bench.plan.final == "best":
+        return 0.0
+    return STACKING_PACE * members * len(bench.data.train_labels) * bench.data.classes
+
+
+def _scoring_seconds(bench: Workbench) -> float:
+    """Return how long scores and their intervals take: ranks are sorted anew for each draw."""
+    if bench.metric.name != "roc_auc":
+        return 0.0
+    rows = max(len(bench.data.test_labels), len(bench.data.train_labels) // 2)
+    return RANKING_PACE * RANKINGS * rows * bench.data.classes
+
+
+def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
+    """Return how many networks the model folder will have, if all goes well."""
+    plan = bench.plan
+    if plan.final == "best":
+        return 1
+    if plan.refit and any(task.fold == ALL_ROWS for task in wanted):
+        return plan.survivors
+    return plan.survivors * plan.folds
+
+
+def _exact_pace(bench: Workbench, tasks: Sequence[FoldTask]) -> float:
+    """Return the slowest seconds to predict an image in float32 on a worker's processor threads."""
+    measured: list[float] = [
+        task.report["predict_pace"] for task in tasks if task.done and task.report is not None
+    ]
+    if measured:
+        return max(measured)
+    records = [bench.trials.records()[task.trial] for task in tasks]
+    if bench.device.device != "cpu":  # trials have measured the GPU
+        return max(map(_counted_pace, records)) / bench.plan.threads
+    return max(record.predict_pace or DEFAULT_PACE for record in records) * EXACT_COST
+
+
+def _counted_pace(record: TrialRecord) -> float:
+    assert record.candidate is not None
+    return (record.macs or 0) * VIEW_COUNTS[record.candidate.architecture.views] / PROCESSOR_MACS
+
+
+def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float:
+    """Return the share of the time left for one of the folds; infinite without a budget.
+
+    In a race all have the same time, which a training that goes on has used in part. The other
+    folds share what is left.
+
+    Args:
+        free: the folds that nobody has begun, `task` included.
+    """
+    tasks = bench.store.folds.all(bench.job.id)
+    deadline = folds_deadline(bench, tasks)
+    if deadline is None:
+        return math.inf
+    left = bench.heartbeat.seconds_until(deadline)
+    workers = bench.plan.workers
+    if task.fold != JUDGING_FOLD:
+        return left / math.ceil(len(free) / workers)
+    heats = sum(task.fold == JUDGING_FOLD for task in tasks)
+    landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
+    # a landing that was interrupted has less time than its race was planned with
+    share = bench.plan.heat_share(finalists=heats)
+    return share * min(landing, left / (1.0 - bench.plan.race_share))
