@@ -5,6 +5,7 @@ is told, and written down, only on request.
 """
 
 import getpass
+import os
 import socket
 from collections.abc import Callable
 
@@ -12,8 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from athanor.inputs import Inputs
 from athanor.places import Places
-from search.store import StudyStore
-from spaces.errors import AthanorError
+from spaces.errors import NoStore, StoreError
 from workers.image_data import sketch_of
 from workers.model_folder import Manifest
 
@@ -35,43 +35,44 @@ def may_tell(
         manifest: of the model; on the rows that it was tested on its score is known already.
         reopen: open the test set once more for it, which is written down.
     """
-    try:
-        store = places.open()
-    except (AthanorError, SQLAlchemyError, OSError):  # where nothing is kept nothing is sealed
-        return True
-    try:
-        return _look(store, inputs, score, manifest=manifest, reopen=reopen, progress=progress)
-    except SQLAlchemyError as failure:
-        progress(f"the score is not told, as the store fails: {str(failure).splitlines()[0]}")
-        return False
-    finally:
-        store.close()
-
-
-def _look(
-    store: StudyStore,
-    inputs: Inputs,
-    score: float,
-    *,
-    manifest: Manifest,
-    reopen: bool,
-    progress: Callable[[str], None],
-) -> bool:
-    assert inputs.labels is not None
-    rows = inputs.rows or sketch_of(inputs.images, inputs.labels)
+    rows = inputs.rows or sketch_of(inputs.images)
     tested = manifest.protocol["test_fingerprint"] == rows.fingerprint
     if tested and manifest.scores.get("test_opened"):
         return True
-    openings = store.test.all(rows)
-    if not openings:
+    try:
+        store = places.open(reads_only=not reopen)
+    except NoStore:  # where nothing is kept nothing is sealed
         return True
-    if not reopen:
-        progress(
-            f"the score is not told: these are test rows that {openings[-1].job_id} has opened in "
-            f"{store.name}; --reopen-test tells it and writes that down"
-        )
-        return False
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
-    store.test.look(manifest.job, rows=rows, by=by, reason="athanor predict", score=score)
-    progress(f"test rows, opened {len(openings)} times before: this time is written down, too")
-    return True
+    except (StoreError, SQLAlchemyError, OSError) as failure:
+        return _refused(failure, progress)
+    try:
+        openings = store.test.all(rows)
+        if not openings:
+            return True
+        if reopen:
+            store.test.look(manifest.job, rows=rows, by=_who(), score=score)
+            progress(f"test rows, opened {len(openings)} times before: this is written down, too")
+            return True
+    except SQLAlchemyError as failure:
+        return _refused(failure, progress)
+    finally:
+        store.close()
+    progress(
+        f"the score is not told: these are test rows that {openings[-1].job_id} has opened in "
+        f"{store.name}; --reopen-test tells it and writes that down"
+    )
+    return False
+
+
+def _refused(failure: Exception, progress: Callable[[str], None]) -> bool:
+    reason = str(failure).splitlines()[0]
+    progress(f"the score is not told, as nobody can say whether these are test rows: {reason}")
+    return False
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"

@@ -4,8 +4,10 @@ All have the same wall-clock time. The search is shared: what a refit or a stude
 that the search's own landing took.
 """
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,38 +21,53 @@ from benchmarks.bootstrap import interval_of_mean
 from benchmarks.results import Results
 from search.pairing import packed, unpacked
 from workers.data import load_data
+from workers.files import write_atomically
 from workers.model_folder import load_model
 
-DATA = "fashion-mnist"
+DATA, SEARCHED = "fashion-mnist", "searched.json"
 FINALS = ("bag", "best", "refit", "distilled")
 
 
-def play(budget: float, seed: int) -> list[dict[str, Any]]:
-    """Search once and land it in each way, in an empty folder; return a row of each."""
-    with tempfile.TemporaryDirectory(prefix="athanor-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+def play(folder: Path, *, budget: float, seed: int, final: str) -> dict[str, Any]:
+    """Land a search in one way, and search before unless that has been done; return the row.
+
+    Args:
+        folder: of the search and all that is made of it; whatever was interrupted is done again.
+    """
+    searched = _searched(folder, budget=budget, seed=seed)
+    job, landing = searched["job"], _landing_seconds(searched)
+    time = ("--budget", f"{landing:.0f}s")
+    commands: dict[str, tuple[str, ...]] = {
+        "best": ("ensemble", job, "--final", "best"),
+        "refit": ("refit", job, *time),
+        "distilled": ("distill", job, *time),
+    }
+    found = searched
+    if final in commands:
+        shutil.rmtree(folder / final, ignore_errors=True)
+        found = _command(folder, *commands[final], "--out", final)
+    return {
+        "finals": budget,
+        "seed": seed,
+        "final": final,
+        "landing_s": round(landing, 1),
+        "networks": found["result"]["networks"],
+        "out_of_fold": found["result"]["out_of_fold_score"],
+        **_tested(folder / final),
+    }
+
+
+def _searched(folder: Path, *, budget: float, seed: int) -> dict[str, Any]:
+    """Return what the search printed, which is kept beside its model."""
+    printed = folder / SEARCHED
+    if not printed.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         options = ("--data", DATA, "--budget", f"{budget:g}s", "--seed", str(seed))
-        searched = _command(folder, "search", *options, "--out", "bag")
-        job, landing = searched["job"], _landing_seconds(searched)
-        time = ("--budget", f"{landing:.0f}s")
-        found = {
-            "bag": searched,
-            "best": _command(folder, "ensemble", job, "--final", "best", "--out", "best"),
-            "refit": _command(folder, "refit", job, *time, "--out", "refit"),
-            "distilled": _command(folder, "distill", job, *time, "--out", "distilled"),
-        }
-        return [
-            {
-                "finals": budget,
-                "seed": seed,
-                "final": final,
-                "landing_s": round(landing, 1),
-                "networks": found[final]["result"]["networks"],
-                "out_of_fold": found[final]["result"]["out_of_fold_score"],
-                **_tested(folder / final),
-            }
-            for final in FINALS
-        ]
+        found = _command(folder, "search", *options, "--out", "bag")
+        write_atomically(printed, json.dumps(found).encode())
+    searched: dict[str, Any] = json.loads(printed.read_text())
+    return searched
 
 
 def _landing_seconds(job: dict[str, Any]) -> float:
@@ -81,15 +98,26 @@ def _command(folder: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def finals(results: Results, *, budgets: Sequence[float], seeds: Sequence[int]) -> dict[str, Any]:
-    """Land searches in each way; return the ensemble's lead over each other one, in points."""
-    for budget in budgets:
-        for seed in seeds:
-            if results.find(finals=budget, seed=seed) is None:
-                for row in play(budget, seed):
+def finals(
+    results: Results, *, budgets: Sequence[float], seeds: Sequence[int], kept: Path | None
+) -> dict[str, Any]:
+    """Land searches in each way; return the ensemble's lead over each other one, in points.
+
+    Args:
+        kept: where searches stay until all has been made of them, so that an interrupted benchmark
+            does not search again; None: nowhere.
+    """
+    with tempfile.TemporaryDirectory(prefix="athanor-", ignore_cleanup_errors=True) as name:
+        root = kept or Path(name)
+        for budget, seed in itertools.product(budgets, seeds):
+            folder = root / f"{budget:g}s-seed-{seed}"
+            for final in FINALS:
+                if results.find(finals=budget, seed=seed, final=final) is None:
+                    row = play(folder, budget=budget, seed=seed, final=final)
                     results.add(row)
                     told = {key: row[key] for key in ("finals", "seed", "final", "accuracy")}
-                    print(told, file=sys.stderr)
+                    print(told, file=sys.stderr, flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
     return {
         f"{budget:g}": {final: _beside(results, budget, final, seeds) for final in FINALS}
         for budget in budgets

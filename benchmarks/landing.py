@@ -227,7 +227,8 @@ def main() -> int:
     if "finals" in parts and not options.quick:
         times = [float(each) for each in options.budgets.split(",")]
         seeds = [int(each) for each in options.seeds.split(",")]
-        figures["finals"] = finals(results, budgets=times, seeds=seeds)
+        kept = None if options.out is None else options.out.with_suffix(".searches").absolute()
+        figures["finals"] = finals(results, budgets=times, seeds=seeds, kept=kept)
     figures["overrun_max_s"] = max(late, default=None)
     print(json.dumps({**figures, "machine": machine()}))
     bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_without_a_model")

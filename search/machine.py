@@ -17,7 +17,7 @@ def usual_workers() -> int:
 
 def usable_cores() -> int:
     """Return how many processor cores this process may use, whole ones of a container's limit."""
-    return max(1, round(min(len(os.sched_getaffinity(0)), _granted_cores())))
+    return max(1, int(min(len(os.sched_getaffinity(0)), _granted_cores())))
 
 
 def has_gpu() -> bool:

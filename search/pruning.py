@@ -31,23 +31,22 @@ PATIENCE_SHARE = 0.25  # of the epochs, without an improvement
 
 
 def make_pruner(
-    pruning: Pruning, *, epochs: int, rung: int, keep: int, cost: Cost | None = None
+    pruning: Pruning, *, epochs: int, keep: int, cost: Cost | None = None
 ) -> BasePruner:
     """Return a pruner for trials of about so many epochs.
 
     Args:
-        rung: of early discard and the median: the epoch from which a trial of so many is judged.
         keep: of early discard: how many of the best go on in any case.
         cost: that is to be small besides; only early discard knows what that means.
     """
-    if pruning == "discard" and rung:
+    if pruning == "discard":
         return EarlyDiscardPruner(keep=keep, cost=cost)
     if pruning == "halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
     if pruning == "hyperband":
         return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=REDUCTION)
     if pruning == "median":
-        return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=rung)
+        return MedianPruner(n_startup_trials=STARTUP_TRIALS)
     if pruning == "patience":
         return PatientPruner(None, patience=max(1, round(PATIENCE_SHARE * epochs)))
     return NopPruner()

@@ -21,7 +21,7 @@ class RowSketch:
 
     Attributes:
         fingerprint: SHA-256 (hex) of all rows.
-        count: how many there are.
+        count: how many different ones there are.
         smallest: hashes (hex), ascending, of which all of the set that are smaller are here.
     """
 
@@ -33,8 +33,8 @@ class RowSketch:
     def of(cls, rows: Iterable[bytes]) -> Self:
         """Describe rows by what is equal for equal rows alone."""
         hashes = sorted(hashlib.blake2b(row, digest_size=BYTES).digest() for row in rows)
-        digest = hashlib.sha256(b"".join(hashes)).hexdigest()
-        return cls(digest, len(hashes), tuple(each.hex() for each in hashes[:KEPT]))
+        digest, each = hashlib.sha256(b"".join(hashes)).hexdigest(), sorted(set(hashes))
+        return cls(digest, len(each), tuple(one.hex() for one in each[:KEPT]))
 
     def shared_with(self, other: "RowSketch") -> float:
         """Estimate which share of these rows the other set has as well; 0 where none is sampled."""

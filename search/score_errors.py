@@ -1,7 +1,7 @@
 """How sure a score is: its standard error and interval over other rows of the same kind."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def bootstrap_interval(
     draws = _other_scores(metric, targets, probabilities, seed=seed, count=count)
     score = metric.score(targets, probabilities)
     low, high = np.nanquantile(draws, (0.025, 0.975))
-    return min(float(low), score), max(float(high), score)
+    return min(float(low), score), max(min(float(high), metric.highest), score)
 
 
 def design_effect(values: NDArray[np.float64], groups: Rows) -> float:
@@ -128,23 +128,21 @@ def _other_scores(
     draws = _drawn_counts(counts, np.random.default_rng(seed), count=count)
     scores = np.array([metric.of_counts(drawn) for drawn in draws])
     # the prior draws each class towards a half; only by how much scores differ is to be known
-    centered = scores - scores.mean() + metric.of_counts(counts)
-    return np.asarray(centered.clip(0.0, metric.highest))
+    return np.asarray(scores - scores.mean() + metric.of_counts(counts))
 
 
 def _drawn_counts(
     counts: Rows, generator: np.random.Generator, *, count: int
-) -> list[NDArray[np.float64]]:
-    """Return confusions (classes, classes) of as many rows that might have been."""
+) -> Iterator[NDArray[np.float64]]:
+    """Yield confusions (classes, classes) of as many rows that might have been."""
     rows, right = counts.sum(1), counts.diagonal()
-    classes = len(rows)
-    wrong = counts * (1.0 - np.eye(classes))
+    others = 1.0 - np.eye(len(rows))
+    wrong = counts * others
     missed = wrong.sum(1, keepdims=True)
-    even = (1.0 - np.eye(classes)) / max(classes - 1, 1)
+    known = others * ((rows + counts.sum(0)) > 0)  # a class that does not occur stays away
+    even = known / np.maximum(known.sum(1, keepdims=True), 1.0)
     shares = np.where(missed > 0, wrong / np.maximum(missed, 1.0), even)
-    drawn = []
     for _ in range(count):
         sizes = generator.multinomial(rows.sum(), rows / rows.sum())
         hits = sizes * generator.beta(right + PRIOR, rows - right + PRIOR)
-        drawn.append((sizes - hits)[:, None] * shares + np.diag(hits))
-    return drawn
+        yield (sizes - hits)[:, None] * shares + np.diag(hits)

@@ -38,6 +38,10 @@ class StoreError(InputError):
     """The study store cannot be opened, or its schema does not fit this version."""
 
 
+class NoStore(StoreError):
+    """There is no study store where one is looked for."""
+
+
 class ModelFolderError(InputError):
     """A model folder is missing, incomplete or was altered."""
 

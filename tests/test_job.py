@@ -296,6 +296,7 @@ def test_a_gpu_that_can_be_used_has_two_workers(
         ({}, 6),
         ({"cpu.max": "max 100000"}, 6),
         ({"cpu.max": "200000 100000"}, 2),
+        ({"cpu.max": "290000 100000"}, 2),
         ({"cpu.max": "1000 100000"}, 1),
         ({"pod/cpu.max": "400000 100000", "pod/box/cpu.max": "max 100000"}, 4),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 6),

@@ -149,27 +149,30 @@ def test_a_prior_that_stands_need_not_race(
     store.close()
 
 
-@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("ends", ["well", "badly again", "when little time is left"])
 def test_a_fold_that_diverges_is_trained_once_more_and_gently(
-    always: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Wild(Training):
         def run(self, **options: Any) -> None:
-            if always or self.candidate.recipe.clip_norm is None:
+            if ends == "badly again" or self.candidate.recipe.clip_norm is None:
                 raise Diverged("the loss is nan")
             super().run(**options)
 
     monkeypatch.setattr("workers.finalist.Training", Wild)
-    job, folds = worked(tmp_path)
-    if always:
+    more: dict[str, Any] = {}
+    if ends == "when little time is left":
+        monkeypatch.setattr("workers.finalist.LEAST_LEFT", 2.0)
+        more["budget"] = "60s"
+    job, folds = worked(tmp_path, **more)
+    if ends != "well":
         assert job.state == "failed" and "finish at least one fold" in (job.error or "")
         assert {task.state for task in folds} == {"given up"}
         return
     assert job.state == "done" and job.result is not None and job.result["networks"] == 3
-    described = [
-        json.loads(path.read_text()) for path in tmp_path.glob("**/finalists/**/meta.json")
-    ]
-    assert [each["candidate"]["recipe"]["clip_norm"] for each in described] == [CLIP_NORM] * 3
+    found = tmp_path.glob("**/finalists/**/meta.json")
+    recipes = [json.loads(path.read_text())["candidate"]["recipe"] for path in found]
+    assert [each["clip_norm"] for each in recipes] == [CLIP_NORM] * 3
 
 
 @pytest.mark.parametrize("fails", ["the first heat", "both heats"])

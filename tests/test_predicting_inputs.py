@@ -142,6 +142,14 @@ def test_test_rows_of_another_model_are_scored_only_on_request(place: Path) -> N
         run = predict(place, *arguments, "--reopen-test")
         assert run.status == 0 and "opened 1 times before" in run.text
         assert json.loads((place / "sealed.json").read_text())["accuracy"] == accuracy
+
+        (place / "broken.db").write_text("no database")
+        run = predict(place, "digits", "--store", "broken.db", "--out", "broken.csv")
+        assert run.status == 0 and "the score is not told, as nobody can say" in run.text
+        assert not list(place.glob("nothing.db*"))
+        run = predict(place, "digits", "--store", "nothing.db", "--out", "told.csv")
+        assert run.status == 0 and f"accuracy {accuracy:.4f}" in run.text
+        assert not list(place.glob("nothing.db*"))
     finally:
         manifest.write_text(text)
     _, second = store.test.all(rows)

@@ -35,6 +35,7 @@ FASTER = 1.5  # than its trial a finalist may be: its batches are larger
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
 EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
+LEAST_LEFT = 0.5  # of a fold's time, with which a training that diverged begins again
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
 
 
@@ -44,11 +45,11 @@ def run_fold(
     """Train and record one fold within `seconds`, resuming its last epoch if there is one.
 
     In a race, where all have the same time, what was trained before counts. A first divergence is
-    answered by a gentler attempt in the time that is left.
+    answered by a gentler attempt, if half of the time is left.
 
     Raises:
         Stopped: the work must stop here; whoever claims the fold next goes on with it.
-        Diverged: the second attempt failed, too; the fold has no result.
+        Diverged: the training failed, and the second attempt, too; the fold has no result.
     """
     assert record.candidate is not None
     end = bench.heartbeat.used + seconds - fold_overhead(bench, task, record)
@@ -86,11 +87,15 @@ def run_fold(
             seconds_left=(lambda: bench.heartbeat.seconds_until(end)) if limited else None,
         )
 
+    again = False
     try:
         run()
     except Diverged:
-        if is_gentler(candidate):
+        left = bench.heartbeat.seconds_until(end)
+        if is_gentler(candidate) or left < LEAST_LEFT * seconds < math.inf:
             raise
+        again = True
+    if again:  # outside the except block: the failure's frames hold the first training
         tidy(all_fences, until=lease.fence)
         training = _training(bench, task, gentler(candidate), rows)
         bench.heartbeat.expect_steps()

@@ -1,7 +1,6 @@
 """Labelled images, parted into training and test: what every source becomes."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,8 +68,8 @@ class ImageData:
     def test_rows(self) -> RowSketch:
         """The test rows by their content: of image files, that of the files themselves."""
         if self.decoded is None:
-            return sketch_of(self.test_images, self.test_labels)
-        return _sketch(self.decoded.digests[self.decoded.train :], self.test_labels)
+            return sketch_of(self.test_images)
+        return RowSketch.of(map(bytes, self.decoded.digests[self.decoded.train :]))
 
 
 def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
@@ -82,17 +81,9 @@ def fingerprint(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def sketch_of(images: NDArray[np.uint8], labels: NDArray[Any]) -> RowSketch:
-    """Describe labelled images (rows, height, width, channels) by their pixels."""
-    return _sketch(image_hashes(images), labels)
-
-
-def _sketch(digests: Iterable[bytes], labels: NDArray[Any]) -> RowSketch:
-    kind = "<f8" if is_numbers(labels) else "<i8"
-    answers = np.asarray(labels, dtype=kind)
-    return RowSketch.of(
-        bytes(digest) + answer.tobytes() for digest, answer in zip(digests, answers, strict=True)
-    )
+def sketch_of(images: NDArray[np.uint8]) -> RowSketch:
+    """Describe images (rows, height, width, channels) by their pixels."""
+    return RowSketch.of(image_hashes(images))
 
 
 def with_derived_test(

@@ -229,7 +229,7 @@ class Preflight:
         few = np.flatnonzero(counts < FEWEST_ROWS)
         names = ", ".join(f"{self.data.class_names[each]} ({counts[each]})" for each in few[:5])
         said = f"{len(few):,} classes have fewer training images than {FEWEST_ROWS} folds: {names}"
-        done = "there are as many folds as the rarest class has images"
+        done = "rarer classes are missing from some folds"
         return [Finding("small classes", len(few), said, done)]
 
     def _channels(self) -> list[Finding]:

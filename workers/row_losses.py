@@ -1,7 +1,7 @@
-"""Which rows an epoch leaves out because the network already knows them.
+"""Which rows a pass leaves out because the network already knows them.
 
 Most images of most data are learnt early, and every further look at them costs as much as a look
-at a hard one. So an epoch leaves out a random share of the easy rows, and those that stay weigh as
+at a hard one. So a pass leaves out a random share of the easy rows, and those that stay weigh as
 much more as stand for them: the gradient stays the same on average (InfoBatch, arXiv 2303.04947).
 """
 
@@ -29,7 +29,7 @@ class RowLosses:
         self.losses[rows] = losses.detach()
 
     def draw(self, random: Generator) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Draw which rows (rows,) the next epoch sees, and how much each of them weighs.
+        """Draw which rows (rows,) the next pass sees, and how much each of them weighs.
 
         The weights of the rows that it sees are 1 on average.
         """

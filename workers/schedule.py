@@ -8,7 +8,7 @@ from workers.optimization import learning_rate_factor
 MIN_PACE_STEPS = 16  # steps before a measured pace is believed,
 MIN_PACE_SECONDS = 5.0  # or the time, where steps are slow: building kernels takes less
 RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
-WHOLE_FROM = 0.875  # share of all steps after which epochs leave no row out (2303.04947)
+WHOLE_FROM = 0.875  # share of all steps after which passes leave no row out (2303.04947)
 
 
 class Schedule:
@@ -31,7 +31,7 @@ class Schedule:
 
     @property
     def leaves_no_row_out(self) -> bool:
-        """Whether an epoch that begins now is one of the last, which see all rows."""
+        """Whether a pass that begins now is one of the last, which see all rows."""
         return self.step / self.total_steps >= WHOLE_FROM
 
     def augments(self) -> bool:

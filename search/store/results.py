@@ -12,6 +12,8 @@ from search.store.database import Table, clock, lock_table
 from search.store.patience import patient
 from search.store.tables import fold_results, test_openings
 
+LOOK = "athanor predict"  # why a test set is opened that no search opens
+
 
 @dataclass(frozen=True, slots=True)
 class FoldTask:
@@ -178,16 +180,16 @@ class TestOpenings(Table):
         with self._engine.begin() as connection:
             lock_table(connection, test_openings)
             known = self._alike(connection, rows)
-            own = [each for each in known if each.job_id == job_id]
+            own = [each for each in known if each.job_id == job_id and each.reason != LOOK]
             if own or (known and not again):
                 return own[0] if own else None
             self._insert(connection, job_id, rows, by=by, reason=reason, score=None)
             return self._alike(connection, rows)[-1]
 
-    def look(self, job_id: str, *, rows: RowSketch, by: str, reason: str, score: float) -> None:
+    def look(self, job_id: str, *, rows: RowSketch, by: str, score: float) -> None:
         """Record that somebody has looked at a test set once more, with a model of a job."""
         with self._engine.begin() as connection:
-            self._insert(connection, job_id, rows, by=by, reason=reason, score=score)
+            self._insert(connection, job_id, rows, by=by, reason=LOOK, score=score)
 
     @staticmethod
     def _insert(
@@ -236,10 +238,10 @@ class TestOpenings(Table):
 
     @patient
     def of_job(self, job_id: str) -> TestOpening | None:
-        """Return the last opening by a job; None if it has not opened its test set."""
+        """Return the last opening by a job itself; None if it has not opened its test set."""
         query = (
             sa.select(test_openings)
-            .where(test_openings.c.job_id == job_id)
+            .where(test_openings.c.job_id == job_id, test_openings.c.reason != LOOK)
             .order_by(test_openings.c.id.desc())
             .limit(1)
         )

@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 
 from search.store.database import Backend, backend_of
 from search.store.patience import Patience
-from spaces.errors import StoreError
+from spaces.errors import NoStore, StoreError
 
 HEAD = "0009"
 VERSION_TABLE = "athanor_version"
@@ -77,7 +77,7 @@ def _open_to_read(backend: Backend) -> RDBStorage:
 
 
 def _missing(backend: Backend) -> StoreError:
-    return StoreError(f"no study store at {backend.name}; a search or a submitted job creates one")
+    return NoStore(f"no study store at {backend.name}; a search or a submitted job creates one")
 
 
 def _newer(backend: Backend, version: str) -> StoreError:

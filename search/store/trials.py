@@ -80,9 +80,7 @@ class Trials:
     @patient
     def _create(self) -> optuna.Study:
         spec = self._job.spec
-        pruner = make_pruner(
-            spec.pruning, epochs=spec.epochs, rung=spec.rung, keep=spec.keep, cost=spec.minimize
-        )
+        pruner = make_pruner(spec.pruning, epochs=spec.epochs, keep=spec.keep, cost=spec.minimize)
         study = optuna.create_study(
             study_name=self._name,
             storage=self._storage,

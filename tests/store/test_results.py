@@ -128,9 +128,9 @@ def test_of_many_jobs_that_would_open_a_test_set_at_once_one_does(store: StudySt
 
 def test_a_look_is_an_opening_of_its_own(store: StudyStore) -> None:
     first = opened(store, "job", "t")
-    store.test.look("job", rows=T, by="you", reason="athanor predict", score=0.5)
+    store.test.look("job", rows=T, by="you", score=0.5)
     found = store.test.all(T)
-    assert found[0] == first == opened(store, "job", "t")
+    assert found[0] == first == opened(store, "job", "t") == store.test.of_job("job")
     assert [(each.opened_by, each.score) for each in found] == [("me", None), ("you", 0.5)]
 
 
