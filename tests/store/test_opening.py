@@ -91,6 +91,22 @@ def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(store_url: str
     again.close()
 
 
+def test_results_from_before_say_how_many_networks_members_have(store_url: str) -> None:
+    store = StudyStore(store_url, create=True)
+    made = store.jobs.create(some_spec())
+    store.close()
+    result = '{"folds": 3, "members": [{"trial": 0, "weight": 1.0}]}'
+    execute(store_url, "UPDATE jobs SET result = :result", result=result)
+    for column in ("row_count", "smallest"):
+        execute(store_url, f"ALTER TABLE test_openings DROP COLUMN {column}")
+    execute(store_url, "UPDATE athanor_version SET version_num = '0008'")
+    again = StudyStore(store_url)
+    found = again.jobs.get(made.id).result
+    again.close()
+    assert found is not None
+    assert found["members"] == [{"networks": 3, "trial": 0, "weight": 1.0}]
+
+
 def test_a_missing_store_is_not_made_unasked(store_url: str) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match=r"no study store at .*; a search or a submitted job"):
