@@ -19,11 +19,13 @@ from benchmarks.side_by_side import environment, fashion_mnist
 from spaces.architecture import Architecture, Stage, Stem
 from spaces.network import build_network
 from spaces.recipe import Candidate, Recipe
+from workers.batches import Batch
 from workers.data import ImageData
 from workers.device import DevicePlan
 from workers.environment import thread_environment
+from workers.optimization import make_optimizer
 from workers.rows import Rows
-from workers.stepping import StepSums
+from workers.stepping import Stepper
 from workers.training import Training
 
 BATCH = 256
@@ -56,10 +58,9 @@ def steps_on(rows: Rows, width: int, plan: DevicePlan) -> Iterator[int]:
     recipe = Recipe(augmentation="flip_shift", batch_size=BATCH, learning_rate=0.05, epochs=1000)
     candidate = Candidate(architecture=architecture(width), recipe=recipe)
     training = Training(candidate, rows, plan=plan, seed=0)
-    sums = StepSums(plan.torch_device)
     while True:
         for batch in training.batches.one_pass():
-            training.take_step(batch, sums)
+            training.take_step(batch)
             yield BATCH
 
 
@@ -83,10 +84,16 @@ def bare_steps(
     """Train on one random batch that lies ready: the least that a step can cost."""
     built = build_network(architecture(width), channels=1, classes=data.classes, seed=0)
     network: nn.Module = plan.place(built).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     images = torch.randn(BATCH, 1, 28, 28).to(plan.torch_device, memory_format=layout)
     labels = torch.randint(0, data.classes, (BATCH,), device=plan.torch_device)
+    if plan.on_gpu and not compiled:  # where a bare step is one by a CUDA graph
+        recipe = Recipe(learning_rate=0.05)
+        stepper = Stepper(network, make_optimizer(network, recipe), recipe=recipe, plan=plan)
+        while True:
+            stepper.step(Batch(images, labels))
+            yield BATCH
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     if compiled:
         network.compile()
     while True:
@@ -147,6 +154,7 @@ def _serve(connection: Connection, threads: int | None, start_method: str) -> No
     set_start_method(start_method, force=True)  # data loaders start as they do in a script
     if threads is not None:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # as our workers compute
     data = fashion_mnist()
     running: dict[tuple[str, int, DevicePlan], Iterator[int]] = {}
     while (request := connection.recv()) is not None:
@@ -159,12 +167,12 @@ def _serve(connection: Connection, threads: int | None, start_method: str) -> No
 
 
 def _slice(loop: Iterator[int], *, seconds: float, plan: DevicePlan) -> float:
-    synchronise(plan)
+    plan.wait()
     begin = time.perf_counter()
     images = 0
     while time.perf_counter() - begin < seconds:
         images += next(loop)
-    synchronise(plan)
+    plan.wait()
     return images / (time.perf_counter() - begin)
 
 
@@ -172,12 +180,6 @@ def take(loop: Iterator[int], *, count: int) -> None:
     """Take so many steps."""
     for _ in range(count):
         next(loop)
-
-
-def synchronise(plan: DevicePlan) -> None:
-    """Wait until the device has done what was asked of it."""
-    if plan.torch_device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _rows(data: ImageData) -> Rows:

@@ -12,7 +12,7 @@ from benchmarks.arms import BATCH, WARM_UP_STEPS, steps_on, take
 from benchmarks.side_by_side import side_by_side
 from search.machine import usable_cores
 from workers.decode_worker import IMAGES
-from workers.device import host_speed
+from workers.host_speed import host_speed
 from workers.rows import Rows
 from workers.selected import Images, Selected
 

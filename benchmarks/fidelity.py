@@ -39,8 +39,9 @@ from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
 from workers.data import ImageData
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
 from workers.finalist import LARGEST_BATCH, MAX_EPOCHS
+from workers.host_speed import host_speed
 from workers.preparation import with_small_batches
 from workers.rows import Rows
 from workers.training import Diverged, Training

@@ -28,7 +28,8 @@ from benchmarks.side_by_side import fashion_mnist, side_by_side
 from spaces.architecture import Architecture, Head, Stage, Stem
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate, Recipe
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
+from workers.host_speed import host_speed
 from workers.rows import Rows
 from workers.training import Training
 

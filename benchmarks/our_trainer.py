@@ -29,8 +29,9 @@ from spaces.network import build_network
 from spaces.recipe import Candidate
 from workers import evaluation
 from workers.batches import Normalisation
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
 from workers.epoch_report import EpochReport
+from workers.host_speed import host_speed
 from workers.rows import Rows
 from workers.training import Diverged, Training
 

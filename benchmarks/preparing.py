@@ -14,7 +14,7 @@ import torch
 from athanor.places import Places
 from benchmarks.environments import AUTOKERAS, rivals
 from benchmarks.side_by_side import fashion_mnist
-from workers.device import host_speed
+from workers.host_speed import host_speed
 
 DATA = "fashion-mnist"
 QUICK_ROWS, QUICK_TEST = 3000, 1000  # training rows and test images of a quick check

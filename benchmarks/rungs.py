@@ -45,12 +45,12 @@ from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
 from workers.batches import Batch
 from workers.data import ImageData
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
 from workers.epoch_report import EpochReport
 from workers.finalist import LARGEST_BATCH
+from workers.host_speed import host_speed
 from workers.preparation import with_small_batches
 from workers.rows import Rows
-from workers.stepping import StepSums
 from workers.training import Diverged, Training
 
 TRAIN_ROWS = 48_000  # the rest judges the long training
@@ -117,9 +117,9 @@ class Averaged(Training):
         super().__init__(candidate, rows, plan=plan, seed=0, validate_every=None)
         self.beside = WeightAverage(self.network, "ema")
 
-    def take_step(self, batch: Batch, sums: StepSums) -> None:
+    def take_step(self, batch: Batch) -> None:
         """Train on one batch, then average."""
-        super().take_step(batch, sums)
+        super().take_step(batch)
         self.beside.update(step=self.schedule.step, total_steps=self.schedule.total_steps)
 
 

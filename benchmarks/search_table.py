@@ -59,7 +59,7 @@ from benchmarks.results import machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
 from benchmarks.simulation import CONTENDERS, SAMPLERS_ALONE, Outcome, simulate
 from search.influence import influences
-from workers.device import host_speed
+from workers.host_speed import host_speed
 
 TRAININGS = (5, 10, 25, 50)
 SEEDS = 50

@@ -31,9 +31,10 @@ from spaces.network import build_network
 from spaces.recipe import Recipe
 from workers.augmentation import ERASE_PROBABILITY
 from workers.batches import Batch, Batches, Normalisation, always
-from workers.device import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE, DevicePlan
+from workers.device import DevicePlan
 from workers.evaluation import LARGEST_BATCH
-from workers.stepping import Stepper, StepSums
+from workers.host_speed import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE
+from workers.stepping import Stepper
 from workers.targets import TargetScale
 from workers.worker import main as run_worker
 
@@ -87,10 +88,10 @@ class LoaderBatches(Batches):
 class ReadingStepper(Stepper):
     """Reads the loss after each step, as a running loss that is printed wants it."""
 
-    def step(self, batch: Batch, sums: StepSums) -> None:
+    def step(self, batch: Batch) -> None:
         """Take one step."""
-        super().step(batch, sums)
-        sums.loss.item()
+        super().step(batch)
+        self.sums.loss.item()
 
 
 def to_tensor(normalisation: Normalisation) -> list[Callable[..., torch.Tensor]]:

@@ -13,7 +13,8 @@ the median slice counts. Prints a table and, as its last line, one JSON object:
     bf16                  whether bfloat16 is used on this host
     speedup_vs_tutorial   images a second against the tutorials' loop (float32, DataLoader with
                           two workers, torchvision transforms), geometric mean over the sizes
-    speedup_float32       the same, with our training forced to float32
+    speedup_float32       the same, with our training forced to float32 (on a GPU without TF32,
+                          which the tutorials' loop has)
     speedup_one_process   the same as the first, in one process that has all threads, as the
                           tutorials' loop has them (not with --quick)
     pipeline_overhead     our whole step against the bare step on one staged random batch
@@ -34,6 +35,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -46,14 +48,14 @@ from benchmarks.arms import (
     Processes,
     architecture,
     our_steps,
-    synchronise,
     take,
 )
 from benchmarks.results import machine, print_table
 from benchmarks.side_by_side import environment
 from spaces.complexity import measure_complexity
 from workers.data import ImageData, load_data
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
+from workers.host_speed import host_speed
 
 WIDTHS = (16, 32, 64)
 SETTLE_SECONDS = 1.0  # in which the tutorials' loaders fill their queues again
@@ -142,10 +144,10 @@ def peak_flops(plan: DevicePlan) -> float:
     a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=plan.torch_device).to(plan.torch_dtype)
 
     def product() -> float:
-        synchronise(plan)
+        plan.wait()
         begin = time.perf_counter()
         torch.mm(a, a)
-        synchronise(plan)
+        plan.wait()
         return time.perf_counter() - begin
 
     product()
@@ -155,12 +157,14 @@ def peak_flops(plan: DevicePlan) -> float:
 def where_time_goes(data: ImageData, *, width: int, plan: DevicePlan, count: int) -> dict[str, Any]:
     """Profile some steps on one thread: each kind's share, and the convolutions' speed."""
     loop = our_steps(data, width, plan)
-    take(loop, count=WARM_UP_STEPS)
-    cuda = plan.torch_device.type == "cuda"
+    cuda = plan.on_gpu
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
-    with profile(activities=activities) as profiler:
-        take(loop, count=count)
-        synchronise(plan)
+    # the kernels of a CUDA graph belong to no operation
+    with patch("workers.cuda_graphs.EAGER_STEPS", sys.maxsize):
+        take(loop, count=WARM_UP_STEPS)
+        with profile(activities=activities) as profiler:
+            take(loop, count=count)
+            plan.wait()
     shares: dict[str, float] = dict.fromkeys((*KINDS, "other"), 0.0)
     for event in profiler.key_averages():
         if event.device_type.name != "CPU":
@@ -261,10 +265,11 @@ def main() -> None:
     cache = Places.of(None, None).cache
     data = load_data("fashion-mnist", cache=cache)
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False  # as our workers compute
     _, plan = host_speed(cache=cache, progress=lambda text: print(text, file=sys.stderr))
     if options.prepare:
         return
-    slots = options.slots or (1 if plan.device == "cuda" else len(os.sched_getaffinity(0)))
+    slots = options.slots or (1 if plan.on_gpu else len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as cold, environment({"TORCHINDUCTOR_CACHE_DIR": cold}):
         speeds = measure_speeds(plan, slots=slots, quick=options.quick, compiled=options.compiled)
     profiled = 3 if options.quick else 20

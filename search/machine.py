@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search.control_groups import group_folders
 
-GPU_WORKERS = 2  # the steps of one fill the gaps of the other
+GPU_WORKERS = 2  # while one samples, validates and writes, the other's steps have the GPU
 DEVICES, NVIDIA_GPU = Path("/dev"), "nvidia[0-9]*"  # a container may be given any one of them
 
 

@@ -7,7 +7,9 @@ reserved from the start.
 """
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import pydantic
 
 from search.metrics import MetricName
 from spaces.limits import Limits
@@ -39,7 +41,7 @@ MAX_RACERS = 8
 TWO_SURVIVORS_FROM = 7200.0  # seconds of budget; below it one finalist uses the time better
 FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`
 TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes
-FIXED_COST = 0.55  # of the probe's time per image is independent of its MACs
+FIXED_COST = 0.55  # of the probe's time per image on processors is independent of its MACs
 FOLDS = range(4, 9)  # on which a finalist is trained, the first of these where no worker idles
 SPLITS = 10  # into which many rows are parted: each network learns from nine tenths
 SPLIT_ROWS = 4000  # each part has, where there are not so many
@@ -49,14 +51,23 @@ Final = Literal["bag", "best", "refit"]
 
 
 class HostSpeed(Value):
-    """What one worker's probe measured: whole training steps of a network of `macs`."""
+    """What one worker's probe measured: whole training steps of a network of `macs`.
+
+    Attributes:
+        fixed_share: of its time per image, which does not depend on MACs.
+    """
 
     images_per_second: float
     macs: int
+    fixed_share: Annotated[float, pydantic.Field(ge=0.0, lt=1.0)] = FIXED_COST
+
+    def shared_by(self, workers: int) -> "HostSpeed":
+        """Return the speed of each of so many workers whose steps take turns on one device."""
+        return self.model_copy(update={"images_per_second": self.images_per_second / workers})
 
     def seconds_per_image(self, macs: float) -> float:
         """Estimate a training step's time per image for a network of other cost."""
-        share = FIXED_COST + (1.0 - FIXED_COST) * macs / self.macs
+        share = self.fixed_share + (1.0 - self.fixed_share) * macs / self.macs
         return share / self.images_per_second
 
     def equal_time_epochs(self, epochs: int, *, of: int, macs: int) -> int:
@@ -66,7 +77,8 @@ class HostSpeed(Value):
 
     def macs_within(self, seconds_per_image: float) -> int:
         """Return the MACs of the largest network that trains at this pace."""
-        share = (seconds_per_image * self.images_per_second - FIXED_COST) / (1.0 - FIXED_COST)
+        times = seconds_per_image * self.images_per_second
+        share = (times - self.fixed_share) / (1.0 - self.fixed_share)
         return round(self.macs * max(share, MIN_MACS_SHARE))
 
 
@@ -75,7 +87,7 @@ class Plan(Value):
 
     Attributes:
         device: where and how to compute, as `workers.device.DevicePlan` in JSON.
-        speed, threads: what the limits were calibrated with: the probe's result on one worker.
+        speed, threads: what the limits were calibrated with: the probe's result, for one worker.
         workers: that share the work, as far as its times depend on it.
         race_share: of the landing, in which the finalists race.
         metric: by which everything is chosen.

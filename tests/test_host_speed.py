@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from search.plan import HostSpeed
-from workers.device import DevicePlan, host_speed, images_per_second
+from workers.device import DevicePlan
+from workers.host_speed import fixed_share, host_speed, images_per_second
 
 CPU = DevicePlan()
 
@@ -20,7 +22,7 @@ class Probe:
         self.progress: list[str] = []
         self.busy = 1.0
 
-    def __call__(self, plan: DevicePlan, *, seconds: float | None = None) -> float:
+    def __call__(self, plan: DevicePlan, *, seconds: float | None = None, **_: object) -> float:
         if seconds is None:
             self.asked.append(plan)
         return (900.0 if plan.dtype == "float32" and plan.channels_last else 500.0) / self.busy
@@ -32,7 +34,8 @@ class Probe:
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> Probe:
     made = Probe()
-    monkeypatch.setattr("workers.device.images_per_second", made)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("workers.host_speed.images_per_second", made)
     return made
 
 
@@ -100,5 +103,34 @@ def test_a_memory_that_cannot_be_written_is_done_without(probe: Probe, tmp_path:
 
 
 def test_measuring_gives_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.device.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("workers.host_speed.PROBE_SECONDS", 0.01)
     assert images_per_second(CPU) > 0.0
+
+
+@pytest.mark.parametrize(("fixed", "found"), [(0.0, 0.0), (0.9, 0.9), (1.0, 0.995)])
+def test_a_second_network_shows_what_does_not_depend_on_macs(fixed: float, found: float) -> None:
+    speed = HostSpeed(images_per_second=1000.0, macs=1_000_000)
+    seconds = 0.001 * (fixed + (1.0 - fixed) * 40.0)
+    share = fixed_share(speed, macs=40_000_000, images_per_second=1.0 / seconds)
+    assert share == pytest.approx(found)
+    measured = speed.model_copy(update={"fixed_share": share})
+    if fixed == found:
+        assert measured.seconds_per_image(40_000_000) == pytest.approx(seconds)
+        assert measured.macs_within(0.002) == pytest.approx(1_000_000 * (1.0 + 1.0 / (1.0 - fixed)))
+
+
+@pytest.mark.parametrize(("device", "each"), [("cpu", 900.0), ("cuda", 300.0)])
+def test_workers_have_a_core_each_but_share_a_gpu(
+    device: str, each: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = HostSpeed(images_per_second=900.0, macs=1_000_000), DevicePlan(device=device)
+    monkeypatch.setattr("workers.host_speed._measured", lambda *_: measured)
+    speed, plan = host_speed(cache=tmp_path, progress=lambda _: None, workers=3)
+    assert speed.images_per_second == pytest.approx(each) and plan == measured[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_on_a_gpu_a_network_of_many_more_macs_takes_little_longer(tmp_path: Path) -> None:
+    speed, plan = host_speed(cache=tmp_path, progress=lambda _: None)
+    assert plan.on_gpu and speed.images_per_second > 0.0
+    assert 0.0 < speed.fixed_share < 1.0

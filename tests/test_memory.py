@@ -44,7 +44,6 @@ import torch
 from pathlib import Path
 from spaces.recipe import Candidate
 from workers.device import DevicePlan
-from workers.stepping import StepSums
 from workers.rows import Rows
 from workers.training import Training
 
@@ -63,7 +62,7 @@ def step(count):
     plan = DevicePlan(dtype=dtype)
     training = Training(candidate.model_copy(update={"recipe": recipe}), rows, plan=plan, seed=0)
     for batch in training.batches.one_pass():
-        training.take_step(batch, StepSums(torch.device("cpu")))
+        training.take_step(batch)
     return peak()
 
 small = step(16)

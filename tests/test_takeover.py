@@ -12,11 +12,12 @@ from search.store import FoldTask, StudyStore
 from spaces.errors import JobFailed, WorkerUnfit
 from tests.small_job import CACHE, SPEC, bench_of, prepared, resume, take_steps, worked
 from workers.checkpoints import load_checkpoint, save_checkpoint
-from workers.device import DevicePlan, host_speed
+from workers.device import DevicePlan
 from workers.files import write_array
 from workers.finalist import run_fold
 from workers.gentler import CLIP_NORM
 from workers.heartbeat import Heartbeat
+from workers.host_speed import host_speed
 from workers.preparation import prepare
 from workers.steps import MAX_ATTEMPTS
 from workers.training import Diverged, Training

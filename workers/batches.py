@@ -81,7 +81,7 @@ class Batch:
     images: Tensor
     labels: Tensor
     other_labels: Tensor | None = None
-    share: float = 1.0
+    share: Tensor | float = 1.0
     rows: Tensor | None = None
     weights: Tensor | None = None
 
@@ -182,12 +182,11 @@ class Batches:
         odd, self.passes = bool(self.passes % 2), self.passes + 1
         order = self._balanced_order() if self.class_rows else self.random.permutation(self.rows)
         weights: NDArray[np.float32] | None = None
-        if self.row_losses is not None and not whole:
-            kept, weights = self.row_losses.draw(self.random)
-            if kept.sum() >= self.size:
-                order = order[kept[order]]
-            else:
-                weights = None
+        if self.row_losses is not None:
+            weights = np.ones(self.rows, dtype=np.float32)
+            kept, drawn = (None, weights) if whole else self.row_losses.draw(self.random)
+            if kept is not None and kept.sum() >= self.size:
+                order, weights = order[kept[order]], drawn
         for first in range(0, len(order) - self.size + 1, self.size):
             rows = order[first : first + self.size]
             self.pixels.expect(rows, order[first + self.size : first + 2 * self.size])
@@ -242,13 +241,13 @@ class Batches:
         images = self.pixels.cut(rows, places)
         if "flip" in self.parts:
             # alternating flip: each image is seen mirrored in every second pass (2404.00498)
-            flipped = self.first_flip[rows] ^ odd
-            mirrored = staged(np.flatnonzero(flipped), device)
-            images[mirrored] = images[mirrored].flip(2)
+            flipped = staged(self.first_flip[rows] ^ odd, device)
+            images = torch.where(flipped[:, None, None, None], images.flip(2), images)
         return images
 
     def _mixed(self, batch: Batch) -> Batch:
-        share = float(self.random.beta(self.recipe.mixup, self.recipe.mixup))
+        drawn = self.random.beta(self.recipe.mixup, self.recipe.mixup)
+        share = staged(np.array(drawn, dtype=np.float32), batch.labels.device)
         order = staged(self.random.permutation(len(batch.labels)), batch.labels.device)
         mixed = batch.images * share + batch.images[order] * (1.0 - share)
         return replace(batch, images=mixed, other_labels=batch.labels[order], share=share)

@@ -16,9 +16,9 @@ from search.store import FoldTask, Lease, StudyStore, TrialRecord
 from spaces.errors import JobError, JobFailed
 from workers.contenders import contenders
 from workers.data import ImageData
-from workers.device import host_speed
 from workers.files import JobFiles, new_folder
 from workers.fold_files import FoldFiles
+from workers.host_speed import host_speed
 from workers.workbench import Workbench
 
 
@@ -59,7 +59,7 @@ def prepare_landing(
         able = {record.number for record in store.trials(job).records() if record.finished}
         able |= {task.trial for task in done}  # also one that the search's end has interrupted
         _check_distillation(data, able, student=spec.distills)
-    speed, device = host_speed(cache=cache, progress=progress)
+    speed, device = host_speed(cache=cache, progress=progress, workers=spec.worker_count)
     finalists = 1 if spec.distills is not None else spec.finalists or known
     progress(f"landing trials of {earlier.id}: {len(done)} of its networks are kept")
     changes = {

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.machine import usable_cores
 from search.store import FoldTask, TrialRecord
-from spaces.architecture import VIEW_COUNTS
+from spaces.architecture import Architecture
+from workers.device import DevicePlan
 from workers.finalist import EXACT_COST
+from workers.latency import measure_latency
 from workers.workbench import Workbench
 
 SAMPLE_ROWS = 200  # left-out images that every network predicts again, to be compared
 ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
 ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
 MAX_UNFORESEEN = 36.0  # seconds at most
-PROCESSOR_MACS = 5e9  # a second that a thread computes in float32, at least
+PACE_BATCH = 8  # images by which the processor's pace is measured
 STACKING_PACE = 6e-6  # seconds a row, class and finalist
 RANKING_PACE, RANKINGS = 2e-7, 300  # seconds to rank a row once for a class; how often that is done
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
@@ -80,14 +83,26 @@ def _exact_pace(bench: Workbench, tasks: Sequence[FoldTask]) -> float:
     if measured:
         return max(measured)
     records = [bench.trials.records()[task.trial] for task in tasks]
-    if bench.device.device != "cpu":  # trials have measured the GPU
-        return max(map(_counted_pace, records)) / bench.plan.threads
+    if bench.device.on_gpu:  # which the trials have measured
+        return max(_processor_pace(bench, record) for record in records)
     return max(record.predict_pace or DEFAULT_PACE for record in records) * EXACT_COST
 
 
-def _counted_pace(record: TrialRecord) -> float:
+def _processor_pace(bench: Workbench, record: TrialRecord) -> float:
     assert record.candidate is not None
-    return (record.macs or 0) * VIEW_COUNTS[record.candidate.architecture.views] / PROCESSOR_MACS
+    data = bench.data
+    return _network_pace(record.candidate.architecture, data.image_shape, data.classes)
+
+
+@lru_cache(maxsize=16)
+def _network_pace(
+    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+) -> float:
+    """Measure the seconds to predict an image in float32 on this worker's processor threads."""
+    seconds = measure_latency(
+        architecture, image_shape=image_shape, classes=classes, batch=PACE_BATCH, plan=DevicePlan()
+    )
+    return seconds / PACE_BATCH
 
 
 def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float:

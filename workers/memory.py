@@ -21,7 +21,7 @@ UNLIMITED = 2**62
 
 def memory_for_steps(plan: DevicePlan, *, workers: int) -> int:
     """Return the bytes that each of so many workers may use for its training steps."""
-    if plan.torch_device.type == "cuda":
+    if plan.on_gpu:
         free, _ = torch.cuda.mem_get_info(plan.torch_device)
     else:
         free = min(_free_memory(), _free_in_group())

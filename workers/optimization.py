@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spaces.network import Network
 from spaces.recipe import Recipe, Schedule
@@ -37,7 +37,8 @@ class DecoupledSGD(torch.optim.SGD):
 def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; biases and norms are exempt from weight decay.
 
-    Each group's `rate_factor` multiplies the schedule's rate.
+    Each group's `rate_factor` multiplies the schedule's rate. On a GPU the rates are tensors there
+    and a group's update is one kernel, as CUDA graphs want it.
     """
     norms = [module for module in network.modules() if isinstance(module, NORMS)]
     norm_biases = {id(norm.bias) for norm in norms}
@@ -54,9 +55,23 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": group, "rate_factor": factor, key: decay}
         for (factor, decay), group in parameters.items()
     ]
+    rate, on_gpu = recipe.learning_rate, next(network.parameters()).is_cuda
+    for group in groups if on_gpu else []:
+        group["lr"] = torch.tensor(rate, device=group["params"][0].device)
+    fused = on_gpu or None  # elsewhere torch chooses
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    return DecoupledSGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True)
+        return torch.optim.AdamW(groups, lr=rate, fused=fused, capturable=on_gpu)
+    return DecoupledSGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, fused=fused)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step be taken at this rate times the factor of each group."""
+    for group in optimizer.param_groups:
+        factored = rate * group["rate_factor"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(factored)
+        else:
+            group["lr"] = factored
 
 
 def distances_from_head(network: nn.Module) -> dict[int, int]:

@@ -36,8 +36,8 @@ from spaces.points import parameters_of, settings
 from spaces.reading import Space
 from spaces.space import SearchSpace
 from workers.data import ImageData
-from workers.device import host_speed
 from workers.files import JobFiles
+from workers.host_speed import host_speed
 from workers.memory import memory_for_steps
 from workers.splitting import check_metric, split
 
@@ -61,8 +61,8 @@ def prepare(
     folds = parts.folds
     make_folder(files.folder)
     folds.save(files.folds(folds.hash))
-    speed, device = host_speed(cache=cache, progress=progress)
     spec = job.spec
+    speed, device = host_speed(cache=cache, progress=progress, workers=spec.worker_count)
     shape = Shape(
         rows=len(data.train_labels),
         splits=parts.parts,

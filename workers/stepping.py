@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spaces.recipe import Recipe, RegressionLoss
 from workers.batches import Batch
+from workers.cuda_graphs import GraphedSteps
 from workers.device import DevicePlan
 from workers.memory import SMALLEST_PIECE
 from workers.row_losses import RowLosses
@@ -39,9 +40,15 @@ class StepSums:
     def __post_init__(self) -> None:
         self.weight, self.loss, self.correct = torch.zeros((3,), device=self.device).unbind()
 
+    def clear(self) -> None:
+        """Begin again, in the same memory."""
+        self.images = 0
+        for total in (self.weight, self.loss, self.correct):
+            total.zero_()
+
     @torch.no_grad()
     def add(self, logits: Tensor, batch: Batch, loss: Tensor) -> None:
-        """Count the images of a batch or of a piece of one, each with its weight."""
+        """Add the images of a batch or of a piece of one, each with its weight."""
         weights = batch.weights
         if weights is None:
             weights = torch.ones(len(batch.labels), device=self.device)
@@ -50,13 +57,13 @@ class StepSums:
         labels = batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels
         if not labels.is_floating_point():
             self.correct += ((logits.argmax(1) == labels) * weights).sum()
-        self.images += len(batch.labels)
 
 
 class Stepper:
     """Takes training steps with one network and optimizer.
 
     Attributes:
+        sums: over the steps since they were cleared.
         pieces: into how many a batch is cut; their gradients add up to the whole batch's, only
             the batch norms see fewer images at once. Doubled whenever memory runs out.
         losses: where the loss of each row is noted, if anybody wants to know.
@@ -79,32 +86,50 @@ class Stepper:
         self.losses = losses
         self.class_weights = class_weights
         self.pieces = pieces
+        self.sums = StepSums(plan.torch_device)
+        self._graphs = GraphedSteps() if plan.on_gpu else None
 
-    def step(self, batch: Batch, sums: StepSums) -> None:
-        """Take one step; if memory runs out, again in smaller pieces.
+    def step(self, batch: Batch) -> None:
+        """Take one step; if memory runs out, again without graphs, then in smaller pieces.
 
         Raises:
             MemoryError, RuntimeError: memory runs out even for the smallest pieces.
         """
+        graphs = self._graphs if self.pieces == 1 else None
+        if graphs is None or not graphs.take(self._whole_step, batch):
+            self._step_in_pieces(batch)
+        self.sums.images += len(batch.labels)
+
+    def _whole_step(self, batch: Batch) -> None:
+        self._gradients(batch)
+        self._update()
+
+    def _step_in_pieces(self, batch: Batch) -> None:
         while True:
             try:
-                self._gradients(batch, sums)
+                self._gradients(batch)
                 break
             except (MemoryError, RuntimeError) as failure:
                 smallest = len(batch.labels) // (2 * self.pieces) < SMALLEST_PIECE
-                if smallest or not is_out_of_memory(failure):
+                hopeless = smallest and self._graphs is None
+                if hopeless or not is_out_of_memory(failure):
                     raise
             # outside the except block: the failure's frames hold what is to be freed
-            self.pieces *= 2
-            if self.plan.torch_device.type == "cuda":
+            if self._graphs is None:
+                self.pieces *= 2
+            self._graphs = None  # their memory comes on top of what other steps take
+            if self.plan.on_gpu:
                 torch.cuda.empty_cache()
+        self._update()
+
+    def _update(self) -> None:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         if self.recipe.max_norm is not None:
             self._shorten(self.recipe.max_norm)
 
-    def _gradients(self, batch: Batch, sums: StepSums) -> None:
+    def _gradients(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         done: list[tuple[Tensor, Batch, Tensor]] = []
         for piece in batch.split(self.pieces):
@@ -119,7 +144,7 @@ class Stepper:
             (loss * share if share < 1.0 else loss).backward()  # type: ignore[no-untyped-call]
             done.append((logits.detach(), piece, loss.detach()))
         for counted in done:  # a batch counts once, also when memory ran out half-way
-            sums.add(*counted)
+            self.sums.add(*counted)
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each image (n,)."""

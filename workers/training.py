@@ -21,12 +21,12 @@ from workers.batches import Batch, Batches, Normalisation
 from workers.device import DevicePlan
 from workers.epoch_report import EpochReport
 from workers.evaluation import loss_and_accuracy, predict
-from workers.optimization import make_optimizer
+from workers.optimization import make_optimizer, set_rate
 from workers.pretrained import freeze, load_pretrained
 from workers.rows import Rows
 from workers.schedule import Schedule
 from workers.selected import Images
-from workers.stepping import Stepper, StepSums
+from workers.stepping import Stepper
 from workers.targets import TargetScale
 from workers.training_state import (
     TrainingState,
@@ -39,6 +39,7 @@ from workers.training_state import (
 from workers.whitening import fit_whitening
 
 DEADLINE_CHECK_STEPS = 8  # how often a training with a deadline predicts its own end,
+DEADLINE_CHECK_ON_GPU = 64  # steps there, which is waited for,
 DEADLINE_CHECK_SECONDS = 1.0  # or, where steps are slow, after this time
 
 
@@ -139,8 +140,14 @@ class Training:
 
     @property
     def pace(self) -> float:
-        """Seconds to train on an image, over all epochs so far; the longest ones weigh most."""
-        return self.seconds / sum(report.images for report in self.curve)
+        """Seconds to train on an image, over all epochs so far; the longest ones weigh most.
+
+        On a GPU the first epoch counts only if there is no other: kernels are chosen and recorded
+        in it, which takes as long as many steps.
+        """
+        counted = self.curve[1:] if self.plan.on_gpu and self.epoch > 1 else self.curve
+        seconds = sum(report.train_seconds for report in counted)
+        return seconds / sum(report.images for report in counted)
 
     @property
     def seconds(self) -> float:
@@ -192,18 +199,20 @@ class Training:
         self, interrupt: Callable[[], None], seconds_left: Callable[[], float] | None
     ) -> EpochReport:
         self._set_mode()
-        sums, begin = StepSums(self.plan.torch_device), time.perf_counter()
+        self.stepper.sums.clear()
+        begin = time.perf_counter()
         looked, end = begin, (self.epoch + 1) * self.batches.per_epoch
         while self.schedule.step < end and not self.finished:
             for batch in self._one_pass():
                 interrupt()
-                self.take_step(batch, sums)
+                self.take_step(batch)
                 if seconds_left is not None and self._looks(since=looked):
+                    self.plan.wait()  # or steps would count that have only been asked for
                     looked = time.perf_counter()
-                    self._fit_to(seconds_left(), sums.images, looked - begin)
+                    self._fit_to(seconds_left(), self.stepper.sums.images, looked - begin)
                 if self.finished:
                     break
-        return self._report(sums, begin, interrupt)
+        return self._report(begin, interrupt)
 
     def _one_pass(self) -> Iterator[Batch]:
         """Return the batches of the next pass, as the schedule wants them."""
@@ -213,7 +222,8 @@ class Training:
     def _looks(self, *, since: float) -> bool:
         """Whether it is time to predict the end of a training with a deadline again."""
         late = time.perf_counter() - since > DEADLINE_CHECK_SECONDS
-        return late or self.schedule.step % DEADLINE_CHECK_STEPS == 0
+        steps = DEADLINE_CHECK_ON_GPU if self.plan.on_gpu else DEADLINE_CHECK_STEPS
+        return late or self.schedule.step % steps == 0
 
     def _set_mode(self) -> None:
         """Set all to be trained but what is frozen, whose norms' statistics stay, too."""
@@ -221,20 +231,18 @@ class Training:
         for part in self._frozen:
             part.eval()
 
-    def take_step(self, batch: Batch, sums: StepSums) -> None:
+    def take_step(self, batch: Batch) -> None:
         """Train on one batch at the schedule's rate."""
         schedule = self.schedule
-        self._step(batch, sums, factor=schedule.rate_factor())
+        self._step(batch, factor=schedule.rate_factor())
         schedule.step += 1
         if self.average is not None:
             self.average.update(step=schedule.step, total_steps=schedule.total_steps)
 
-    def _step(self, batch: Batch, sums: StepSums, *, factor: float) -> None:
+    def _step(self, batch: Batch, *, factor: float) -> None:
         """Take a step at so many times the recipe's learning rate."""
-        rate = self.candidate.recipe.learning_rate * factor
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_factor"]
-        self.stepper.step(batch, sums)
+        set_rate(self.optimizer, self.candidate.recipe.learning_rate * factor)
+        self.stepper.step(batch)
 
     def _fit_to(self, seconds_left: float, images: int, seconds: float) -> None:
         """Let the training end in time, at the pace of all epochs and of what this one has done."""
@@ -242,7 +250,8 @@ class Training:
         steps = images / self.batches.size
         self.schedule.fit_to(seconds_left, steps=steps, seconds=seconds + self.seconds)
 
-    def _report(self, sums: StepSums, begin: float, interrupt: Callable[[], None]) -> EpochReport:
+    def _report(self, begin: float, interrupt: Callable[[], None]) -> EpochReport:
+        sums = self.stepper.sums
         train_loss = float(sums.loss / sums.weight)
         if not math.isfinite(train_loss):
             raise Diverged(f"the training loss of epoch {self.epoch + 1} is {train_loss}")
@@ -267,12 +276,12 @@ class Training:
         """Train on for a part of the time so far, in which the rate falls to zero."""
         self._set_mode()
         steps = max(1, round(COOLDOWN * self.schedule.step))
-        factor, sums = self.schedule.rate_factor(), StepSums(self.plan.torch_device)
+        factor = self.schedule.rate_factor()
         # a pass may be short, as it leaves rows out
         batches = (batch for _ in itertools.count() for batch in self._one_pass())
         for index, batch in zip(range(steps), batches, strict=False):
             interrupt()
-            self._step(batch, sums, factor=factor * (1.0 - (index + 0.5) / steps))
+            self._step(batch, factor=factor * (1.0 - (index + 0.5) / steps))
 
     def _validated(
         self, report: EpochReport, interrupt: Callable[[], None], *, average: bool

@@ -34,18 +34,26 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, values: Mapping[str, Any]) -> None:
     """Put back what `optimizer_state` gave; other names in `values` are left out."""
-    entries: dict[int, dict[str, Any]] = {}
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    entries: dict[int, dict[str, Any]] = {index: {} for index in range(len(parameters))}
     for name, value in values.items():
         if name.startswith(OPTIMIZER):
-            _, index, key = name.split(".", 2)
-            entries.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    for parameter, entry in optimizer.state.items():
+            _, number, key = name.split(".", 2)
+            entries[int(number)][key] = value
+    on_gpu = any(parameter.is_cuda for parameter in parameters)
+    for index, entry in entries.items():
+        parameter = parameters[index]
+        held = optimizer.state.pop(parameter, {})
         for key, value in entry.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # in the parameter's own memory layout: another one makes every step slower
-                entry[key] = torch.empty_like(parameter).copy_(value)
+            if not isinstance(value, Tensor):
+                optimizer.state[parameter][key] = value
+                continue
+            place = held.get(key)  # in it, as a CUDA graph looks for it there
+            if place is None and value.shape == parameter.shape:
+                place = torch.empty_like(parameter)  # any other layout makes every step slower
+            elif place is None:
+                place = torch.empty_like(value, device=parameter.device if on_gpu else "cpu")
+            optimizer.state[parameter][key] = place.copy_(value)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -151,6 +151,7 @@ class _TrialRun:
                 if self._candidate != candidate or self._reported():
                     raise
                 note = f"{divergence}; trained again with clipping and a lower rate"
+            if note:  # outside the except block: the failure's frames hold the first training
                 tidy(self._all_fences, until=self._lease.fence)
                 second = gentler(candidate)
                 self._bench.trials.describe(self._trial, second)

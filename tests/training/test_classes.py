@@ -12,7 +12,7 @@ from workers.device import DevicePlan
 from workers.optimization import make_optimizer
 from workers.row_losses import RowLosses
 from workers.rows import Rows
-from workers.stepping import Stepper, StepSums
+from workers.stepping import Stepper
 from workers.training import Training
 
 CPU = DevicePlan()
@@ -64,7 +64,7 @@ def test_incoming_weights_are_kept_short() -> None:
     norms = {}
     for most in (None, 0.2):
         stepper = linear(Recipe(max_norm=most, learning_rate=0.5))
-        stepper.step(batch, StepSums(CPU.torch_device))
+        stepper.step(batch)
         norms[most] = stepper.network[1].weight.norm(dim=1)  # type: ignore[index]
     assert norms[None].max() > 0.21
     assert norms[0.2].max() <= 0.2 + 1e-6
@@ -92,9 +92,7 @@ def test_a_row_is_easy_by_its_own_loss_not_by_the_weight_of_its_class() -> None:
     stepper.losses = losses
     images, labels = torch.randn(6, 1, 4, 4), torch.tensor([0, 1, 2, 2, 1, 0])
     logits = stepper.network(images).detach()
-    stepper.step(
-        Batch(images=images, labels=labels, rows=torch.arange(6)), StepSums(CPU.torch_device)
-    )
+    stepper.step(Batch(images=images, labels=labels, rows=torch.arange(6)))
     torch.testing.assert_close(
         losses.losses, nn.functional.cross_entropy(logits, labels, reduction="none")
     )

@@ -7,7 +7,6 @@ import pytest
 from tests.training.harness import assert_equal_trainings, candidate, curve, go_on, run, training_of
 from workers.batches import Batch
 from workers.rows import Rows
-from workers.stepping import StepSums
 
 
 @pytest.mark.parametrize("averaging", ["none", "ema"])
@@ -29,9 +28,9 @@ def test_a_branch_takes_a_quarter_of_the_steps_so_far(
     training = training_of(candidate(), few, rung=rung)
     step, taken = training.stepper.step, []
 
-    def counted(batch: Batch, sums: StepSums) -> None:
+    def counted(batch: Batch) -> None:
         taken.append(batch)
-        step(batch, sums)
+        step(batch)
 
     monkeypatch.setattr(training.stepper, "step", counted)
     run(training)

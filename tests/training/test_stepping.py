@@ -90,9 +90,8 @@ def stepped(network: nn.Module, batch: Batch, *, pieces: int) -> tuple[Stepper, 
     recipe = Recipe(weight_decay=0.0)
     optimizer = make_optimizer(network, recipe)
     stepper = Stepper(network, optimizer, recipe=recipe, plan=CPU, pieces=pieces)
-    sums = StepSums(CPU.torch_device)
-    stepper.step(batch, sums)
-    return stepper, sums
+    stepper.step(batch)
+    return stepper, stepper.sums
 
 
 @pytest.mark.parametrize("mixed", [False, True])
