@@ -119,6 +119,18 @@ def test_a_second_network_shows_what_does_not_depend_on_macs(fixed: float, found
         assert measured.macs_within(0.002) == pytest.approx(1_000_000 * (1.0 + 1.0 / (1.0 - fixed)))
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_emulates_bfloat16_is_not_asked_for_it(
+    native: bool, probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *, including_emulation: native)
+    _, plan = probe.speed(tmp_path)
+    assert plan.on_gpu
+    assert any(plan.dtype == "bfloat16" for plan in probe.asked) is native
+
+
 @pytest.mark.parametrize(("device", "each"), [("cpu", 900.0), ("cuda", 300.0)])
 def test_workers_have_a_core_each_but_share_a_gpu(
     device: str, each: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

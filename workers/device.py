@@ -12,7 +12,7 @@ class DevicePlan(Value):
     """How to compute: one value, written into the job so that every worker does the same."""
 
     device: str = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = True
 
     @property

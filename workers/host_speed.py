@@ -184,11 +184,14 @@ def _macs(network: Architecture) -> int:
 
 def _choices() -> list[DevicePlan]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [
+    choices = [
         DevicePlan(device=device, dtype="float32", channels_last=False),
         DevicePlan(device=device, dtype="float32", channels_last=True),
-        DevicePlan(device=device, dtype="bfloat16", channels_last=True),
     ]
+    # a GPU that only emulates bfloat16, as those before Ampere do, has no convolutions in it
+    if device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False):
+        choices.append(DevicePlan(device=device, dtype="bfloat16", channels_last=True))
+    return choices
 
 
 def _host_key() -> str:
