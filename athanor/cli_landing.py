@@ -29,7 +29,10 @@ def ensemble(
         typer.Option("--limit", help="On all networks together: latency=5ms, parameters=500k."),
     ] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Networks of each trial.")] = None,
-    final: Annotated[str | None, typer.Option("--final", help="bag, best or refit. [bag]")] = None,
+    final: Annotated[
+        str | None,
+        typer.Option("--final", help="bag, best or refit. [refit after a refit, else bag]"),
+    ] = None,
     budget: BudgetOption = None,
     reopen_test: ReopenOption = False,
     out: OutOption = None,

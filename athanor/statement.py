@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from athanor.progress import Progress, clock_text, phase_spans
+from search.estimate import THOROUGH
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.metrics import METRICS, score_text
@@ -32,7 +33,7 @@ def print_statement(console: Console, progress: Progress) -> None:
     )
     kept = {
         "bag": f"ensemble: {members}; {each}",
-        "best": f"best network of the folds: {members}",
+        "best": f"best of {result.get('best_of', 1)} networks of the folds: {members}",
         "refit": f"trained again on all rows: {members}",
     }
     label = METRICS[result["metric"]].label
@@ -40,6 +41,8 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(
         f"{kept[result['final']]}; out-of-fold {label} {score_text(score)} ({images:,} images)"
     )
+    if result["final"] == "refit" and result.get("refit_share", 1.0) < THOROUGH:
+        console.print(f"{_refit_line(result['refit_share'])}: its score may be lower than theirs")
     if result.get("stacking") is not None:
         console.print(_stacking_line(result["stacking"], label), highlight=False)
     if "limits" in result:
@@ -72,8 +75,11 @@ def print_statement(console: Console, progress: Progress) -> None:
             f"out-of-fold log-loss {before:.4f} → {after:.4f}"
         )
     if job.plan is not None and result["final"] != job.plan.final:
+        chosen = {member["trial"] for member in result["members"]}
         refits = [task for task in progress.folds if task.fold == ALL_ROWS and not task.done]
-        why = {task.report["reason"] for task in refits if task.report}
+        why = {task.report["reason"] for task in refits if task.report and task.trial in chosen}
+        if not why:
+            why = {_refit_line(result.get("refit_share", 1.0))}
         console.print(
             f"no '{job.plan.final}' ({', '.join(sorted(why))}): the folds' networks are kept",
             highlight=False,
@@ -87,6 +93,11 @@ def _tested(result: dict[str, Any], trial: int) -> str:
     """Say what a finalist's networks together had right in the test, if that was opened."""
     share = result.get("test_accuracy_of_members", {}).get(f"trial-{trial}")
     return "" if share is None else f", {share:.4f} in the test"
+
+
+def _refit_line(share: float) -> str:
+    """Say how much less a refit has been trained than the networks that speak for it."""
+    return f"the refit saw {share:.0%} of the images that a network of the folds saw"
 
 
 def _teacher_line(result: dict[str, Any], label: str) -> str:
@@ -123,7 +134,8 @@ def _limits_line(result: dict[str, Any]) -> str:
 def _ended_early(job: Job) -> bool:
     """Whether the landing began although there was time for more trials, and no number of them."""
     end = None if job.plan is None else job.plan.search_seconds
-    if end is None or job.spec.counts_trials or "landing" not in job.phases:
+    counted = job.spec.counts_trials or job.plan is None or job.plan.most_trials is not None
+    if end is None or counted or "landing" not in job.phases:
         return False
     return end - job.phases["landing"] > EARLY_SECONDS
 
@@ -163,7 +175,8 @@ def phases_line(job: Job) -> str:
     """Say what each phase took of the budget, and the search of what it was promised."""
     end = None if job.plan is None else job.plan.search_seconds
     begun = job.phases.get("searching")
-    promised = {} if end is None or begun is None else {"searching": end - begun}
+    lands = job.spec.lands is not None  # what another job has found
+    promised = {} if lands or end is None or begun is None else {"searching": end - begun}
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
     return f"{_spans_text(job.phases, promised)}; {clock_text(job.seconds_used)}{budget}"
 

@@ -17,6 +17,8 @@ from search.combining import Combining
 from search.predictions import Z_95, OutOfFoldPredictions, share_interval
 from search.score_errors import standard_error
 
+THOROUGH = 0.9  # of the images that its folds have seen, from which on a refit is as good as they
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

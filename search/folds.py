@@ -50,11 +50,14 @@ class Folds:
     Attributes:
         seed: what the rows were shuffled with.
         data_fingerprint: of the data that the row ids belong to.
+        groups: (rows,) of rows that are right or wrong together, stated ones and equal images; None
+            where all rows stand for themselves. They are no part of the hash.
     """
 
     folds: tuple[Fold, ...]
     seed: int
     data_fingerprint: str
+    groups: NDArray[np.int64] | None = None
 
     @property
     def hash(self) -> str:
@@ -86,6 +89,8 @@ class Folds:
         for number, fold in enumerate(self.folds):
             arrays[f"train_{number}"] = fold.train_rows
             arrays[f"validation_{number}"] = fold.validation_rows
+        if self.groups is not None:
+            arrays["groups"] = self.groups
         write_arrays(path, arrays)
 
     @classmethod
@@ -101,7 +106,8 @@ class Folds:
             expected = str(arrays["hash"])
         except (KeyError, TypeError, ValueError) as failure:
             raise StoreError(f"{path} must hold folds, but got {failure!r}") from failure
-        loaded = cls(folds=folds, seed=seed, data_fingerprint=fingerprint)
+        groups = arrays.get("groups")
+        loaded = cls(folds=folds, seed=seed, data_fingerprint=fingerprint, groups=groups)
         if loaded.hash != expected:
             raise StoreError(f"the folds in {path} must hash to {expected}, but got {loaded.hash}")
         return loaded

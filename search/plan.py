@@ -107,6 +107,8 @@ class Plan(Value):
         folds: on how many, from the first after the judging fold.
         final: what is made of these; for "refit" the survivors are trained on all rows, too.
         finalist_epochs: of a finalist on a fold, without a time budget.
+        finalist_images: that the networks of trials have seen which an earlier job has trained; so
+            many, then, in place of these epochs.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """
 
@@ -134,6 +136,7 @@ class Plan(Value):
     search_recipe: bool = True
     warm_trials: tuple[dict[str, Any], ...] = ()
     most_trials: int | None = None
+    finalist_images: dict[int, int] = pydantic.Field(default_factory=dict)
     race_share: float = RACE_SHARE
     metric: MetricName = "accuracy"
     notes: tuple[str, ...] = ()

@@ -67,6 +67,51 @@ def design_effect(values: NDArray[np.float64], groups: Rows) -> float:
     return max(1.0, together / alone)
 
 
+def group_effect(
+    metric: Metric,
+    targets: Targets,
+    probabilities: NDArray[np.floating],
+    groups: Rows,
+    *,
+    seed: int,
+) -> float:
+    """Return by how much the variance of a score grows because rows are in groups; at least 1.
+
+    Of a mean over rows that is Kish's design effect of what each row adds to it; of other metrics
+    the variance over groups that are drawn again, over that of single rows.
+    """
+    values = _row_values(metric, targets, probabilities)
+    if values is not None:
+        return design_effect(values, groups)
+    score, generator = _scorer(metric, targets, probabilities), np.random.default_rng(seed)
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    if len(members) < 2:
+        return float(len(targets))
+    count = len(members)
+    draws = (generator.integers(0, count, count) for _ in range(RESAMPLES))
+    together = [score(np.concatenate([members[group] for group in drawn])) for drawn in draws]
+    alone = resampled(metric, targets, probabilities, seed=seed)
+    least = float(np.nanvar(alone, ddof=1))
+    if not least > 0.0:  # nothing differs: as if groups were rows
+        return len(targets) / len(members)
+    return max(1.0, float(np.nanvar(together, ddof=1)) / least)
+
+
+def _row_values(
+    metric: Metric, targets: Targets, probabilities: NDArray[np.floating]
+) -> NDArray[np.float64] | None:
+    """Return what each row adds to a score that is a mean over rows; None of any other score."""
+    if metric.task == "regression":
+        errors = probabilities[:, 0] - targets
+        return np.asarray(np.abs(errors) if metric.name == "mae" else np.square(errors))
+    if metric.name == "log_loss":
+        return log_losses(probabilities[np.arange(len(targets)), targets])
+    if metric.name == "accuracy":
+        return np.asarray(probabilities.argmax(1) == targets, dtype=np.float64)
+    return None
+
+
 def widened(
     interval: tuple[float, float], score: float, *, effect: float, highest: float
 ) -> tuple[float, float]:

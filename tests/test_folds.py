@@ -1,5 +1,6 @@
 """Folds part the rows fairly, repeat with their seed, and survive storage or say why not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,14 @@ def test_a_smaller_subset_lies_within_a_larger_one_and_seeds_differ() -> None:
 def test_a_subset_of_no_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1, but got 0"):
         stratified_subset(np.array([0, 1]), np.array([0, 1]), size=0, seed=0)
+
+
+def test_groups_are_kept_with_the_folds_and_change_no_hash(tmp_path: Path) -> None:
+    plain = some_folds()
+    grouped = replace(plain, groups=np.arange(42) // 2)
+    assert grouped.hash == plain.hash
+    for number, folds in enumerate((plain, grouped)):
+        folds.save(tmp_path / f"{number}.npz")
+    assert Folds.load(tmp_path / "0.npz").groups is None
+    loaded = Folds.load(tmp_path / "1.npz").groups
+    assert loaded is not None and np.array_equal(loaded, np.arange(42) // 2)

@@ -241,3 +241,46 @@ def test_where_a_cost_counts_networks_of_all_costs_race_and_the_cheapest_near_th
     assert len({costs[trial] for trial in raced}) == len(raced) > 1
     trained = {task.trial for task in folds if task.fold != JUDGING_FOLD and task.done}
     assert trained == {min(raced, key=lambda trial: costs[trial] or 0)}
+
+
+def without_the_first(count: int) -> Any:
+    """Return a `run_fold` that runs out of memory for the first so many trials that it meets."""
+    met: list[int] = []
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.trial not in met:
+            met.append(task.trial)
+        if task.trial in met[:count]:
+            raise MemoryError("out of memory")
+        run_fold(bench, task, *more, **options)
+
+    return run
+
+
+def test_where_no_finalist_can_be_trained_the_next_trial_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.run_fold", without_the_first(2))
+    job, folds = worked(tmp_path, trials=4, finalists=1)
+    assert job.state == "done", job.error
+    assert job.result is not None
+    (member,) = job.result["members"]
+    places = {task.trial: task.place for task in folds}
+    assert sorted(places.values()) == [0, 1, 2] and places[member["trial"]] == 2
+    assert all(task.done is (task.trial == member["trial"]) for task in folds)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    board = [record.number for record in store.trials(job).leaderboard()]
+    store.close()
+    others = [number for number in board if number != min(places, key=lambda trial: places[trial])]
+    assert [trial for trial in places if places[trial]] == others[:2]  # the best that are left
+
+
+def test_there_are_only_so_many_substitutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.run_fold", without_the_first(9))
+    monkeypatch.setattr("workers.landing.MOST_SUBSTITUTES", 1)
+    job, folds = worked(tmp_path, trials=4, finalists=1)
+    assert job.state == "failed"
+    assert job.error is not None and "at least one fold" in job.error
+    assert len({task.trial for task in folds}) == 2

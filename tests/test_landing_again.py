@@ -17,6 +17,7 @@ from search.job_spec import JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import InputError, JobError
 from tests.small_job import CACHE, bench_of, resume, worked
+from tests.statements import statement_of
 from workers.distillation import soft_labels, taught
 from workers.files import JobFiles
 from workers.judged_rows import Opened, combination_of
@@ -261,3 +262,66 @@ def test_what_is_no_limit_is_refused(text: str, rule: str) -> None:
     with pytest.raises(InputError) as refusal:
         parse_limits([text])
     assert rule in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("share", "final", "lower"), [(0.2, "bag", True), (0.7, "refit", False), (1.0, "refit", True)]
+)
+def test_folds_speak_only_for_a_refit_that_was_trained_like_them(
+    searched: tuple[Path, Job, list[FoldTask]],
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    final: str,
+    lower: bool,
+) -> None:
+    folder, job, before = searched
+    images = before[0].report["images"]  # type: ignore[index]
+    monkeypatch.setattr(
+        "workers.landing_again._images_of", lambda _: {before[0].trial: round(share * images)}
+    )
+    again, folds = landed(folder, job, final="refit")
+    found = result(again)
+    assert found["refit_share"] == pytest.approx(share, abs=0.2)
+    assert (found["final"], found["expected"]["lower"]) == (final, lower)
+    assert found["networks"] == (3 if final == "bag" else 1)
+    said = statement_of(again, *folds)
+    told = "of the images that a network of the folds saw" in said
+    assert told is (share < 0.9)
+    assert "promised" not in said  # it has no search of its own
+
+
+def test_what_was_taught_is_no_measure_of_other_networks(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, before = searched
+    student, _ = landed(folder, job, final="refit", distills=before[0].trial)
+    again, _ = landed(folder, student, final="refit")
+    assert again.state == "failed" and again.error is not None
+    assert f"but {student.id} has distilled {job.id}" in again.error
+
+
+def test_a_refit_is_kept_where_none_is_asked_for(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, _ = searched
+    refit, first = landed(folder, job, final="refit")
+    again, folds = landed(folder, refit, ensemble_parameters=10_000_000)
+    assert [task.report for task in folds] == [task.report for task in first]
+    assert result(again)["final"] == "refit"
+
+
+def test_who_lost_a_race_is_no_reason_for_a_worker(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    folder, job, before = searched
+    raced = folder / "raced"
+    raced.mkdir()
+    store = StudyStore(f"sqlite:///{raced}/athanor.db", create=True)
+    copy = store.jobs.create(job.spec)
+    store.folds.plan(copy.id, trials=[before[0].trial, 99], folds=[0, 1])
+    for task in store.folds.all(copy.id):
+        if task.trial != 99 or task.fold == 0:
+            store.folds.record(task, files="", score=0.5, report={})
+    many = replace(copy, spec=copy.spec.model_copy(update={"workers": 4}))
+    assert refit_workers(store, many) == 1
+    store.close()

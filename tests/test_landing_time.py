@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from search.folds import ALL_ROWS
+from search.plan import Plan
+from search.store import FoldTask
 from tests.small_job import bench_of, prepared, take_steps
 from workers.device import DevicePlan
-from workers.landing_time import SAMPLE_ROWS, _network_pace, verifying_seconds
+from workers.landing_time import SAMPLE_ROWS, _exported, _network_pace, verifying_seconds
 
 PACE = 0.01  # seconds to predict an image
 
@@ -45,3 +49,15 @@ def test_trials_on_a_gpu_do_not_tell_how_fast_the_processor_verifies(
             assert verifying_seconds(bench, folds, folds) == pytest.approx(rows * PACE)
     assert asked == [DevicePlan()]
     store.close()
+
+
+@pytest.mark.parametrize(("refits", "networks"), [(2, 2), (1, 8), (0, 8)])
+def test_unless_all_are_refitted_all_folds_may_have_to_be_verified(
+    refits: int, networks: int
+) -> None:
+    folds = [(trial, fold) for trial in (3, 5) for fold in range(1, 5)]
+    folds += [(trial, ALL_ROWS) for trial in (3, 5)[:refits]]
+    tasks = [FoldTask("job", trial, fold, 0, "planned", None, None, None) for trial, fold in folds]
+    plan = Plan.model_construct(final="refit", survivors=2, folds=4)
+    bench: Any = SimpleNamespace(plan=plan)
+    assert _exported(bench, tasks) == networks

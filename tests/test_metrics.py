@@ -1,6 +1,7 @@
 """Metrics are those of scikit-learn, and their errors those of other rows of the same kind."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 from sklearn import metrics as theirs
 
 from search.metrics import METRIC_NAMES, METRICS, confusion, roc_auc, score_text
-from search.score_errors import bootstrap_interval, design_effect, standard_error, widened
+from search.score_errors import (
+    bootstrap_interval,
+    design_effect,
+    group_effect,
+    standard_error,
+    widened,
+)
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -113,3 +120,37 @@ def test_equal_seeds_give_equal_errors() -> None:
 )
 def test_scores_are_written_with_the_digits_that_count(score: float, text: str) -> None:
     assert score_text(score) == text
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_copies_of_a_row_tell_no_more_than_the_row(name: str) -> None:
+    metric = METRICS[name]  # type: ignore[index]
+    rows: tuple[Any, Any] = some_rows(0, rows=300)
+    if metric.task == "regression":
+        numbers, noise = np.random.default_rng(0).normal(size=(2, 300))
+        rows = numbers, (numbers + noise)[:, None]
+    targets, probabilities = rows
+    ten = np.repeat(np.arange(300), 10)
+    order = np.random.default_rng(2).permutation(len(ten))
+    copied = targets[ten][order], probabilities[ten][order]
+    effect = group_effect(metric, *copied, ten[order], seed=0)
+    mean = name in ("accuracy", "log_loss", "rmse", "mae", "r2")
+    assert effect == pytest.approx(10.0, rel=0.01 if mean else 0.5)
+    single = group_effect(metric, targets, probabilities, np.arange(300), seed=0)
+    assert 1.0 <= single < (1.01 if mean else 1.8)
+
+
+def test_losses_may_be_more_alike_in_a_group_than_hits_are() -> None:
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 30)
+    blurred = groups < 10
+    right = generator.random(3000) < np.where(blurred, 0.85, 0.98)
+    given = np.where(right, np.where(blurred, 0.5, 0.95), np.where(blurred, 0.1, 0.04))
+    probabilities = np.stack([given, 1.0 - given], axis=1)
+    probabilities[right & blurred] = (0.501, 0.499)
+    targets = np.zeros(3000, dtype=np.int64)
+    effects = {
+        name: group_effect(METRICS[name], targets, probabilities, groups, seed=0)
+        for name in ("accuracy", "log_loss")
+    }
+    assert effects["log_loss"] > 2.0 * effects["accuracy"]

@@ -256,6 +256,9 @@ def test_planted_copies_are_never_parted(tmp_path: Path) -> None:
     for fold in parts.folds.folds:
         train = {found.train_images[row].tobytes() for row in fold.train_rows}
         assert not train & {found.train_images[row].tobytes() for row in fold.validation_rows}
+    groups = parts.folds.groups  # by which intervals know that copies tell nothing new
+    assert groups is not None and len(np.unique(groups)) == len(trained)
+    assert split(JobSpec.parse({"data": "digits", "trials": 1}), data).folds.groups is None
 
 
 def test_a_job_on_rows_with_times_is_trained_on_all_of_them_in_the_end(tmp_path: Path) -> None:

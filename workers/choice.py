@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from search.calibration import HOTTEST
 from search.combining import Combining, StackComparison, compare_stack
 from search.ensemble import Ensemble, member_name
-from search.estimate import estimate
+from search.estimate import THOROUGH, estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.joint_costs import JointCosts
 from search.plan import Final
@@ -31,6 +31,8 @@ from workers.out_of_fold import (
     out_of_fold,
 )
 from workers.workbench import Workbench
+
+LEAST_REFIT = 0.5  # of the images that its folds have seen; below, their networks are kept instead
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,9 @@ class _Selected:
     Attributes:
         ensemble: the weighted mean of their trials.
         judged: the folds by which the model is judged. Where there are fewer networks than the
-            folds have given, one judges each row; where there is one network, those of its trial.
+            folds have given, one judges each row; where there is one network, those of its trial,
+            but not the one that has chosen it among trials.
+        facts: about the choice, for the job's result.
     """
 
     final: Final
@@ -67,11 +71,17 @@ class _Selected:
     combining: Combining
     limits: EnsembleLimits
     judged: list[FoldTask]
+    facts: dict[str, Any]
 
     @property
     def averaged(self) -> bool:
         """Whether trials have several networks each, whose means predict."""
         return len(self.networks) > len(self.shares)
+
+    @property
+    def learnt_more(self) -> bool:
+        """Whether its networks are refits that have learnt from more rows, and as much of them."""
+        return self.final == "refit" and self.facts["refit_share"] >= THOROUGH
 
 
 def choose(bench: Workbench) -> Choice:
@@ -95,9 +105,9 @@ def choose(bench: Workbench) -> Choice:
         temperature=scores.get("temperature", 1.0),
         effect=scores.get("design_effect", 1.0),
         test_rows=len(bench.data.test_labels),
-        lower=(chosen.averaged or chosen.final == "refit") and _foreseeable(bench),
+        lower=(chosen.averaged or chosen.learnt_more) and _foreseeable(bench),
     )
-    scores |= {"final": chosen.final, "expected": asdict(expected)}
+    scores |= {"final": chosen.final, "expected": asdict(expected), **chosen.facts}
     if stacking is not None:
         scores["stacking"] = asdict(stacking)
     if chosen.limits.limits:
@@ -120,14 +130,22 @@ def _select(bench: Workbench) -> _Selected:
     )
     ensemble = combining.mean(predictions)
     within = [task for task in trained if combining.costs.allow(member_name(task.trial))]
-    final, networks, shares = _kept(bench, within, ensemble)
+    final, networks, shares, facts = _kept(bench, within, ensemble)
     if limits.limits:
         networks = [task for task in networks if _rank(task, networks) < each]
     if final != "bag" or each < folds:
         judged = one_parting(bench, judged)
     if final == "best":
-        judged = [task for task in judged if task.trial == networks[0].trial]
-    return _Selected(final, networks, shares, ensemble, combining, limits, judged)
+        judged = _judges_of(networks[0], judged, among=within)
+    return _Selected(final, networks, shares, ensemble, combining, limits, judged, facts)
+
+
+def _judges_of(best: FoldTask, judged: list[FoldTask], *, among: list[FoldTask]) -> list[FoldTask]:
+    """Return the folds that judge the best network: its trial's, if they did not choose that."""
+    own = [task for task in judged if task.trial == best.trial]
+    others = [task for task in own if task.fold != best.fold]
+    chosen_by_it = any(task.trial != best.trial for task in among)
+    return others if chosen_by_it and others else own
 
 
 def _compared(
@@ -183,23 +201,37 @@ def _seconds_to_spare(bench: Workbench, networks: list[FoldTask]) -> float:
 
 def _kept(
     bench: Workbench, tasks: list[FoldTask], ensemble: Ensemble
-) -> tuple[Final, list[FoldTask], dict[int, float]]:
-    """Return what is made of the folds' networks, which are kept, and each trial's share.
+) -> tuple[Final, list[FoldTask], dict[int, float], dict[str, Any]]:
+    """Return what is made of the folds' networks, which are kept, each trial's share, and facts.
 
-    Where a refit was asked for and there is none, the folds' networks are kept.
+    Where a refit was asked for and there is none, or hardly one, the folds' networks are kept.
     """
+    facts: dict[str, Any] = {}
     weights = dict(zip(ensemble.members, ensemble.weights, strict=True))
     names = {task.trial: member_name(task.trial) for task in tasks}
     shares = {trial: weights[name] for trial, name in names.items() if name in weights}
     if bench.plan.final == "best":
         best = max(tasks, key=lambda task: (_or_worst(task.score), -task.place, -task.fold))
-        return "best", [best], {best.trial: 1.0}
+        return "best", [best], {best.trial: 1.0}, {"best_of": len(tasks)}
     if bench.plan.final == "refit":
         done = [t for t in bench.store.folds.all(bench.job.id) if t.done and t.fold == ALL_ROWS]
         refits = [task for task in done if task.trial in shares]
         if len(refits) == len(ensemble.members):  # of fewer nobody knows how good they are together
-            return "refit", refits, shares
-    return "bag", [task for task in tasks if task.trial in shares], shares
+            facts = {"refit_share": min(_share_seen(refit, tasks) for refit in refits)}
+            if facts["refit_share"] >= LEAST_REFIT:
+                return "refit", refits, shares, facts
+    return "bag", [task for task in tasks if task.trial in shares], shares, facts
+
+
+def _share_seen(refit: FoldTask, tasks: list[FoldTask]) -> float:
+    """Return how many images a refit has seen, over what its trial's folds have on average."""
+    folds = [_images(task) for task in tasks if task.trial == refit.trial]
+    return _images(refit) * len(folds) / sum(folds)
+
+
+def _images(task: FoldTask) -> int:
+    assert task.report is not None
+    return int(task.report["images"])
 
 
 def _rank(task: FoldTask, networks: list[FoldTask]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.calibration import as_scored
 from search.ensemble import member_name
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import Job
@@ -79,7 +80,9 @@ def teacher_of(bench: Workbench) -> dict[str, Any]:
     folds = {task.fold for task in tasks if task.fold > JUDGING_FOLD}
     judged = [bench.folds.folds[fold].validation_rows for fold in sorted(folds)]
     rows = np.intersect1d(np.concatenate(judged), np.flatnonzero(said.covered))
-    score = bench.metric.score(said.targets[rows], said.probabilities[rows]) if len(rows) else None
+    result = earlier.result or {}
+    told = as_scored(bench.metric, said.probabilities[rows], result.get("temperature", 1.0))
+    score = bench.metric.score(said.targets[rows], told) if len(rows) else None
     networks = len(_teachers(bench, earlier))
     return {"job": earlier.id, "networks": networks, "score": score, "rows": len(rows)}
 

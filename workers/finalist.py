@@ -33,7 +33,7 @@ from workers.workbench import Workbench
 LARGEST_BATCH = 256  # larger ones train no faster on processors
 FASTER = 1.5  # than its trial a finalist may be: its batches are larger
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
-EXACT_COST = 1.7  # predicting in float32 against the number type of the search, at most
+EXACT_COST = 2.5  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
 LEAST_LEFT = 0.5  # of a fold's time, with which a training that diverged begins again
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
@@ -68,6 +68,7 @@ def run_fold(
     bench.heartbeat.expect_steps()
     if resumed is not None:
         training.restore(resumed[1])
+        training.schedule.keep_length()  # part of its time is spent; what is left is others', too
         bench.heartbeat.expect(training.slowest_epoch)
         end -= training.seconds if races else 0.0
 
@@ -135,7 +136,9 @@ def processor_pace(training: Training) -> float:
 def fold_overhead(bench: Workbench, task: FoldTask, record: TrialRecord) -> float:
     """Return the seconds that a fold takes besides training: mostly to predict in float32."""
     predicted = len(bench.predicted_rows(task.fold))
-    return OVERHEAD + EXACT_COST * predicted * (record.predict_pace or 0.0)
+    # a trial that was cut short has no pace of its own; to train on an image takes longer
+    pace = record.predict_pace or bench.plan.speed.seconds_per_image(record.macs or 0)
+    return OVERHEAD + EXACT_COST * predicted * pace
 
 
 def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) -> Candidate:
@@ -147,6 +150,10 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
     """
     assert record.candidate is not None
     expected = planned = plan.finalist_epochs
+    images = plan.finalist_images.get(record.number)
+    if images is not None:  # an epoch leaves out what is no whole batch
+        batch = min(LARGEST_BATCH, rows)
+        expected = planned = math.ceil(images / (rows // batch * batch))
     if not math.isinf(seconds):
         pace = record.train_pace or plan.speed.seconds_per_image(record.macs or 0)
         epochs = seconds / (pace * rows)

@@ -1,4 +1,4 @@
-"""The landing's beginning: which trials are finalists, and which of them race."""
+"""Which trials are finalists, which of them race, and who takes the place of those that fail."""
 
 from search.finalists import (
     best_trials,
@@ -6,11 +6,14 @@ from search.finalists import (
     smallest_within,
     spread_over_costs,
 )
+from search.folds import JUDGING_FOLD
 from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
 from spaces.errors import JobFailed
 from workers.contenders import contenders
 from workers.workbench import Workbench
+
+MOST_SUBSTITUTES = 3  # for finalists whose trainings all fail
 
 
 def choose_finalists(bench: Workbench) -> list[TrialRecord]:
@@ -44,6 +47,21 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
         with_prior=races,
         validation_rows=rows,
     )
+
+
+def substitute(bench: Workbench, tasks: list[FoldTask]) -> TrialRecord | None:
+    """Return who is trained when no finalist could be: the next best trial; None if one could.
+
+    Nor after `MOST_SUBSTITUTES` in vain, nor where the finalists were named by an earlier job.
+    """
+    tried = {task.trial for task in tasks}
+    hope = any(task.done or task.pending for task in tasks if task.fold > JUDGING_FOLD)
+    enough = len(tried) >= bench.plan.finalists + MOST_SUBSTITUTES
+    if hope or enough or bench.job.spec.lands is not None:
+        return None
+    board, _ = contenders(bench)
+    others = (each for each in board if each.state == "complete" and each.number not in tried)
+    return next(others, None)
 
 
 def race_of(bench: Workbench, tasks: list[FoldTask]) -> Race:

@@ -2,6 +2,7 @@
 
 import shutil
 import statistics
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,13 +35,19 @@ def prepare_landing(
     """Write a plan that is the earlier job's but for what is made of its trials.
 
     Raises:
-        JobError: there is no such job, it has no folds that were finished, or other data.
+        JobError: there is no such job, it has no folds that were finished, or other data; or they
+            are those of a student, and this is to be none.
     """
     earlier, spec = earlier_of(store, job), job.spec
     plan = earlier.plan
     if earlier.state != "done" or plan is None:
         raise JobError(
             f"only a job that is done can be landed, but {earlier.id} is {earlier.state}"
+        )
+    if earlier.spec.distills is not None and spec.distills is None:
+        raise JobError(
+            f"only a search can be landed otherwise, but {earlier.id} has distilled "
+            f"{earlier.spec.lands}: what its networks were taught is no measure of others"
         )
     if plan.data_fingerprint != data.train_fingerprint:
         raise JobError(f"{earlier.id} was run on other rows than {spec.data} has now")
@@ -73,6 +80,7 @@ def prepare_landing(
         "folds": count,
         "final": spec.final or ("refit" if plan.refit else "bag"),
         "finalist_epochs": round(statistics.fmean(_epochs(task) for task in done)) or 1,
+        "finalist_images": _images_of(done),
     }
     store.jobs.set_plan(job.id, plan.model_copy(update=changes))
 
@@ -93,6 +101,15 @@ def earlier_of(store: StudyStore, job: Job) -> Job:
 def _epochs(task: FoldTask) -> float:
     assert task.report is not None
     return float(task.report["epochs"])
+
+
+def _images_of(done: list[FoldTask]) -> dict[int, int]:
+    """Return how many images the networks of each trial have seen, on average."""
+    seen: defaultdict[int, list[int]] = defaultdict(list)
+    for task in done:
+        assert task.report is not None
+        seen[task.trial].append(task.report["images"])
+    return {trial: round(statistics.fmean(images)) for trial, images in seen.items()}
 
 
 def networks_of(store: StudyStore, earlier: Job) -> list[FoldTask]:
@@ -126,18 +143,22 @@ def finalists_again(bench: Workbench) -> list[TrialRecord]:
 
 
 def keep_finished_folds(bench: Workbench, lease: Lease) -> None:
-    """Take over what the earlier job has trained, but for networks of all rows.
+    """Take over what the earlier job has trained; networks of all rows unless these are asked for.
 
     A student is trained anew, as it learns from other labels.
     """
-    if bench.job.spec.distills is not None:
+    spec = bench.job.spec
+    if spec.distills is not None:
         return
     earlier = earlier_of(bench.store, bench.job)
     theirs = JobFiles(bench.files.root, earlier.id)
     done = {(task.trial, task.fold): task for task in networks_of(bench.store, earlier)}
+    if spec.final is None:
+        refits = [t for t in bench.store.folds.all(earlier.id) if t.done and t.fold == ALL_ROWS]
+        done |= {(task.trial, task.fold): task for task in refits}
     for task in bench.store.folds.all(bench.job.id):
         known = done.get((task.trial, task.fold))
-        if known is None or not task.pending or task.fold == ALL_ROWS:
+        if known is None or not task.pending:
             continue
         assert known.files is not None and known.report is not None
         folder = bench.files.finalist(task.trial, task.fold) / str(lease.fence)

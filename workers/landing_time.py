@@ -70,7 +70,8 @@ def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
     plan = bench.plan
     if plan.final == "best":
         return 1
-    if plan.refit and any(task.fold == ALL_ROWS for task in wanted):
+    refits = {task.trial for task in wanted if task.fold == ALL_ROWS}
+    if plan.refit and refits == {task.trial for task in wanted}:  # of fewer none is used
         return plan.survivors
     return plan.survivors * plan.folds
 

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from search.calibration import as_scored, at_temperature, helpful_temperature
 from search.ensemble import Ensemble, member_name
 from search.folds import Folds
-from search.metrics import Targets, accuracy
-from search.numbers import is_numbers
+from search.metrics import accuracy
 from search.predictions import OutOfFoldPredictions, mean_log_loss
-from search.score_errors import design_effect
+from search.score_errors import group_effect
 from search.stacking import Stack
 from search.store import FoldTask
 from workers.data import ImageData
@@ -107,9 +106,11 @@ def known_scores(
         "out_of_fold_rows": len(targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
     }
-    if bench.data.columns.groups is not None:
-        groups = bench.data.columns.groups[covered]
-        scores["design_effect"] = design_effect(_row_values(probabilities, targets), groups)
+    groups = bench.folds.groups
+    if groups is not None:
+        scores["design_effect"] = group_effect(
+            bench.metric, targets, scored, groups[covered], seed=bench.seed("groups")
+        )
     if bench.metric.task == "regression":
         return scores
     warmed = at_temperature(probabilities, temperature)
@@ -120,10 +121,3 @@ def known_scores(
         "temperature": temperature,
         "out_of_fold_log_loss_at_temperature": mean_log_loss(warmed, targets),
     }
-
-
-def _row_values(said: NDArray[Any], targets: Targets) -> NDArray[np.float64]:
-    """Return 1 for each row that is right and 0 for the others; of numbers the squared errors."""
-    if is_numbers(targets):
-        return np.asarray(np.square(said[:, 0] - targets))
-    return np.asarray(said.argmax(1) == targets, dtype=np.float64)

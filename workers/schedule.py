@@ -29,6 +29,10 @@ class Schedule:
         """Whether all steps are done."""
         return self.step >= self.total_steps
 
+    def keep_length(self) -> None:
+        """Never again move the end beyond where it is now."""
+        self._planned = self.total_steps
+
     @property
     def leaves_no_row_out(self) -> bool:
         """Whether a pass that begins now is one of the last, which see all rows."""

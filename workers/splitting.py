@@ -83,7 +83,7 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     if by_time and spec.final is None:
         notes.append("the finalist is trained once more on all rows, the latest included")
     return Split(
-        folds=folds,
+        folds=replace(folds, groups=groups),
         parts=known,
         count=count,
         final=final,

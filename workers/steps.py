@@ -13,6 +13,7 @@ from search.finalists import prior_stands
 from search.first_trials import common_parameters, leader
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import JobState
+from search.plan import Plan
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble
@@ -20,7 +21,7 @@ from workers.baselines import measure_baseline
 from workers.checkpoints import has_checkpoint
 from workers.contenders import contenders
 from workers.finalist import fold_overhead, run_fold
-from workers.landing import choose_finalists, race_of
+from workers.landing import choose_finalists, race_of, substitute
 from workers.landing_again import finalists_again, keep_finished_folds
 from workers.landing_time import seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
@@ -218,12 +219,17 @@ def _plan_landing(bench: Workbench, lease: Lease) -> None:
     chosen = finalists_again(bench) if again else choose_finalists(bench)
     finalists = [record.number for record in chosen]
     races = plan.races and len(finalists) > plan.survivors
-    folds = range(JUDGING_FOLD if races else JUDGING_FOLD + 1, plan.folds + 1)
-    refit = [ALL_ROWS] if plan.refit else []
-    bench.store.folds.plan(bench.job.id, trials=finalists, folds=[*refit, *folds])
+    heats = [JUDGING_FOLD] if races else []
+    bench.store.folds.plan(bench.job.id, trials=finalists, folds=[*_final_folds(plan), *heats])
     if again:
         keep_finished_folds(bench, lease)
     bench.store.jobs.move(bench.job.id, before="searching", after="landing")
+
+
+def _final_folds(plan: Plan) -> list[int]:
+    """Return the folds on which a finalist is trained for the ensemble."""
+    refit = [ALL_ROWS] if plan.refit else []
+    return [*refit, *range(JUDGING_FOLD + 1, plan.folds + 1)]
 
 
 def _land(bench: Workbench) -> None:
@@ -247,6 +253,11 @@ def _land(bench: Workbench) -> None:
             return
     if tasks:
         raise Waiting
+    other = substitute(bench, planned)
+    if other is not None:
+        folds = _final_folds(bench.plan)
+        bench.store.folds.add(bench.job.id, trial=other.number, folds=folds)
+        return
     bench.store.jobs.move(bench.job.id, before="landing", after="assembling")
 
 

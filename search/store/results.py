@@ -105,6 +105,19 @@ class FoldResults(Table):
             connection.execute(sa.insert(fold_results), rows)
 
     @patient
+    def add(self, job_id: str, *, trial: int, folds: Iterable[int]) -> None:
+        """Plan folds of one more finalist, the last; a no-op while any fold is to be trained."""
+        with self._engine.begin() as connection:
+            lock_table(connection, fold_results)
+            mine = sa.select(fold_results.c.trial, fold_results.c.place, fold_results.c.state)
+            known = connection.execute(mine.where(fold_results.c.job_id == job_id)).all()
+            if any(row.state == "planned" or row.trial == trial for row in known):
+                return
+            place = 1 + max((row.place for row in known), default=-1)
+            same = {"job_id": job_id, "trial": trial, "place": place, "state": "planned"}
+            connection.execute(sa.insert(fold_results), [{**same, "fold": fold} for fold in folds])
+
+    @patient
     def all(self, job_id: str) -> list[FoldTask]:
         """Return a job's folds by finalist, then by fold."""
         query = (

@@ -92,3 +92,19 @@ def test_without_any_time_left_the_training_ends_and_is_validated(few: Rows) -> 
     training = run(training_of(candidate(batch_size=10), few), seconds_left=lambda: -1.0)
     assert training.schedule.step == 8 and len(training.curve) == 1
     assert training.curve[0].validation_accuracy is not None
+
+
+def test_an_end_that_is_kept_is_moved_no_more(few: Rows) -> None:
+    schedule = training_of(candidate(batch_size=10), few).schedule
+    schedule.step = 20
+    schedule.fit_to(1.0, steps=20, seconds=2.0)
+    cut = schedule.total_steps
+    assert 20 < cut < 60
+    schedule.fit_to(100.0, steps=20, seconds=2.0)
+    assert schedule.total_steps == 60  # what was cut is given back,
+    schedule.fit_to(1.0, steps=20, seconds=2.0)
+    schedule.keep_length()
+    schedule.fit_to(100.0, steps=20, seconds=2.0)
+    assert schedule.total_steps == cut  # but not to a training that was interrupted
+    schedule.fit_to(0.0, steps=20, seconds=2.0)
+    assert schedule.total_steps == 20
