@@ -19,7 +19,8 @@ ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
 MAX_UNFORESEEN = 36.0  # seconds at most
 PACE_BATCH = 8  # images by which the processor's pace is measured
 STACKING_PACE = 6e-6  # seconds a row, class and finalist
-RANKING_PACE, RANKINGS = 2e-7, 300  # seconds to rank a row once for a class; how often that is done
+RANKING_PACE = 2e-7  # seconds to rank a row once for a class,
+RANKINGS, GROUP_RANKINGS = 300, 200  # how often that is done, and more where rows are in groups
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
 
@@ -62,7 +63,8 @@ def _scoring_seconds(bench: Workbench) -> float:
     if bench.metric.name != "roc_auc":
         return 0.0
     rows = max(len(bench.data.test_labels), len(bench.data.train_labels) // 2)
-    return RANKING_PACE * RANKINGS * rows * bench.data.classes
+    rankings = RANKINGS + (0 if bench.folds.groups is None else GROUP_RANKINGS)
+    return RANKING_PACE * rankings * rows * bench.data.classes
 
 
 def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:
