@@ -33,7 +33,7 @@ def print_statement(console: Console, progress: Progress) -> None:
     )
     kept = {
         "bag": f"ensemble: {members}; {each}",
-        "best": f"best of {result.get('best_of', 1)} networks of the folds: {members}",
+        "best": f"{_best_text(result)}: {members}",
         "refit": f"trained again on all rows: {members}",
     }
     label = METRICS[result["metric"]].label
@@ -93,6 +93,11 @@ def _tested(result: dict[str, Any], trial: int) -> str:
     """Say what a finalist's networks together had right in the test, if that was opened."""
     share = result.get("test_accuracy_of_members", {}).get(f"trial-{trial}")
     return "" if share is None else f", {share:.4f} in the test"
+
+
+def _best_text(result: dict[str, Any]) -> str:
+    count = result.get("best_of", 1)  # which earlier versions did not write down
+    return f"best of {count} networks of the folds" if count > 1 else "best network of the folds"
 
 
 def _refit_line(share: float) -> str:

@@ -107,7 +107,7 @@ class Plan(Value):
         folds: on how many, from the first after the judging fold.
         final: what is made of these; for "refit" the survivors are trained on all rows, too.
         finalist_epochs: of a finalist on a fold, without a time budget.
-        finalist_images: that the networks of trials have seen which an earlier job has trained; so
+        finalist_images: that a network of trials has seen which an earlier job has trained; so
             many, then, in place of these epochs.
         data_fingerprint, folds_hash: what every worker must find before it starts.
     """

@@ -83,19 +83,24 @@ def group_effect(
     values = _row_values(metric, targets, probabilities)
     if values is not None:
         return design_effect(values, groups)
-    score, generator = _scorer(metric, targets, probabilities), np.random.default_rng(seed)
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    if len(members) < 2:
-        return float(len(targets))
-    count = len(members)
-    draws = (generator.integers(0, count, count) for _ in range(RESAMPLES))
-    together = [score(np.concatenate([members[group] for group in drawn])) for drawn in draws]
+    score = _scorer(metric, targets, probabilities)
+    together = [score(rows) for rows in _drawn_groups(groups, seed=seed)]
     alone = resampled(metric, targets, probabilities, seed=seed)
-    least = float(np.nanvar(alone, ddof=1))
-    if not least > 0.0:  # nothing differs: as if groups were rows
-        return len(targets) / len(members)
-    return max(1.0, float(np.nanvar(together, ddof=1)) / least)
+    spreads = [float(np.nanvar(scores, ddof=1)) for scores in (together, alone)]
+    if not min(spreads) > 0.0:  # nothing is known of how they differ: as if groups were rows
+        return len(targets) / len(np.unique(groups))
+    return max(1.0, spreads[0] / spreads[1])
+
+
+def _drawn_groups(groups: Rows, *, seed: int) -> Iterator[Rows]:
+    """Yield the rows of as many groups as there are, drawn with replacement, `RESAMPLES` times."""
+    generator, order = np.random.default_rng(seed), np.argsort(groups, kind="stable")
+    _, firsts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(0, len(firsts), len(firsts))
+        lengths = sizes[drawn]
+        before = np.cumsum(lengths) - lengths  # rows of the groups drawn so far
+        yield order[np.repeat(firsts[drawn] - before, lengths) + np.arange(lengths.sum())]
 
 
 def _row_values(

@@ -152,6 +152,12 @@ def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> No
     assert made.batch_size == 64 * 4  # the root of ten times the images, in powers of two
     timeless = lengthened(trial, plan, rows=40_000, seconds=math.inf).recipe
     assert timeless.epochs == 8
+    known = plan.model_copy(update={"finalist_images": {0: 200_000}})
+    seen = lengthened(trial, known, rows=30_100, seconds=math.inf).recipe
+    assert seen.batch_size * (30_100 // seen.batch_size) * seen.epochs >= 200_000
+    assert seen.epochs == 7  # six would be too few
+    few = lengthened(trial, known, rows=100, seconds=math.inf).recipe
+    assert few.epochs == MAX_EPOCHS
     assert lengthened(trial, plan, rows=40, seconds=400.0).recipe.epochs == MAX_EPOCHS
     unfinished = dataclasses.replace(trial, train_pace=None, macs=5_000_000)
     slow = HostSpeed(images_per_second=250.0, macs=5_000_000)  # four times as slow

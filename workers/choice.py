@@ -59,8 +59,7 @@ class _Selected:
     Attributes:
         ensemble: the weighted mean of their trials.
         judged: the folds by which the model is judged. Where there are fewer networks than the
-            folds have given, one judges each row; where there is one network, those of its trial,
-            but not the one that has chosen it among trials.
+            folds have given, one judges each row; where there is one network, those of its trial.
         facts: about the choice, for the job's result.
     """
 
@@ -136,16 +135,8 @@ def _select(bench: Workbench) -> _Selected:
     if final != "bag" or each < folds:
         judged = one_parting(bench, judged)
     if final == "best":
-        judged = _judges_of(networks[0], judged, among=within)
+        judged = [task for task in judged if task.trial == networks[0].trial]
     return _Selected(final, networks, shares, ensemble, combining, limits, judged, facts)
-
-
-def _judges_of(best: FoldTask, judged: list[FoldTask], *, among: list[FoldTask]) -> list[FoldTask]:
-    """Return the folds that judge the best network: its trial's, if they did not choose that."""
-    own = [task for task in judged if task.trial == best.trial]
-    others = [task for task in own if task.fold != best.fold]
-    chosen_by_it = any(task.trial != best.trial for task in among)
-    return others if chosen_by_it and others else own
 
 
 def _compared(
@@ -210,6 +201,7 @@ def _kept(
     weights = dict(zip(ensemble.members, ensemble.weights, strict=True))
     names = {task.trial: member_name(task.trial) for task in tasks}
     shares = {trial: weights[name] for trial, name in names.items() if name in weights}
+    folds = [task for task in tasks if task.trial in shares]
     if bench.plan.final == "best":
         best = max(tasks, key=lambda task: (_or_worst(task.score), -task.place, -task.fold))
         return "best", [best], {best.trial: 1.0}, {"best_of": len(tasks)}
@@ -218,9 +210,9 @@ def _kept(
         refits = [task for task in done if task.trial in shares]
         if len(refits) == len(ensemble.members):  # of fewer nobody knows how good they are together
             facts = {"refit_share": min(_share_seen(refit, tasks) for refit in refits)}
-            if facts["refit_share"] >= LEAST_REFIT:
+            if facts["refit_share"] >= LEAST_REFIT or _seconds_to_spare(bench, folds) < 0.0:
                 return "refit", refits, shares, facts
-    return "bag", [task for task in tasks if task.trial in shares], shares, facts
+    return "bag", folds, shares, facts
 
 
 def _share_seen(refit: FoldTask, tasks: list[FoldTask]) -> float:

@@ -151,9 +151,8 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
     assert record.candidate is not None
     expected = planned = plan.finalist_epochs
     images = plan.finalist_images.get(record.number)
-    if images is not None:  # an epoch leaves out what is no whole batch
-        batch = min(LARGEST_BATCH, rows)
-        expected = planned = math.ceil(images / (rows // batch * batch))
+    if images is not None:
+        expected = planned = math.ceil(images / rows)
     if not math.isinf(seconds):
         pace = record.train_pace or plan.speed.seconds_per_image(record.macs or 0)
         epochs = seconds / (pace * rows)
@@ -166,6 +165,10 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
         largest_batch=LARGEST_BATCH,
         augmentations=plan.space.recipe.augmentations,
     )
+    if images is not None and math.isinf(seconds):  # an epoch leaves out what is no whole batch
+        size = min(recipe.batch_size, rows)
+        epochs = math.ceil(images / (rows // size * size))
+        recipe = recipe.model_copy(update={"epochs": min(epochs, MAX_EPOCHS)})
     return record.candidate.model_copy(update={"recipe": recipe})
 
 

@@ -50,14 +50,15 @@ def choose_finalists(bench: Workbench) -> list[TrialRecord]:
 
 
 def substitute(bench: Workbench, tasks: list[FoldTask]) -> TrialRecord | None:
-    """Return who is trained when no finalist could be: the next best trial; None if one could.
+    """Return who is trained when no finalist could be: the best other trial; None if one could.
 
     Nor after `MOST_SUBSTITUTES` in vain, nor where the finalists were named by an earlier job.
     """
     tried = {task.trial for task in tasks}
     hope = any(task.done or task.pending for task in tasks if task.fold > JUDGING_FOLD)
-    enough = len(tried) >= bench.plan.finalists + MOST_SUBSTITUTES
-    if hope or enough or bench.job.spec.lands is not None:
+    if hope or bench.job.spec.lands is not None:
+        return None
+    if len(tried) >= len(choose_finalists(bench)) + MOST_SUBSTITUTES:
         return None
     board, _ = contenders(bench)
     others = (each for each in board if each.state == "complete" and each.number not in tried)

@@ -104,12 +104,12 @@ def _epochs(task: FoldTask) -> float:
 
 
 def _images_of(done: list[FoldTask]) -> dict[int, int]:
-    """Return how many images the networks of each trial have seen, on average."""
+    """Return how many images a network of each trial has seen; of folds that differ, the most."""
     seen: defaultdict[int, list[int]] = defaultdict(list)
     for task in done:
         assert task.report is not None
         seen[task.trial].append(task.report["images"])
-    return {trial: round(statistics.fmean(images)) for trial, images in seen.items()}
+    return {trial: max(images) for trial, images in seen.items()}
 
 
 def networks_of(store: StudyStore, earlier: Job) -> list[FoldTask]:

@@ -20,7 +20,8 @@ MAX_UNFORESEEN = 36.0  # seconds at most
 PACE_BATCH = 8  # images by which the processor's pace is measured
 STACKING_PACE = 6e-6  # seconds a row, class and finalist
 RANKING_PACE = 2e-7  # seconds to rank a row once for a class,
-RANKINGS, GROUP_RANKINGS = 300, 200  # how often that is done, and more where rows are in groups
+RANKINGS, GROUP_DRAWS = 300, 200  # how often that is done, and more where rows are in groups
+COUNTING_PACE = 5e-8  # seconds to draw a row and to count it
 DEFAULT_PACE = 2e-4  # seconds to predict an image, where no trial has measured it
 
 
@@ -60,11 +61,11 @@ def stacking_seconds(bench: Workbench, members: int) -> float:
 
 def _scoring_seconds(bench: Workbench) -> float:
     """Return how long scores and their intervals take: ranks are sorted anew for each draw."""
-    if bench.metric.name != "roc_auc":
-        return 0.0
     rows = max(len(bench.data.test_labels), len(bench.data.train_labels) // 2)
-    rankings = RANKINGS + (0 if bench.folds.groups is None else GROUP_RANKINGS)
-    return RANKING_PACE * rankings * rows * bench.data.classes
+    more = 0 if bench.folds.groups is None else GROUP_DRAWS
+    if bench.metric.name == "roc_auc":
+        return RANKING_PACE * (RANKINGS + more) * rows * bench.data.classes
+    return COUNTING_PACE * more * rows if bench.metric.by_class else 0.0
 
 
 def _exported(bench: Workbench, wanted: list[FoldTask]) -> int:

@@ -107,6 +107,8 @@ def known_scores(
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
     }
     groups = bench.folds.groups
+    if groups is None:  # as folds of an earlier version were written
+        groups = bench.data.columns.groups
     if groups is not None:
         scores["design_effect"] = group_effect(
             bench.metric, targets, scored, groups[covered], seed=bench.seed("groups")

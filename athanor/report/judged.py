@@ -17,6 +17,7 @@ from athanor.report.values import (
 )
 from search.calibration import as_scored, at_temperature
 from search.ensemble import member_name
+from search.estimate import THOROUGH
 from search.job import Job
 from search.metrics import METRICS, Metric, confusion, score_text
 from search.mistakes import confused_pairs, worst_mistakes
@@ -184,6 +185,11 @@ def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]
             f"A stack of the members, a linear model of what they say, {verdict}: "
             f"{score_text(stacking['score'])} against {score_text(stacking['mean_score'])} of "
             "their mean, on rows that neither was fitted to."
+        )
+    if result["final"] == "refit" and result.get("refit_share", 1.0) < THOROUGH:
+        said.append(
+            f"The refit saw {result['refit_share']:.0%} of the images that a network of the folds "
+            "saw; it may be worse than these, which speak for it."
         )
     if result["expected"]["lower"]:
         why = (
