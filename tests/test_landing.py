@@ -284,3 +284,30 @@ def test_there_are_only_so_many_substitutes(
     assert job.state == "failed"
     assert job.error is not None and "at least one fold" in job.error
     assert len({task.trial for task in folds}) == 2
+
+
+def test_an_interrupted_fold_takes_no_more_than_what_was_left_of_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings: list[Training] = []
+
+    class Interrupted(Training):
+        def run(self, *, on_epoch: Any, interrupt: Any, seconds_left: Any = None) -> None:
+            trainings.append(self)
+
+            def stop(training: Training, report: EpochReport) -> None:
+                schedule = training.schedule
+                if len(trainings) == 1:  # as if it had little time when its worker dies
+                    schedule.total_steps = schedule.step + 20
+                on_epoch(training, report)
+                if len(trainings) == 1:
+                    raise Stopped("interrupted")
+
+            super().run(on_epoch=stop, interrupt=interrupt, seconds_left=lambda: 1e6)
+
+    monkeypatch.setattr("workers.finalist.Training", Interrupted)
+    job, folds = worked(tmp_path, budget="60s")
+    assert job.state == "done" and len(folds) == 3, job.error
+    first, resumed, other = trainings[:3]
+    assert resumed.schedule.step == first.schedule.step + 20
+    assert other.schedule.step > resumed.schedule.step  # which had all of its time

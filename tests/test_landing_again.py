@@ -11,6 +11,7 @@ import pytest
 
 from athanor.deleting import delete_job
 from athanor.landing_again import parse_limits, refit_workers, spec_of, student_of
+from athanor.report.judged import _words
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.job_spec import JobSpec
@@ -287,6 +288,8 @@ def test_folds_speak_only_for_a_refit_that_was_trained_like_them(
     told = "of the images that a network of the folds saw" in said
     assert told
     assert "promised" not in said  # it has no search of its own
+    reported = " ".join(_words(found, {"trial": 1.0}))
+    assert ("of the images that a network of the folds saw" in reported) is (final == "refit")
 
 
 def test_what_was_taught_is_no_measure_of_other_networks(
