@@ -6,7 +6,7 @@ environment that its users have.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from multiprocessing import get_context, get_start_method, set_start_method
 from multiprocessing.connection import Connection
@@ -119,13 +119,17 @@ class Processes:
     Args:
         count: how many.
         threads: of each process; None leaves them, and the whole environment, as they are.
+        variables: of the environment that are to be other than a worker's.
     """
 
-    def __init__(self, *, count: int, threads: int | None) -> None:
+    def __init__(
+        self, *, count: int, threads: int | None, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._connections: list[Connection] = []
         self._processes: list[BaseProcess] = []
         context = get_context("spawn")
-        with environment({} if threads is None else thread_environment(threads)):
+        told = {} if threads is None else thread_environment(threads)
+        with environment({**told, **(variables or {})}):
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, threads, get_start_method()))

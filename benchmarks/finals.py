@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,25 +100,33 @@ def _command(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def finals(
-    results: Results, *, budgets: Sequence[float], seeds: Sequence[int], kept: Path | None
+    results: Results,
+    *,
+    budgets: Sequence[float],
+    seeds: Sequence[int],
+    wanted: Sequence[str] = FINALS,
+    kept: Path | None,
 ) -> dict[str, Any]:
     """Land searches in each way; return the ensemble's lead over each other one, in points.
 
     Args:
-        kept: where searches stay until all has been made of them, so that an interrupted benchmark
-            does not search again; None: nowhere.
+        wanted: of `FINALS`, those to be made now.
+        kept: where searches stay until all of `FINALS` has been made of them, so that an
+            interrupted benchmark does not search again; None: nowhere.
     """
     with tempfile.TemporaryDirectory(prefix="athanor-", ignore_cleanup_errors=True) as name:
         root = kept or Path(name)
         for budget, seed in itertools.product(budgets, seeds):
             folder = root / f"{budget:g}s-seed-{seed}"
-            for final in FINALS:
-                if results.find(finals=budget, seed=seed, final=final) is None:
+            made = partial(results.find, finals=budget, seed=seed)
+            for final in wanted:
+                if made(final=final) is None:
                     row = play(folder, budget=budget, seed=seed, final=final)
                     results.add(row)
                     told = {key: row[key] for key in ("finals", "seed", "final", "accuracy")}
                     print(told, file=sys.stderr, flush=True)
-            shutil.rmtree(folder, ignore_errors=True)
+            if all(made(final=final) for final in FINALS):
+                shutil.rmtree(folder, ignore_errors=True)
     return {
         f"{budget:g}": {final: _beside(results, budget, final, seeds) for final in FINALS}
         for budget in budgets

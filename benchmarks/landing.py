@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a s
 from benchmarks import leaks
 from benchmarks.budgets import BudgetRun, Mishap, can_slow_disks, play
 from benchmarks.environments import AUTOGLUON
-from benchmarks.finals import finals
+from benchmarks.finals import FINALS, finals
 from benchmarks.protocols import protocols
 from benchmarks.results import Results, machine, print_table
 from benchmarks.selection import compare, of_search, random_problems, speedup, worse
@@ -184,6 +184,7 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help="a,b,...")
     parser.add_argument("--budgets", default="1200,3600", help="seconds of `finals`")
     parser.add_argument("--seeds", default="0,1,2", help="of `finals`")
+    parser.add_argument("--made", default=",".join(FINALS), help="of each search, by `finals`")
     parser.add_argument("--out", type=Path, help="JSON file; its runs are not run again")
     parser.add_argument(
         "--study",
@@ -228,7 +229,8 @@ def main() -> int:
         times = [float(each) for each in options.budgets.split(",")]
         seeds = [int(each) for each in options.seeds.split(",")]
         kept = None if options.out is None else options.out.with_suffix(".searches").absolute()
-        figures["finals"] = finals(results, budgets=times, seeds=seeds, kept=kept)
+        wanted = options.made.split(",")
+        figures["finals"] = finals(results, budgets=times, seeds=seeds, wanted=wanted, kept=kept)
     figures["overrun_max_s"] = max(late, default=None)
     print(json.dumps({**figures, "machine": machine()}))
     bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_without_a_model")

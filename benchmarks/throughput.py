@@ -17,6 +17,8 @@ the median slice counts. Prints a table and, as its last line, one JSON object:
                           which the tutorials' loop has)
     speedup_one_process   the same as the first, in one process that has all threads, as the
                           tutorials' loop has them (not with --quick)
+    speedup_huge_pages    our training in huge pages of memory against the system's usual ones (not
+                          with --quick)
     pipeline_overhead     our whole step against the bare step on one staged random batch
     fraction_of_peak      of a large matrix product's speed, reached by the convolutions
     sizes                 all of this for each size, and what the rest of a step is spent on
@@ -64,6 +66,7 @@ RATIOS = (
     "speedup_vs_tutorial",
     "speedup_float32",
     "speedup_one_process",
+    "speedup_huge_pages",
     "pipeline_overhead",
     "fraction_of_peak",
     "compile_speedup",
@@ -112,8 +115,11 @@ def measure_speeds(
         "tutorial": (tutorial, "tutorial", float32),
     }
     if not quick:
-        started.append(Processes(count=1, threads=cores))
-        arms["one_process"] = (started[-1], "ours", plan)
+        one = Processes(count=1, threads=cores)
+        usual = Processes(count=slots, threads=1, variables={"GLIBC_TUNABLES": ""})
+        started += [one, usual]
+        arms["one_process"] = (one, "ours", plan)
+        arms["usual_pages"] = (usual, "ours", plan)
     if compiled:
         arms["compiled"] = (ours, "compiled", plan)
     rounds, seconds = (3, 0.3) if quick else (9, 2.0)
@@ -199,6 +205,7 @@ def describe_size(
     more = {}
     if "one_process" in median:
         more["speedup_one_process"] = median["one_process"] / median["tutorial"]
+        more["speedup_huge_pages"] = median["ours"] / median["usual_pages"]
     if "compiled" in median:
         more["compile_speedup"] = median["compiled"] / median["bare"]
         more["compile_seconds"] = speeds.warm_up["compiled"]
@@ -278,8 +285,7 @@ def main() -> None:
         for width in WIDTHS
     ]
     flat = [{**size, **size["images_per_second"]} for size in sizes]
-    names = ("width", "mmacs", "tutorial", "float32", "one_process", "ours", "bare", "compiled")
-    print_table(flat, names)
+    print_table(flat, ("width", "mmacs", *sizes[0]["images_per_second"]))
     print_table(sizes, ("width", *(ratio for ratio in RATIOS if ratio in sizes[0])))
     print_table(
         [{"width": size["width"], **size["shares"]} for size in sizes], ("width", *KINDS, "other")

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from athanor.places import Places
 from search.job import Job, JobState
@@ -13,6 +15,7 @@ from search.store import FoldTask, StudyStore
 from workers.finalist import run_fold
 from workers.heartbeat import Heartbeat
 from workers.steps import next_step
+from workers.verification import main as verification
 from workers.workbench import Workbench
 from workers.worker import Worker
 
@@ -44,10 +47,17 @@ def resume(folder: Path, job_id: str) -> tuple[Job, list[FoldTask]]:
     artifacts = folder / "artifacts"
     worker = Worker(store, artifacts=artifacts, cache=CACHE, parent=os.getppid(), job_id=job_id)
     try:
-        worker.run()
+        with patch("workers.verification.run_apart", _run_here):
+            worker.run()
         return store.jobs.get(job_id), store.folds.all(job_id)
     finally:
         store.close()
+
+
+def _run_here(command: list[str | Path], **_: Any) -> tuple[int, str]:
+    """Verify a folder in this process: a new one, as others have, takes seconds to load torch."""
+    with redirect_stderr(StringIO()) as said:
+        return verification([str(argument) for argument in command[-3:]]), said.getvalue()
 
 
 def prepared(folder: Path, **more: Any) -> tuple[StudyStore, Job, Worker]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.store import StudyStore
-from tests.command import athanor
+from tests.command import asked, athanor
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
 LABELS = np.arange(40) % 4
@@ -56,7 +56,7 @@ def write_data(folder: Path) -> None:
 def test_bad_options_and_data(arguments: list[str], said: str, tmp_path: Path) -> None:
     write_data(tmp_path)
     before = set(tmp_path.rglob("*"))
-    process = athanor("search", *arguments, cwd=tmp_path)
+    process = asked("search", *arguments, cwd=tmp_path)
     assert process.returncode == 2
     assert said in process.stderr
     assert process.stderr.count("\n") == 1, process.stderr
@@ -78,7 +78,7 @@ def test_bad_options_and_data(arguments: list[str], said: str, tmp_path: Path) -
 )
 def test_bad_job_files(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(content)
-    process = athanor("submit", "job.yaml", cwd=tmp_path)
+    process = asked("submit", "job.yaml", cwd=tmp_path)
     assert process.returncode == 2
     assert said in process.stderr and "job.yaml" in process.stderr
     assert process.stderr.count("\n") == 1
@@ -91,7 +91,7 @@ def test_a_store_of_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     with store.jobs._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE athanor_version SET version_num = '9999'")
     store.close()
-    process = athanor("jobs", "--store", path, cwd=tmp_path)
+    process = asked("jobs", "--store", path, cwd=tmp_path)
     assert process.returncode == 2
     assert "must be at most" in process.stderr and "9999" in process.stderr
     assert process.stderr.count("\n") == 1
@@ -99,7 +99,7 @@ def test_a_store_of_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_unknown_job_names_those_there_are(tmp_path: Path) -> None:
     StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True).close()
-    process = athanor("status", "digits-1", "--store", tmp_path / "athanor.db", cwd=tmp_path)
+    process = asked("status", "digits-1", "--store", tmp_path / "athanor.db", cwd=tmp_path)
     assert process.returncode == 2
     assert "no job 'digits-1' in this store; the store holds none" in process.stderr
 

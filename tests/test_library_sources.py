@@ -21,23 +21,18 @@ def pixels_of(data: ImageData) -> set[bytes]:
     return {image.tobytes() for image in whole}
 
 
-def test_a_torchvision_folder_data_set_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
+def test_a_torchvision_folder_is_read_as_torchvision_reads_it_and_again_when_it_changes(
+    tmp_path: Path,
+) -> None:
     root = write_classes(tmp_path / "eurosat" / "2750", names=("Forest", "River"))
     from torchvision.datasets import EuroSAT
 
-    theirs = EuroSAT(str(tmp_path))
-    data = load(f"torchvision:EuroSAT?root={tmp_path}", tmp_path)
-    assert data.class_names == tuple(theirs.classes) and root.is_dir()
-    expected = {np.asarray(image).tobytes() for image, _ in theirs}
-    assert pixels_of(data) == expected
-
-
-def test_files_that_change_deep_below_a_torchvision_folder_are_noticed(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "eurosat" / "2750", names=("Forest", "River"))
     source = f"torchvision:EuroSAT?root={tmp_path}"
     before = load(source, tmp_path)
+    assert before.class_names == tuple(EuroSAT(str(tmp_path)).classes)
+    assert pixels_of(before) == {np.asarray(image).tobytes() for image, _ in EuroSAT(str(tmp_path))}
     new = picture(999, 12, 12, 3)
-    write(root / "River" / "03.png", new)
+    write(root / "River" / "03.png", new)  # deep below the folder
     assert new.tobytes() in pixels_of(load(source, tmp_path)) - pixels_of(before)
 
 

@@ -262,9 +262,10 @@ def kill_worker(url: str, process: "subprocess.Popen[str]", moment: Moment) -> N
 
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(PLAIN_JOB.format(trials=8, workers=2))
+    (tmp_path / "job.yaml").write_text(PLAIN_JOB.format(trials=5, workers=1))
+    search = [sys.executable, "-m", "athanor", "search", "job.yaml", "--out", "best", "--quiet"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "athanor", "search", "job.yaml", "--out", "best", "--quiet"],
+        [*on_one_core(), *search],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -275,12 +276,11 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"athanor search --resume {before.job.id} --out best" in said
-    found = result_of(
-        athanor("search", "--resume", before.job.id, "--out", "best", "--json", cwd=tmp_path)
-    )
+    again = ("search", "--resume", before.job.id, "--out", "best", "--json")
+    found = result_of(athanor(*again, cwd=tmp_path, start=on_one_core()))
     store = StudyStore(url)
     after = store.trials(store.jobs.get(before.job.id)).records()
-    assert sum(record.state != "infeasible" for record in after) == 8
+    assert sum(record.state != "infeasible" for record in after) == 5
     for old, new in zip(before.trials, after, strict=False):
         if old.candidate is not None:
             assert new.candidate == old.candidate

@@ -110,26 +110,13 @@ def test_a_pool_that_is_stopped_leaves_no_worker_and_no_lease(
     assert not store.jobs.get(job.id).ended
 
 
-def test_a_worker_that_does_not_even_beat_is_killed(
-    store: StudyStore, job: Job, command: WorkerCommand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
-    monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
-    with LocalPool(command, store=store, size=1) as pool:
-        stopped = watch(pool, partial(busy, store, job, 1))[0]
-        os.kill(stopped, signal.SIGSTOP)
-        watch(pool, lambda: not alive(stopped))
-        (other,) = watch(pool, partial(busy, store, job, 1))
-        assert other != stopped
-
-
-def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
+def test_a_worker_that_does_not_even_beat_is_killed_also_while_nobody_can_write(
     store: StudyStore,
     command: WorkerCommand,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """It may have been stopped within a transaction: then all others are silent, too."""
+    """It may have been stopped within a transaction: then all are silent, and the others go on."""
     monkeypatch.setattr("workers.pool.LOOK_SECONDS", 0.3)
     monkeypatch.setattr("workers.pool.SILENT_SECONDS", 4.0)
     job = store.jobs.create(JobSpec.parse({**SPEC, "search_epochs": 500}))  # outlasts the test
@@ -152,6 +139,7 @@ def test_while_nobody_can_write_only_a_stopped_worker_is_killed(
         while silence(other) < 7.0 or alive(stopped):
             pass
         writer.close()
+        assert other in watch(pool, lambda: two_of(busy(store, job, 1)))  # and one in its place
 
 
 def two_of(processes: list[int]) -> list[int]:

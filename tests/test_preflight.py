@@ -13,7 +13,7 @@ from benchmarks.bad_inputs import run_here
 from benchmarks.planted import with_wrong_labels
 from search.label_noise import most_doubtful, suspected_labels
 from search.predictions import OutOfFoldPredictions
-from tests.command import athanor, result_of
+from tests.command import asked, result_of
 from tests.pictures import photos, picture, write, write_classes
 from tests.small_job import worked
 from workers.contact_sheet import write_sheet
@@ -70,21 +70,21 @@ def test_faults_are_counted_with_what_is_done(faulty: Path, tmp_path: Path) -> N
 
 
 def test_the_command_tells_shows_and_refuses(faulty: Path, tmp_path: Path) -> None:
-    told = result_of(athanor("data", "check", faulty, "--json", "--sheet", "s.png", cwd=tmp_path))
+    told = result_of(asked("data", "check", faulty, "--json", "--sheet", "s.png", cwd=tmp_path))
     assert told["training_images_by_class"] == [13, 15] and told["test_images"] == 10
     assert {each["kind"] for each in told["findings"]} >= {"constant", "near copies in the test"}
     sheet = Image.open(tmp_path / "s.png")
     assert sheet.height > 500 and len(sheet.convert("L").getcolors() or []) > 50
-    refused = athanor("data", "check", faulty, "--strict", cwd=tmp_path)
+    refused = asked("data", "check", faulty, "--strict", cwd=tmp_path)
     assert refused.returncode == 2 and "nearly equal" in refused.stdout
     assert refused.stderr.count("error: strict checks allow no findings") == 1
     job = tmp_path / "job.yaml"
     job.write_text(f"data: {faulty}\nstrict_data: true\ntrials: 1\n")
-    refused = athanor("submit", job, cwd=tmp_path)
+    refused = asked("submit", job, cwd=tmp_path)
     assert refused.returncode == 2 and "strict checks allow no findings" in refused.stderr
     assert not (tmp_path / "athanor-runs" / "athanor.db").exists()
     job.write_text(f"data: {faulty}\ntrials: 1\n")
-    taken = athanor("submit", job, cwd=tmp_path)
+    taken = asked("submit", job, cwd=tmp_path)
     assert taken.returncode == 0 and "images are broken or cut off: left out" in taken.stderr
 
 

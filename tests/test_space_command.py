@@ -18,7 +18,7 @@ from spaces.limits import Limits
 from spaces.points import Parameter, parameters_of, random_candidates, settings
 from spaces.zoo import ZOO, fitted
 from tests.candidates import SPACES
-from tests.command import athanor
+from tests.command import asked
 from tests.test_blocks import BLOCK_KINDS
 
 EVERY: tuple[BlockKind, ...] = BLOCK_KINDS
@@ -112,7 +112,7 @@ def space(
 
 
 def test_show_draws_the_first_network(space: Command, tmp_path: Path) -> None:
-    shown = athanor("space", "show", cwd=tmp_path).stdout
+    shown = asked("space", "show", cwd=tmp_path).stdout
     assert "sgd_learning_rate" in shown and "0.03 to 0.8, in logarithm" in shown
     assert "whitening 3x3, 18 channels, stride 1" in shown and "together" in shown
     (tmp_path / "mine.yaml").write_text("width: [4]\nstages: [1, 1]\nkernels: [7]\n")
@@ -129,8 +129,8 @@ def test_show_draws_the_first_network(space: Command, tmp_path: Path) -> None:
 
 def test_samples_keep_to_the_limits_and_repeat(space: Command) -> None:
     limits = ("--max-macs", "3000000", "--max-parameters", "90000")
-    asked = ("sample", "-n", "5", "--seed", "4", "--json", *limits)
-    first, second = (json.loads(space(*asked)) for _ in range(2))
+    given = ("sample", "-n", "5", "--seed", "4", "--json", *limits)
+    first, second = (json.loads(space(*given)) for _ in range(2))
     assert first == second and len(first) == 5
     assert all(each["macs"] <= 3_000_000 and each["parameters"] <= 90_000 for each in first)
     drawn = space("sample", "resnet18", "--shape", "32x32x3")
@@ -155,7 +155,7 @@ def test_count_says_how_large_a_space_is(space: Command, tmp_path: Path) -> None
     }
     assert (
         "2 settings, and 4 continuous ranges"
-        in athanor("space", "count", "small.yaml", cwd=tmp_path).stdout
+        in asked("space", "count", "small.yaml", cwd=tmp_path).stdout
     )
 
 
@@ -176,5 +176,5 @@ def test_count_says_how_large_a_space_is(space: Command, tmp_path: Path) -> None
 def test_what_cannot_be_shown_is_refused(
     arguments: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
-    done = athanor("space", *arguments, cwd=tmp_path)
+    done = asked("space", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
