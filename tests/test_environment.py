@@ -37,7 +37,16 @@ def test_tensors_lie_in_huge_pages() -> None:
     assert int(done.stdout) > 48 << 10  # of 64 MB, in kB
 
 
-def test_what_the_user_says_of_the_allocator_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-    # glibc takes the last of two values
-    assert thread_environment(1)["GLIBC_TUNABLES"].endswith(":glibc.malloc.hugetlb=0")
+@pytest.mark.parametrize(
+    ("told", "made"),
+    [
+        ("", "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=2", "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_what_the_user_says_of_the_allocator_is_kept(
+    told: str, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "GLIBC_TUNABLES", told)
+    assert thread_environment(1)["GLIBC_TUNABLES"] == made
