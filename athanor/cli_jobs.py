@@ -14,7 +14,8 @@ from athanor.leaderboard import Leaderboard
 from athanor.options import ArtifactsOption, JobArgument, JsonOption, StoreOption
 from athanor.places import Places
 from athanor.progress import Progress
-from athanor.statement import print_statement
+from athanor.report.costs import openings_of
+from athanor.statement import print_openings_since, print_statement
 from athanor.tables import (
     job_json,
     jobs_table,
@@ -75,6 +76,7 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if progress.job.state == "done":
         print_statement(console, progress)
+        print_openings_since(console, openings_of(opened, progress.job), job=job)
 
 
 def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from athanor.searching import SearchOptions, run_search
 from search.durations import parse_duration
+from search.finalists import trained_trials
 from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.job_spec import JobSpec
@@ -62,8 +63,8 @@ def refit(job_id: str, options: SearchOptions, changes: dict[str, Any]) -> int:
 
 def refit_workers(store: StudyStore, job: Job) -> int:
     """Return how many processes have something to do where a job's finalists are trained anew."""
-    networks = [task for task in store.folds.all(job.id) if task.fold > JUDGING_FOLD]
-    finalists = {task.trial for task in networks if task.done}  # whoever lost a race has none
+    networks = [task for task in store.folds.all(job.id) if task.fold > JUDGING_FOLD and task.done]
+    finalists = trained_trials(job, networks, final="refit")  # whoever lost a race has none
     return max(1, min(job.spec.worker_count, len(finalists)))
 
 

@@ -47,7 +47,7 @@ def may_tell(
         return _refused(failure, progress)
     try:
         openings = store.test.all(rows)
-        if not openings:
+        if not openings and not tested:
             return True
         if reopen:
             store.test.look(manifest.job, rows=rows, by=_who(), score=score)
@@ -57,10 +57,12 @@ def may_tell(
         return _refused(failure, progress)
     finally:
         store.close()
-    progress(
-        f"the score is not told: these are test rows that {openings[-1].job_id} has opened in "
-        f"{store.name}; --reopen-test tells it and writes that down"
+    known = (
+        f"test rows that {openings[-1].job_id} has opened in {store.name}"
+        if openings
+        else f"the test rows of {manifest.job}, which nobody has opened in {store.name}"
     )
+    progress(f"the score is not told: these are {known}; --reopen-test tells it and writes it down")
     return False
 
 

@@ -1,11 +1,13 @@
 """The final statement of a job: its model, what it scored, and what each phase took."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from athanor.progress import Progress, clock_text, phase_spans
+from athanor.report.values import Opening
 from search.estimate import THOROUGH
 from search.folds import ALL_ROWS
 from search.job import Job
@@ -115,6 +117,18 @@ def _teacher_line(result: dict[str, Any], label: str) -> str:
         f"{line}: {label} {result['out_of_fold_score']:.4f}, theirs {teacher['score']:.4f} "
         f"(out of fold, {teacher['rows']:,} images)"
     )
+
+
+def print_openings_since(console: Console, openings: Sequence[Opening], *, job: str) -> None:
+    """Say who has looked at a job's test set after the job did."""
+    own = next((place for place, each in enumerate(openings) if each.job == job), len(openings))
+    since = [
+        _opening_text({"job": each.job, "at": each.at, "score": each.score})
+        for each in openings[own + 1 :]
+    ]
+    if since:
+        told = f"test set opened again since, by {'; '.join(since)}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _stacking_line(stacking: dict[str, Any], label: str) -> str:

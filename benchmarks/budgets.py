@@ -63,13 +63,15 @@ def play(run: BudgetRun, *, data: str = "fashion-mnist") -> dict[str, Any]:
             env={**os.environ, "PYTHONPATH": str(root)},
         )
         try:
-            with _mishap(run, process):
+            with _mishap(run, process) as happened:
                 out, errors = process.communicate(timeout=run.budget + HOPELESS)
         finally:
             process.kill()  # a no-op once it has ended
         wall = time.monotonic() - begin
         usable = (Path(name) / "model" / "model.json").exists()
     row: dict[str, Any] = {**run.key, "wall_s": round(wall, 2), "usable": usable}
+    if not happened:
+        return row | {"failure": f"this has not happened: {run.mishap}", "over_s": None}
     if process.returncode:
         return row | {"failure": errors[-500:], "over_s": None}
     job = json.loads(out.splitlines()[-1])
@@ -84,23 +86,31 @@ def play(run: BudgetRun, *, data: str = "fashion-mnist") -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _mishap(run: BudgetRun, process: "subprocess.Popen[str]") -> Iterator[None]:
+def _mishap(run: BudgetRun, process: "subprocess.Popen[str]") -> Iterator[list[Mishap]]:
+    """Yield what has happened by the end of the block."""
+    happened: list[Mishap] = []
     if run.mishap == "none":
-        yield
+        yield ["none"]
     elif run.mishap == "a worker killed":
         wait = run.budget * random.Random(run.seed).uniform(0.3, 0.8)
-        timer = threading.Timer(wait, _kill_a_worker, (process.pid, run.seed))
+
+        def kill() -> None:
+            if _kill_a_worker(process.pid, run.seed):
+                happened.append(run.mishap)
+
+        timer = threading.Timer(wait, kill)
         timer.start()
         try:
-            yield
+            yield happened
         finally:
             timer.cancel()
     else:
         with slow_disk():
-            yield
+            yield [run.mishap]
 
 
-def _kill_a_worker(pid: int, seed: int) -> None:
+def _kill_a_worker(pid: int, seed: int) -> bool:
+    """Kill one of a search's workers; return whether there was one."""
     workers = [
         child
         for child in psutil.Process(pid).children(recursive=True)
@@ -108,6 +118,7 @@ def _kill_a_worker(pid: int, seed: int) -> None:
     ]
     if workers:
         random.Random(seed).choice(workers).kill()
+    return bool(workers)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
+from typing_extensions import override
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
 
@@ -55,12 +58,15 @@ class LoaderBatches(Batches):
         device: torch.device,
     ) -> None:
         super().__init__(images, labels, recipe=recipe, seed=seed, device=device)
+        self.row_losses = None  # no row is left out, whatever the recipe says
         self._data = PilImages(images, labels, self._transform())
 
-    def epoch(
-        self, number: int, *, whole: bool = False, augment: Callable[[], bool] = always
+    @override
+    def one_pass(
+        self, *, whole: bool = False, augment: Callable[[], bool] = always
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each row at most once: always all, always augmented."""
+        """Yield the batches of a pass, each row at most once: always all, always augmented."""
+        self.passes += 1
         seed = int(self.random.integers(2**63))
         loader = DataLoader(
             self._data,
@@ -88,6 +94,7 @@ class LoaderBatches(Batches):
 class ReadingStepper(Stepper):
     """Reads the loss after each step, as a running loss that is printed wants it."""
 
+    @override
     def step(self, batch: Batch) -> None:
         """Take one step."""
         super().step(batch)
@@ -122,8 +129,13 @@ def predict_from_loader(
     return torch.cat(batches).numpy()
 
 
-def their_speed(*, cache: Path, progress: Callable[[str], None]) -> tuple[HostSpeed, DevicePlan]:
-    """Return their plan and its speed; measured at the first call and remembered below `cache`."""
+def their_speed(
+    *, cache: Path, progress: Callable[[str], None], workers: int = 1
+) -> tuple[HostSpeed, DevicePlan]:
+    """Return their plan and its speed; measured at the first call and remembered below `cache`.
+
+    Of each of so many workers: they have a core each.
+    """
     path = cache / "rivals" / f"tutorial-speed-{torch.__version__}.json"
     if path.exists():
         return HostSpeed.from_json(json.loads(path.read_text())), THEIR_PLAN
@@ -156,15 +168,17 @@ def images_per_second() -> float:
     return trained / (time.perf_counter() - begin)
 
 
+EXCHANGED: tuple[tuple[ModuleType, str, Callable[..., Any]], ...] = (
+    (workers.preparation, "host_speed", their_speed),
+    (workers.training, "Batches", LoaderBatches),
+    (workers.training, "Stepper", ReadingStepper),
+    (workers.training, "predict", predict_from_loader),
+)
+
+
 def main() -> None:
     """Be a worker like any other, but for its trainer."""
-    exchanged = (
-        (workers.preparation, "host_speed", their_speed),
-        (workers.training, "Batches", LoaderBatches),
-        (workers.training, "Stepper", ReadingStepper),
-        (workers.training, "predict", predict_from_loader),
-    )
-    for module, name, theirs in exchanged:
+    for module, name, theirs in EXCHANGED:
         patch.object(module, name, theirs).start()  # fails where there is no such name
     sys.exit(run_worker())
 

@@ -53,11 +53,14 @@ class Combining:
         """Return what the models say together (rows, classes or 1) and targets (rows,).
 
         Part after part, each by what was fitted to the others; a row that several parts have
-        counts once. With one model, or one part, there is nothing to fit apart: that is the
-        plain mean.
+        counts once. A single part is halved. With one model, or one row, there is nothing to fit:
+        that is the plain mean.
         """
         first = next(iter(predictions.values()))
         found, parts = [], _apart(parts)
+        if len(parts) == 1 < min(len(predictions), len(parts[0])):
+            rows = np.random.default_rng(self.seed).permutation(parts[0])
+            parts = [np.sort(half) for half in np.array_split(rows, 2)]
         for part in parts:
             others = [rows for rows in parts if rows is not part]
             said = {name: each.probabilities[part] for name, each in predictions.items()}

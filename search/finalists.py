@@ -5,7 +5,9 @@ import math
 
 from search.attributes import Cost
 from search.first_trials import PRIOR, error_of
+from search.job import Job
 from search.store.records import TrialRecord, pareto_front
+from search.store.results import FoldTask
 
 CHALLENGERS = 24  # trials that did not displace the prior: the next one does once in 25 times
 
@@ -117,3 +119,13 @@ def _is_luck(best: TrialRecord, known: TrialRecord, *, of: int, rows: int) -> bo
         return False
     luck = error_of(best, rows=rows) * math.sqrt(2.0 * math.log(max(of, 2)))
     return best.score - known.score <= luck
+
+
+def trained_trials(earlier: Job, done: list[FoldTask], *, final: str | None) -> list[int]:
+    """Return the trials of these folds; to be refitted, those that count in the job's ensemble."""
+    trials = list(dict.fromkeys(task.trial for task in done))
+    if final != "refit":
+        return trials
+    assert earlier.result is not None
+    counting = {each["trial"] for each in earlier.result["members"] if each["weight"] > 0.0}
+    return [trial for trial in trials if trial in counting]

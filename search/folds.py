@@ -41,6 +41,11 @@ class Fold:
     validation_rows: NDArray[np.int64]
 
 
+def times(repeats: int) -> str:
+    """Return how often rows are parted, in words that follow the folds; nothing for once."""
+    return "" if repeats == 1 else f", {repeats} times"
+
+
 @dataclass(frozen=True, eq=False)
 class Folds:
     """All folds of a job. Every row of the data is a validation row of at most one of them.
@@ -58,6 +63,13 @@ class Folds:
     seed: int
     data_fingerprint: str
     groups: NDArray[np.int64] | None = None
+
+    def parts(self, *, repeats: int) -> int:
+        """Return into how many folds the rows are parted, each of so many times.
+
+        All partings have the judging fold in common.
+        """
+        return 1 + (len(self.folds) - 1) // repeats
 
     @property
     def hash(self) -> str:

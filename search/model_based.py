@@ -28,8 +28,9 @@ class ModelSampler(HistorySampler):
 
     Settings around the best trials are drawn as by `MutationSampler`, and the one is proposed of
     which the surrogate hopes most: its mean and a deviation. Trials that were discarded teach it,
-    too: by their score at the first validation, compared with those of trials that went on. With
-    two objectives it is `MutationSampler`.
+    too: by their score at the first validation, compared with those of trials that went on; and
+    those that did not fit in memory, which count for as bad as the worst. With two objectives it
+    is `MutationSampler`.
     """
 
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
@@ -55,11 +56,13 @@ class ModelSampler(HistorySampler):
             settings[early], choices=choices, scores=scores[early], doubts=doubts[early]
         )
         chosen = sorted({*order[: MOST // 2].tolist(), *range(len(scored))[-MOST // 2 :]})
+        lacking = [encoded(each.params, space) for each in _without_memory(history)[-MOST // 4 :]]
+        known_settings = [*settings[chosen], *lacking]
         model = Surrogate(
-            settings[chosen],
+            np.array(known_settings),
             choices=choices,
-            scores=scores[chosen],
-            doubts=doubts[chosen],
+            scores=np.append(scores[chosen], [scores.min()] * len(lacking)),
+            doubts=np.append(doubts[chosen], [1.0] * len(lacking)),
             kernel=kernel,
         )
         means, deviations = model.predict(np.array([encoded(each, space) for each in pool]))
@@ -94,6 +97,15 @@ def _first(scored: list[FrozenTrial]) -> list[int]:
     ended = [n for n, trial in enumerate(scored) if trial.state != TrialState.RUNNING]
     count = max((number for number in KERNEL_AT if number <= len(ended)), default=FEWEST)
     return ended[:count] or list(range(len(scored)))
+
+
+def _without_memory(history: History) -> list[FrozenTrial]:
+    """Return the trials whose networks have not fitted in memory, by what was counted or met."""
+    return [
+        trial
+        for trial in history.trials
+        if any(name.startswith("memory") and by > 0.0 for name, by in trial.constraints.items())
+    ]
 
 
 def _scored(history: History) -> tuple[list[FrozenTrial], Any, Any]:

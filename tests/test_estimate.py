@@ -91,6 +91,21 @@ def test_a_row_has_no_say_in_its_own_weights() -> None:
     assert found.score == 0.0 and found.lower and found.rows == 8
 
 
+def test_with_one_fold_the_weights_are_those_of_the_other_half() -> None:
+    """One model is right, the other one surer and wrong: nobody would take their plain mean."""
+    targets = np.zeros(12, np.int64)
+    said = {"right": [0.9, 0.1], "wrong": [0.02, 0.98]}
+    predictions = {
+        name: OutOfFoldPredictions.empty(targets, 2).with_fold(
+            np.arange(12), np.tile(np.array(each, np.float32), (12, 1))
+        )
+        for name, each in said.items()
+    }
+    part = [np.arange(12)]
+    found = estimate(predictions, part, combining=Combining(seed=0), test_rows=12, lower=False)
+    assert found.score == 1.0 and found.rows == 12
+
+
 def test_no_score_is_expected_that_cannot_be() -> None:
     targets = np.arange(40) % 2
     said = np.eye(2, dtype=np.float32)[targets]

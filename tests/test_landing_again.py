@@ -12,11 +12,13 @@ import pytest
 from athanor.deleting import delete_job
 from athanor.landing_again import parse_limits, refit_workers, spec_of, student_of
 from athanor.report.judged import _words
+from search.finalists import trained_trials
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.job_spec import JobSpec
 from search.store import FoldTask, StudyStore
 from spaces.errors import InputError, JobError
+from tests.command import asked
 from tests.small_job import CACHE, bench_of, resume, worked
 from tests.statements import statement_of
 from workers.distillation import soft_labels, taught
@@ -76,7 +78,12 @@ def test_the_test_set_is_opened_again_only_on_demand(
     searched: tuple[Path, Job, list[FoldTask]],
 ) -> None:
     folder, job, _ = searched
-    found = result(landed(folder, job, reopen_test=True)[0])
+    store = folder / "athanor.db"
+    assert "again since" not in asked("status", job.id, "--store", store, cwd=folder).stdout
+    again, _ = landed(folder, job, reopen_test=True)
+    found = result(again)
+    told = asked("status", job.id, "--store", store, cwd=folder).stdout
+    assert f"test set opened again since, by {again.id} (" in told
     assert found["test_accuracy"] == result(job)["test_accuracy"]  # the very same networks
     assert found["test_accuracy_of_members"] == result(job)["test_accuracy_of_members"]
     assert found["test_opened_before"][0]["job"] == job.id
@@ -103,6 +110,18 @@ def test_a_single_refit_has_one_worker_and_all_cores(
     many = replace(job, spec=job.spec.model_copy(update={"workers": 4}))
     assert refit_workers(store, many) == 1  # as it has a single finalist
     store.close()
+
+
+def test_finalists_without_a_weight_are_not_refitted(
+    searched: tuple[Path, Job, list[FoldTask]],
+) -> None:
+    _, job, before = searched
+    trial, other = before[0].trial, before[0].trial + 1
+    members = [{"trial": trial, "weight": 1.0}, {"trial": other, "weight": 0.0}]
+    earlier = replace(job, result={**result(job), "members": members})
+    done = [*before, replace(before[0], trial=other)]
+    assert trained_trials(earlier, done, final="refit") == [trial]
+    assert trained_trials(earlier, done, final=None) == [trial, other]
 
 
 def test_a_student_learns_what_the_ensemble_knows(
@@ -324,6 +343,10 @@ def test_who_lost_a_race_is_no_reason_for_a_worker(
     for task in store.folds.all(copy.id):
         if task.trial != 99 or task.fold == 0:
             store.folds.record(task, files="", score=0.5, report={})
-    many = replace(copy, spec=copy.spec.model_copy(update={"workers": 4}))
+    many = replace(
+        copy,
+        spec=copy.spec.model_copy(update={"workers": 4}),
+        result={"members": [{"trial": before[0].trial, "weight": 1.0}]},
+    )
     assert refit_workers(store, many) == 1
     store.close()

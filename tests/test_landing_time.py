@@ -1,18 +1,31 @@
 """How much time a landing keeps for what comes after its folds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from search.combining import Combining
 from search.folds import ALL_ROWS
+from search.metrics import METRICS
 from search.plan import Plan
+from search.predictions import OutOfFoldPredictions
 from search.store import FoldTask
 from tests.small_job import bench_of, prepared, take_steps
 from workers.device import DevicePlan
-from workers.landing_time import SAMPLE_ROWS, _exported, _network_pace, verifying_seconds
+from workers.landing_time import (
+    RANKING_PACE,
+    SAMPLE_ROWS,
+    STACKING_PACE,
+    _exported,
+    _network_pace,
+    stacking_seconds,
+    verifying_seconds,
+)
 
 PACE = 0.01  # seconds to predict an image
 
@@ -49,6 +62,40 @@ def test_trials_on_a_gpu_do_not_tell_how_fast_the_processor_verifies(
             assert verifying_seconds(bench, folds, folds) == pytest.approx(rows * PACE)
     assert asked == [DevicePlan()]
     store.close()
+
+
+@pytest.mark.parametrize("folds", [1, 4])
+def test_as_many_rankings_are_foreseen_as_a_choice_takes(folds: int) -> None:
+    ranked: list[int] = []
+    members, rows, classes = 3, 120, 2
+
+    def noted(targets: Any, predictions: Any) -> float:
+        ranked.append(len(targets))
+        return METRICS["roc_auc"].score(targets, predictions)
+
+    metric = replace(METRICS["roc_auc"], score=noted)
+    generator = np.random.default_rng(0)
+    targets, parts = np.arange(rows) % classes, np.split(np.arange(rows), folds)
+    predictions = {
+        f"m{member}": OutOfFoldPredictions.empty(targets, classes).with_fold(
+            np.arange(rows), generator.dirichlet([1.0, 1.0], rows).astype(np.float32)
+        )
+        for member in range(members)
+    }
+    combining = Combining(seed=0, metric=metric)
+    for _ in range(2):  # for the model, and to know whether there is anything to stack
+        combining.mean(predictions)
+    for stacked in (False, True, False):  # of the comparison, and of the estimate
+        replace(combining, stacked=stacked).cross_fitted(predictions, parts)
+    bench: Any = SimpleNamespace(
+        plan=Plan.model_construct(final="bag", folds=folds),
+        metric=metric,
+        folds=SimpleNamespace(folds=parts),
+        data=SimpleNamespace(train_labels=targets, classes=classes),
+    )
+    besides = STACKING_PACE * members * rows * classes
+    foreseen = (stacking_seconds(bench, members) - besides) / (RANKING_PACE * classes)
+    assert 0.7 * foreseen < sum(ranked) < 1.1 * foreseen
 
 
 @pytest.mark.parametrize(("refits", "networks"), [(2, 2), (1, 8), (0, 8)])

@@ -143,6 +143,17 @@ def test_test_rows_of_another_model_are_scored_only_on_request(place: Path) -> N
         assert run.status == 0 and "opened 1 times before" in run.text
         assert json.loads((place / "sealed.json").read_text())["accuracy"] == accuracy
 
+        fresh = StudyStore(f"sqlite:///{place}/fresh.db", create=True)  # nobody has opened any
+        first = ("digits", "--store", "fresh.db", "--json", "--out", "first.json")
+        run = predict(place, *first)
+        assert run.status == 0 and "which nobody has opened" in run.text
+        assert json.loads((place / "first.json").read_text())["accuracy"] is None
+        assert predict(place, *first, "--reopen-test").status == 0
+        assert json.loads((place / "first.json").read_text())["accuracy"] == accuracy
+        (opening,) = fresh.test.all(rows)
+        assert opening.score == accuracy
+        fresh.close()
+
         (place / "broken.db").write_text("no database")
         run = predict(place, "digits", "--store", "broken.db", "--out", "broken.csv")
         assert run.status == 0 and "the score is not told, as nobody can say" in run.text

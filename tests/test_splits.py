@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from athanor.report import asked
 from search.folds import ALL_ROWS, Folds
 from search.grouping import deal_groups, image_hashes, merged, with_duplicates
 from search.job_spec import JobSpec
@@ -18,7 +19,9 @@ from search.splits import Columns, make_folds, repeated
 from spaces.errors import DataError
 from tests.small_job import worked
 from workers.data import load_data
+from workers.derived_test import derived_test
 from workers.files import JobFiles
+from workers.model_folder import read_manifest
 from workers.splitting import split
 
 Ints = NDArray[np.int64]
@@ -303,14 +306,47 @@ def test_rows_are_parted_repeatedly_and_those_of_the_judging_fold_judge_no_netwo
     assert np.array_equal(few.folds[1].validation_rows, others[0].validation_rows)
 
 
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10_000), grouped=st.booleans(), more=st.integers(0, 3))
+def test_added_and_moved_rows_leave_the_others_in_the_test_or_out_of_it(
+    seed: int, grouped: bool, more: int
+) -> None:
+    random = np.random.default_rng(seed)
+    count = 240 + more
+    hashes = [random.bytes(16) for _ in range(count)]
+    labels, groups = random.integers(0, 4, count), random.integers(0, 60, count)
+
+    def test_of(rows: Ints) -> set[bytes]:
+        columns = Columns(groups=groups[rows] if grouped else None)
+        kept = [hashes[row] for row in rows]
+        learnt, test, _ = derived_test(kept, labels[rows], columns)
+        assert sorted([*learnt, *test]) == list(range(len(rows)))
+        assert not grouped or not set(groups[rows][learnt]) & set(groups[rows][test])
+        assert set(labels[rows][test]) == set(range(4))
+        assert 0.2 < len(test) / len(rows) < 0.4
+        return {kept[row] for row in test}
+
+    before, after = test_of(np.arange(240)), test_of(random.permutation(count))
+    if not more:
+        assert after == before
+    known = set(hashes[:240])
+    assert len(before ^ (after & known)) <= (8 * 8 if grouped else 2 * 4) * bool(more)
+
+
 def test_a_job_with_repeats_judges_each_row_as_often(tmp_path: Path) -> None:
     job, tasks = worked(tmp_path, folds=2, repeats=3)
     assert job.state == "done" and job.result is not None, job.error
     assert [task.fold for task in tasks] == [1, 2, 3, 4, 5, 6] and all(t.done for t in tasks)
     assert job.result["networks"] == 6
-    rows = 1257 - 1257 // 3  # all but the judging fold's
+    rows = 1258 - 1258 // 3  # all but the judging fold's
     assert abs(job.result["out_of_fold_rows"] - rows) <= 10
     assert job.result["expected"]["rows"] == job.result["out_of_fold_rows"]  # each counts once
+    assert job.plan is not None
+    folds = Folds.load(JobFiles(tmp_path / "artifacts", job.id).folds(job.plan.folds_hash))
+    parted = "the rows are parted into 3 folds of 419 to 420 rows, 3 times; seed 0"
+    assert parted in asked.protocol_of(job, folds, None).sentences
+    protocol = read_manifest(tmp_path / "artifacts" / job.id / job.result["model"]).protocol
+    assert (protocol["splits"], protocol["repeats"]) == (3, 3)
 
 
 @pytest.mark.parametrize("column", ["times", "folds"])

@@ -142,6 +142,19 @@ def test_discarded_trials_teach_it_by_their_first_validation() -> None:
     assert drawn.count("residual") >= 6
 
 
+def test_what_does_not_fit_in_memory_is_hoped_for_less() -> None:
+    def residual_ones(*, lacking: int) -> int:
+        study = study_of([each for each in SETTINGS if each["block"] != "residual"][::3])
+        residual = [each for each in SETTINGS if each["block"] == "residual"]
+        for setting in residual[: 2 * lacking : 2]:
+            trial = create_trial(params=setting, distributions=SPACE, state=TrialState.PRUNED)
+            trial.set_constraint("memory, measured", 1.0)
+            study.add_trial(trial)
+        return [study.ask(SPACE).params["block"] for _ in range(8)].count("residual")
+
+    assert residual_ones(lacking=0) > residual_ones(lacking=6)
+
+
 def test_a_long_history_is_cut_to_the_best_and_the_latest() -> None:
     sizes = []
     study = study_of([SETTINGS[n % len(SETTINGS)] for n in range(3 * MOST)])

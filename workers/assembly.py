@@ -111,7 +111,7 @@ def _manifest(
         stack=stack,
         temperature=scores.get("temperature", 1.0),
         scores=scores,
-        protocol=protocol_of(bench.job, data, splits=len(bench.folds.folds)),
+        protocol=protocol_of(bench.job, data, folds=bench.folds),
         versions=library_versions(),
     )
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.grouping import Rows, deal_groups, with_duplicates
+from search.grouping import Rows, with_duplicates
 from search.splits import Columns, last_by_time
 from spaces.errors import DataError
 
 TEST_SHARE = 0.3  # of the rows
-DERIVED = "derived: 30 % of the rows, stratified, seed 0"
-GROUPED = "derived: 30 % of the rows, no group or equal images parted, stratified, seed 0"
+DERIVED = "derived: 30 % of the rows by their content, stratified"
+GROUPED = "derived: 30 % of the rows by their content, stratified, no group or equal images parted"
 LATEST = "derived: the latest 30 % of the rows"
 
 
@@ -18,7 +18,8 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
     """Return the rows to learn from, those of the test, and how they were chosen.
 
     The test has the latest ones where there are times; else classes in equal shares, as far as
-    groups, which are not parted, nor are equal images, let them be.
+    groups, which are not parted, nor are equal images, let them be. Which rows it has depends on
+    their content, not on their order: more rows change few of them.
 
     Args:
         hashes: of the images, as `image_hashes` makes them.
@@ -37,9 +38,15 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
             raise DataError("no row is left to learn from before the latest 30 %")
         return train, test, LATEST
     if groups is not None:
-        parts = deal_groups(labels, groups, shares=(1.0 - TEST_SHARE, TEST_SHARE), seed=0)
-        return np.flatnonzero(parts == 0), np.flatnonzero(parts == 1), GROUPED
-    return *_stratified(labels), DERIVED
+        train, test = _by_content(hashes, labels, groups)
+        if not len(test):
+            raise DataError("each class must have two groups to be split, but all have one")
+        return train, test, GROUPED
+    counts = np.bincount(labels)
+    if 1 in counts:
+        rare = int(np.flatnonzero(counts == 1)[0])
+        raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
+    return *_by_content(hashes, labels, np.arange(len(labels))), DERIVED
 
 
 def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test: Rows) -> None:
@@ -52,19 +59,28 @@ def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test:
         )
 
 
-def _stratified(labels: Rows) -> tuple[Rows, Rows]:
-    from sklearn.model_selection import train_test_split
+def _by_content(hashes: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[Rows, Rows]:
+    """Return the rows to learn from and those of the test: of each class the first groups.
 
-    counts = np.bincount(labels)
-    occurring = counts[counts > 0]
-    if occurring.min() < 2:
-        rare = int(np.flatnonzero(counts == occurring.min())[0])
-        raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
-    rows = np.arange(len(labels))
-    try:
-        train, test = train_test_split(rows, test_size=TEST_SHARE, stratify=labels, random_state=0)
-    except ValueError as failure:
-        raise DataError(
-            f"{len(rows)} rows cannot be split into training and test: {failure}"
-        ) from None
-    return np.sort(train), np.sort(test)
+    They are in the order of their images' hashes. So whichever rows are added, taken away or moved,
+    the others stay on their side, but for those at the border. A group counts for its most frequent
+    class; a class with two groups or more is on both sides.
+    """
+    group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    order = np.empty(len(hashes), dtype=np.int64)
+    order[sorted(range(len(hashes)), key=lambda row: hashes[row])] = np.arange(len(hashes))
+    first = np.full(len(sizes), len(hashes))
+    np.minimum.at(first, group_of_row, order)
+    counts = np.zeros((len(sizes), int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (group_of_row, labels), 1)
+    kinds = counts.argmax(1)
+    in_test = np.zeros(len(sizes), dtype=bool)
+    for kind in np.unique(kinds):
+        own = np.flatnonzero(kinds == kind)
+        own = own[np.argsort(first[own])]
+        rows = np.cumsum(sizes[own])
+        if len(own) > 1:
+            taken = int(np.abs(rows[:-1] - TEST_SHARE * rows[-1]).argmin()) + 1
+            in_test[own[:taken]] = True
+    chosen = in_test[group_of_row]
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -52,7 +52,11 @@ class DevicePlan(Value):
 
         Convolutions compute in the format of their input, whatever that of their weights is.
         """
-        return images if self.channels_last else images.contiguous()
+        # of one channel a tensor's strides may fit both formats: the views make them plain
+        if self.channels_last:
+            pixels = images.permute(0, 2, 3, 1).contiguous()
+            return pixels.view(-1).view(pixels.shape).permute(0, 3, 1, 2)
+        return images.contiguous().view(-1).view(images.shape)
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device and into the memory format."""

@@ -33,7 +33,7 @@ from workers.workbench import Workbench
 LARGEST_BATCH = 256  # larger ones train no faster on processors
 FASTER = 1.5  # than its trial a finalist may be: its batches are larger
 MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
-EXACT_COST = 2.5  # predicting in float32 against the number type of the search, at most
+EXACT_COST = 3.0  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
 LEAST_LEFT = 0.5  # of a fold's time, with which a training that diverged begins again
 OVERHEAD = 0.5  # seconds to build the network, gather its rows and write its files
@@ -69,16 +69,17 @@ def run_fold(
     if resumed is not None:
         training.restore(resumed[1])
         training.schedule.keep_length()  # part of its time is spent; what is left is others', too
-        bench.heartbeat.expect(training.slowest_epoch)
+        bench.heartbeat.expect(training.next_epoch_seconds)
         end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
         if training.finished:  # no checkpoint, hence no progress: the next holder would repeat it
-            bench.heartbeat.expect(training.slowest_epoch)
+            bench.heartbeat.expect(training.next_epoch_seconds)
             return
         state, trained = training.state(), training.candidate
         bench.write(lambda: save_checkpoint(folder, state, candidate=trained, epoch=report.epoch))
-        bench.heartbeat.progressed(next_in=training.slowest_epoch)  # who lost the lease ends here
+        # who lost the lease ends here
+        bench.heartbeat.progressed(next_in=training.next_epoch_seconds)
 
     def run() -> None:
         limited = not math.isinf(seconds)
@@ -97,6 +98,7 @@ def run_fold(
             raise
         again = True
     if again:  # outside the except block: the failure's frames hold the first training
+        del training  # before the next one, as both may not fit in memory
         tidy(all_fences, until=lease.fence)
         training = _training(bench, task, gentler(candidate), rows)
         bench.heartbeat.expect_steps()

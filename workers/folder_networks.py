@@ -103,12 +103,13 @@ def trial_network(
     )
 
 
-def protocol_of(job: Job, data: ImageData, *, splits: int) -> dict[str, Any]:
+def protocol_of(job: Job, data: ImageData, *, folds: Folds) -> dict[str, Any]:
     """Return what `model.json` says of how rows were parted and networks chosen."""
     plan = job.plan
     assert plan is not None
     return {
-        "splits": splits,
+        "splits": folds.parts(repeats=job.spec.repeats),
+        "repeats": job.spec.repeats,
         "folds_hash": plan.folds_hash,
         "train_rows": len(data.train_labels),
         "test_split": data.test_split,

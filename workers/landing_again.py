@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from search.durable import make_folder
-from search.finalists import best_trials
+from search.finalists import best_trials, trained_trials
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
 from search.store import FoldTask, Lease, StudyStore, TrialRecord
@@ -55,7 +55,7 @@ def prepare_landing(
     make_folder(files.folder)
     folds.save(files.folds(folds.hash))
     done = networks_of(store, earlier)
-    known = len({task.trial for task in done})
+    known = len(trained_trials(earlier, done, final=spec.final))
     count = spec.folds or max(task.fold for task in done)
     if count > len(folds.folds) - 1:
         raise JobError(
@@ -129,8 +129,10 @@ def finalists_again(bench: Workbench) -> list[TrialRecord]:
     records = bench.trials.records()
     if bench.job.spec.distills is not None:
         return [records[bench.job.spec.distills]]
-    done = networks_of(bench.store, earlier_of(bench.store, bench.job))
-    first = [records[number] for number in dict.fromkeys(task.trial for task in done)]
+    earlier = earlier_of(bench.store, bench.job)
+    done = networks_of(bench.store, earlier)
+    trained = trained_trials(earlier, done, final=bench.job.spec.final)
+    first = [records[number] for number in trained]
     board, prior = contenders(bench)
     known = {record.number for record in first}
     others = [r for r in board if r.state == "complete" and r.number not in known]

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.machine import usable_cores
+from search.selection import ROUNDS
 from search.store import FoldTask, TrialRecord
 from spaces.architecture import Architecture
 from workers.device import DevicePlan
@@ -53,10 +54,20 @@ def verifying_seconds(
 
 
 def stacking_seconds(bench: Workbench, members: int) -> float:
-    """Return how long it takes to choose among finalists and their stack by cross-fitting."""
+    """Return how long it takes to choose among finalists and their stack by cross-fitting.
+
+    By a metric of ranks all models' rows are ranked in each round of each selection: one of all
+    rows for the mean and one for the model, and one without each fold's for three cross-fits.
+    """
     if members < 2 or bench.plan.final == "best":
         return 0.0
-    return STACKING_PACE * members * len(bench.data.train_labels) * bench.data.classes
+    rows, classes = len(bench.data.train_labels), bench.data.classes
+    seconds = STACKING_PACE * members * rows * classes
+    if bench.metric.name == "roc_auc":
+        judged = rows * bench.plan.folds / len(bench.folds.folds)
+        selections = 2 + 3 * max(bench.plan.folds - 1, 1)
+        seconds += RANKING_PACE * ROUNDS * members * selections * judged * classes
+    return seconds
 
 
 def _scoring_seconds(bench: Workbench) -> float:

@@ -239,6 +239,6 @@ def _manifest(source: JobToExport, entries: list[NetworkEntry], scores: dict[str
         image_shape=source.data.image_shape,
         networks=tuple(entries),
         scores=scores,
-        protocol=protocol_of(source.job, source.data, splits=len(source.folds.folds)),
+        protocol=protocol_of(source.job, source.data, folds=source.folds),
         versions=library_versions(),
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from search.metrics import METRICS, Metric
 from search.plan import COOLDOWN
+from spaces.architecture import VIEW_COUNTS
 from spaces.network import build_network
 from spaces.recipe import Candidate
 from workers.averaging import WeightAverage
@@ -155,11 +156,18 @@ class Training:
         return sum(report.train_seconds for report in self.curve)
 
     @property
-    def slowest_epoch(self) -> float:
-        """Seconds that the slowest epoch took so far, its validation included."""
-        return max(
-            report.train_seconds + (report.validation_seconds or 0.0) for report in self.curve
-        )
+    def next_epoch_seconds(self) -> float:
+        """Seconds that the next epoch takes, with its validation, if it is as slow as any so far.
+
+        Predicting an image is taken to last as long as to train on it until it has been measured.
+        """
+        seconds = max(report.train_seconds for report in self.curve)
+        if self.epoch + 1 == self.rung:
+            seconds += COOLDOWN * (self.seconds + seconds)
+        measured = [report.validation_seconds or 0.0 for report in self.curve]
+        views = VIEW_COUNTS[self.candidate.architecture.views]
+        predicted = views * len(self.rows.validation_labels) * self.pace
+        return seconds + (max(measured) or predicted)
 
     @property
     def finished(self) -> bool:
@@ -266,7 +274,9 @@ class Training:
             before = self.state()
             self._cool_down(interrupt)
             report = self._validated(report, interrupt, average=False)
+            pieces = self.stepper.pieces
             self.restore(before)
+            self.stepper.pieces = pieces  # memory that was short in the branch is short after it
             return report
         if self.finished or (self.validate_every and report.epoch % self.validate_every == 0):
             return self._validated(report, interrupt, average=True)

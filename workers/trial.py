@@ -189,7 +189,7 @@ class _TrialRun:
         if resumed is not None:
             training.restore(resumed[1])
             self._report(training, training.curve[-1])  # in case its holder died before it did
-            self._bench.heartbeat.expect(training.slowest_epoch)
+            self._bench.heartbeat.expect(training.next_epoch_seconds)
         else:
             self._bench.heartbeat.expect_steps()
         training.run(on_epoch=self._on_epoch, interrupt=self._interrupt)
@@ -199,7 +199,7 @@ class _TrialRun:
         """Checkpoint first, then report, then let the pruner decide."""
         self.curve = training.curve
         self._save(training, epoch=report.epoch)
-        self._bench.heartbeat.progressed(next_in=training.slowest_epoch)
+        self._bench.heartbeat.progressed(next_in=training.next_epoch_seconds)
         self._report(training, report)
 
     def _save(self, training: Training, *, epoch: int) -> None:
@@ -218,7 +218,7 @@ class _TrialRun:
             score=report.validation_score,
             error=self._error(training, report) if report.epoch == training.rung else None,
         )
-        if stop:
+        if stop and not training.finished:  # what is trained to its end is complete
             raise TrialStopped("pruned")
 
     def _error(self, training: Training, report: EpochReport) -> float:

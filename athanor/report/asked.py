@@ -4,7 +4,7 @@ from typing import Any
 
 from athanor.progress import clock_text
 from athanor.report.values import Protocol, Setting
-from search.folds import JUDGING_FOLD, Folds
+from search.folds import JUDGING_FOLD, Folds, times
 from search.job import Job
 from search.metrics import METRICS
 from search.plan import Plan
@@ -31,7 +31,7 @@ def protocol_of(job: Job, folds: Folds | None, data: ImageData | None) -> Protoc
     plan = job.plan
     assert plan is not None
     metric = METRICS[plan.metric]
-    said = [*_rows(plan, folds, data), *_judging(job, plan), *plan.notes]
+    said = [*_rows(job, folds, data), *_judging(job, plan), *plan.notes]
     if data is not None and len(data.train_labels) < 5000:
         said.append(
             f"with {len(data.train_labels):,} rows to learn from, every score is known only "
@@ -47,7 +47,9 @@ def protocol_of(job: Job, folds: Folds | None, data: ImageData | None) -> Protoc
     )
 
 
-def _rows(plan: Plan, folds: Folds | None, data: ImageData | None) -> list[str]:
+def _rows(job: Job, folds: Folds | None, data: ImageData | None) -> list[str]:
+    plan, repeats = job.plan, job.spec.repeats
+    assert plan is not None
     height, width, channels = plan.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
     classes = f"{plan.classes} classes" if plan.classes > 1 else "a number to predict"
@@ -61,7 +63,8 @@ def _rows(plan: Plan, folds: Folds | None, data: ImageData | None) -> list[str]:
         sizes = sorted({len(fold.validation_rows) for fold in folds.folds})
         each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
         said.append(
-            f"the rows are parted into {len(folds.folds)} folds of {each} rows; seed {folds.seed}"
+            f"the rows are parted into {folds.parts(repeats=repeats)} folds of {each} rows"
+            f"{times(repeats)}; seed {folds.seed}"
         )
         if data is not None and not _known(data):
             said.append("each fold has an equal share of every class")

@@ -1,11 +1,13 @@
 """A rung judges a branch of the training, and leaves the training alone."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.training.harness import assert_equal_trainings, candidate, curve, go_on, run, training_of
 from workers.batches import Batch
+from workers.epoch_report import EpochReport
 from workers.rows import Rows
 
 
@@ -59,6 +61,32 @@ def test_a_branch_can_be_interrupted(few: Rows) -> None:
     with pytest.raises(Stop):
         training.run(on_epoch=go_on, interrupt=interrupt)
     assert training.curve == []
+
+
+def test_pieces_that_a_branch_needed_stay(few: Rows) -> None:
+    training = training_of(candidate(), few, rung=1)
+    calls = iter(range(10**6))
+
+    def forward(*_: object) -> None:
+        if next(calls) == training.batches.per_epoch + 1:  # the second step of the branch
+            raise RuntimeError("out of memory")
+
+    training.network.register_forward_pre_hook(forward)
+    run(training)
+    assert training.stepper.pieces == 2
+
+
+def test_the_next_epoch_lasts_with_its_branch_and_validation(few: Rows) -> None:
+    training = training_of(candidate(epochs=4), few, rung=2)
+    count = len(few.train_labels)
+    first = EpochReport(
+        epoch=1, images=count, train_loss=1.0, train_accuracy=0.1, train_seconds=8.0
+    )
+    training.curve = [first]
+    predicted = len(few.validation_labels) / count * 8.0  # of one view
+    assert training.next_epoch_seconds == pytest.approx(8.0 + 0.25 * 16.0 + predicted)
+    training.curve = [first, replace(first, epoch=2, train_seconds=9.0, validation_seconds=3.0)]
+    assert training.next_epoch_seconds == pytest.approx(9.0 + 3.0)
 
 
 @pytest.mark.parametrize("until", [0.0, 1.0])
