@@ -138,7 +138,8 @@ def _parted(listing: Listing, decoded: Decoded, usable: Rows, near: Rows) -> _Pa
     if listing.parts is None or not (listing.parts != TRAIN).any():
         hashes = image_hashes(decoded.images, usable)
         labels = strata(listing.labels[usable])
-        train, test, how = derived_test(hashes, labels, columns.of(usable))
+        contents = list(map(bytes, decoded.digests[usable]))
+        train, test, how = derived_test(hashes, labels, columns.of(usable), contents=contents)
         return _Parted(usable[train], usable[test], how, columns)
     parts = listing.parts[usable]
     kind = TEST if TEST in parts else VALIDATION

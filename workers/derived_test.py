@@ -14,7 +14,13 @@ GROUPED = "derived: 30 % of the rows by their content, stratified, no group or e
 LATEST = "derived: the latest 30 % of the rows"
 
 
-def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tuple[Rows, Rows, str]:
+def derived_test(
+    hashes: Sequence[bytes],
+    labels: Rows,
+    columns: Columns,
+    *,
+    contents: Sequence[bytes] | None = None,
+) -> tuple[Rows, Rows, str]:
     """Return the rows to learn from, those of the test, and how they were chosen.
 
     The test has the latest ones where there are times; else classes in equal shares, as far as
@@ -24,11 +30,14 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
     Args:
         hashes: of the images, as `image_hashes` makes them.
         labels: (rows,) classes, or ranges of numbers.
+        contents: hashes that choose rows, if not those of the images: of their files, which are the
+            same in whatever size the images are decoded.
 
     Raises:
         DataError: the rows cannot be parted so.
     """
     groups, _ = with_duplicates(columns.groups, hashes)
+    contents = hashes if contents is None else contents
     if columns.times is not None:
         late = last_by_time(columns.times, share=TEST_SHARE)
         train, test = np.flatnonzero(~late), np.flatnonzero(late)
@@ -38,7 +47,7 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
             raise DataError("no row is left to learn from before the latest 30 %")
         return train, test, LATEST
     if groups is not None:
-        train, test = _by_content(hashes, labels, groups)
+        train, test = _by_content(contents, labels, groups)
         if not len(test):
             raise DataError("each class must have two groups to be split, but all have one")
         return train, test, GROUPED
@@ -46,7 +55,7 @@ def derived_test(hashes: Sequence[bytes], labels: Rows, columns: Columns) -> tup
     if 1 in counts:
         rare = int(np.flatnonzero(counts == 1)[0])
         raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
-    return *_by_content(hashes, labels, np.arange(len(labels))), DERIVED
+    return *_by_content(contents, labels, np.arange(len(labels))), DERIVED
 
 
 def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test: Rows) -> None:
@@ -59,21 +68,19 @@ def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test:
         )
 
 
-def _by_content(hashes: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[Rows, Rows]:
+def _by_content(contents: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[Rows, Rows]:
     """Return the rows to learn from and those of the test: of each class the first groups.
 
-    They are in the order of their images' hashes. So whichever rows are added, taken away or moved,
-    the others stay on their side, but for those at the border. A group counts for its most frequent
-    class; a class with two groups or more is on both sides.
+    They are in the order of their contents' hashes. So whichever rows are added, taken away or
+    moved, the others stay on their side, but for those at the border. A group counts for its most
+    frequent class; a class with two groups or more is on both sides.
     """
     group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-    order = np.empty(len(hashes), dtype=np.int64)
-    order[sorted(range(len(hashes)), key=lambda row: hashes[row])] = np.arange(len(hashes))
-    first = np.full(len(sizes), len(hashes))
+    order = np.empty(len(contents), dtype=np.int64)
+    order[sorted(range(len(contents)), key=lambda row: contents[row])] = np.arange(len(contents))
+    first = np.full(len(sizes), len(contents))
     np.minimum.at(first, group_of_row, order)
-    counts = np.zeros((len(sizes), int(labels.max()) + 1), dtype=np.int64)
-    np.add.at(counts, (group_of_row, labels), 1)
-    kinds = counts.argmax(1)
+    kinds = _most_frequent(labels, group_of_row)
     in_test = np.zeros(len(sizes), dtype=bool)
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
@@ -84,3 +91,14 @@ def _by_content(hashes: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[Ro
             in_test[own[:taken]] = True
     chosen = in_test[group_of_row]
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _most_frequent(labels: Rows, group_of_row: Rows) -> Rows:
+    """Return the class (groups,) that each group has most often, of equal ones the first."""
+    span = int(labels.max()) + 1
+    pairs, counts = np.unique(group_of_row * span + labels, return_counts=True)
+    groups, kinds = np.divmod(pairs, span)
+    order = np.lexsort((kinds, -counts, groups))
+    _, first = np.unique(groups[order], return_index=True)
+    found: Rows = kinds[order][first]
+    return found
