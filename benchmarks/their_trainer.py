@@ -58,7 +58,6 @@ class LoaderBatches(Batches):
         device: torch.device,
     ) -> None:
         super().__init__(images, labels, recipe=recipe, seed=seed, device=device)
-        self.row_losses = None  # no row is left out, whatever the recipe says
         self._data = PilImages(images, labels, self._transform())
 
     @override

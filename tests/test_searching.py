@@ -8,7 +8,7 @@ import pytest
 from search.attributes import RUNG
 from search.epoch_budget import epochs_used
 from search.first_trials import HOW_TO_TRAIN
-from search.store import Lease, StaleFence
+from search.store import Lease, StaleFence, StudyStore
 from tests.small_job import SPEC, bench_of, prepared, take_steps, worked
 from workers.steps import Waiting, next_step
 from workers.workbench import Workbench
@@ -265,4 +265,14 @@ def test_a_trial_is_judged_with_the_error_of_its_score(tmp_path: Path) -> None:
     rung = trial.user_attrs[RUNG]
     assert rung["epoch"] == 1
     assert rung["error"] == pytest.approx((score * (1 - score) / rows) ** 0.5)
+    store.close()
+
+
+def test_what_is_trained_to_its_end_is_complete_whatever_the_pruner_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.store.trials.Trials.report", lambda *_, **__: True)
+    job, _ = worked(tmp_path, trials=2)  # of an epoch each
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    assert [record.state for record in store.trials(job).records()] == ["complete"] * 2
     store.close()
