@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from search.metrics import Metric
 from search.predictions import SMALLEST
+from search.score_errors import design_effect
 
 HOTTEST = 8.0  # and the inverse of it: beyond these a temperature tells of something else
 CLEARLY = 2.0  # standard errors by which the log-loss must fall on rows that it was not fitted on
@@ -59,22 +60,34 @@ def fitted_temperature(
 
 
 def helpful_temperature(
-    probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64], *, seed: int
+    probabilities: NDArray[np.floating[Any]],
+    targets: NDArray[np.int64],
+    *,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> float:
     """Return the temperature fitted on all rows if one helps, else 1.
 
     Each half of the rows is judged with the other half's temperature; the log-loss must fall by
     more than its error.
+
+    Args:
+        groups: (rows,) of rows that are right or wrong together, and so are in one half.
     """
-    if len(targets) < 4:
+    alone = np.arange(len(targets))
+    unit = alone if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(unit.max()) + 1
+    if count < 4:
         return 1.0
-    order = np.random.default_rng(seed).permutation(len(targets))
+    ranks = np.random.default_rng(seed).permutation(count)
+    first = ranks[unit] % 2 == 0
     gains = np.empty(len(targets))
-    for half, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+    for half, other in ((first, ~first), (~first, first)):
         temperature = fitted_temperature(probabilities[other], targets[other])
         before = _losses(probabilities[half], targets[half], 1.0)
         gains[half] = before - _losses(probabilities[half], targets[half], temperature)
     error = gains.std() / math.sqrt(len(gains))
+    error *= 1.0 if groups is None else math.sqrt(design_effect(gains, groups))
     return fitted_temperature(probabilities, targets) if gains.mean() > CLEARLY * error else 1.0
 
 

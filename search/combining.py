@@ -87,11 +87,18 @@ class StackComparison:
 
 
 def compare_stack(
-    predictions: Predictions, parts: Parts, combining: Combining
+    predictions: Predictions,
+    parts: Parts,
+    combining: Combining,
+    *,
+    groups: NDArray[np.int64] | None = None,
 ) -> StackComparison | None:
     """Return how a stack of the models does beside their mean; None where there is none.
 
     That is, where the selection takes a single model, or no rows are left to judge them.
+
+    Args:
+        groups: of all rows, those that are right or wrong together.
     """
     if len(combining.mean(predictions).members) < 2 or len(_apart(parts)) < 2:
         return None
@@ -101,7 +108,14 @@ def compare_stack(
     return StackComparison(
         score=metric.score(targets, stacked),
         mean_score=metric.score(targets, mean),
-        used=clearly_better(metric, targets, stacked=stacked, mean=mean, seed=seed),
+        used=clearly_better(
+            metric,
+            targets,
+            stacked=stacked,
+            mean=mean,
+            seed=seed,
+            groups=None if groups is None else groups[np.concatenate(_apart(parts))],
+        ),
     )
 
 

@@ -92,11 +92,11 @@ def group_effect(
     return max(1.0, spreads[0] / spreads[1])
 
 
-def _drawn_groups(groups: Rows, *, seed: int) -> Iterator[Rows]:
-    """Yield the rows of as many groups as there are, drawn with replacement, `RESAMPLES` times."""
+def _drawn_groups(groups: Rows, *, seed: int, count: int = RESAMPLES) -> Iterator[Rows]:
+    """Yield the rows of as many groups as there are, drawn with replacement, so many times."""
     generator, order = np.random.default_rng(seed), np.argsort(groups, kind="stable")
     _, firsts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
-    for _ in range(RESAMPLES):
+    for _ in range(count):
         drawn = generator.integers(0, len(firsts), len(firsts))
         lengths = sizes[drawn]
         before = np.cumsum(lengths) - lengths  # rows of the groups drawn so far
@@ -133,13 +133,17 @@ def resampled(
     *,
     seed: int,
     count: int = RESAMPLES,
+    groups: Rows | None = None,
 ) -> NDArray[np.float64]:
-    """Return the scores of so many draws of as many rows, with replacement.
+    """Return the scores of so many draws of as many rows, or groups of rows, with replacement.
 
     (B. Efron, Annals of Statistics 7, 1979.) Equal seeds draw equal rows.
     """
-    generator = np.random.default_rng(seed)
     score = _scorer(metric, targets, probabilities)
+    if groups is not None:
+        drawn = _drawn_groups(groups, seed=seed, count=count)
+        return np.array([score(rows) for rows in drawn])
+    generator = np.random.default_rng(seed)
     draws = (generator.integers(0, len(targets), len(targets)) for _ in range(count))
     return np.array([score(rows) for rows in draws])
 

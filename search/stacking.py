@@ -97,15 +97,19 @@ def clearly_better(
     stacked: NDArray[Any],
     mean: NDArray[Any],
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> bool:
     """Return whether a stack is better than the mean by more than the difference's error.
 
     Args:
         stacked, mean: what both say (rows, classes or 1) of rows that neither was fitted on.
+        groups: (rows,) of rows that are right or wrong together.
     """
     gain = metric.score(targets, stacked) - metric.score(targets, mean)
-    draws = [resampled(metric, targets, said, seed=seed) for said in (stacked, mean)]
-    error = float(np.nanstd(draws[0] - draws[1], ddof=1))  # the same rows were drawn for both
+    both = [
+        resampled(metric, targets, said, seed=seed, groups=groups) for said in (stacked, mean)
+    ]  # equal seeds draw equal rows
+    error = float(np.nanstd(both[0] - both[1], ddof=1))
     return math.isfinite(gain) and gain > CLEARLY * error
 
 

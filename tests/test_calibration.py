@@ -32,6 +32,19 @@ def test_where_nothing_is_wrong_nothing_changes() -> None:
     assert helpful_temperature(*rows_at(0.5, rows=3), seed=0) == 1.0
 
 
+def test_copies_of_rows_that_are_a_group_make_nothing_surer() -> None:
+    kept = {}
+    for grouped in (False, True):
+        found = []
+        for seed in range(20):
+            probabilities, targets = rows_at(1.0, rows=100, seed=seed)
+            groups = np.repeat(np.arange(100), 25) if grouped else None
+            rows = np.repeat(probabilities, 25, axis=0), np.repeat(targets, 25)
+            found.append(helpful_temperature(*rows, seed=seed, groups=groups))
+        kept[grouped] = found.count(1.0)
+    assert kept[False] < 15 and kept[True] >= 18
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), temperature=st.floats(0.1, 8.0))
 def test_no_class_changes_and_sums_stay_one(seed: int, temperature: float) -> None:

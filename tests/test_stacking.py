@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from search.combining import Combining, compare_stack
 from search.metrics import METRICS
 from search.predictions import OutOfFoldPredictions, mean_log_loss
-from search.stacking import Stack, fitted_stack
+from search.stacking import Stack, clearly_better, fitted_stack
 from spaces.errors import ModelFolderError
 from tests.small_job import worked
 from workers.data import load_data
@@ -113,6 +113,21 @@ def test_a_stack_of_equal_models_is_hardly_ever_used() -> None:
     found = [compare_stack(each, PARTS, accuracy) for each in alike]
     compared = [one for one in found if one is not None]
     assert len(compared) >= 15 and sum(one.used for one in compared) <= 1
+
+
+def test_copies_of_rows_that_are_a_group_make_no_stack_clearer() -> None:
+    used = {False: 0, True: 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        targets = np.repeat(rng.integers(0, 3, 60), 9)
+        one, other = (np.repeat(softmax(rng.normal(size=(60, 3))), 9, axis=0) for _ in range(2))
+        for grouped in used:
+            groups = np.repeat(np.arange(60), 9) if grouped else None
+            metric = METRICS["log_loss"]
+            used[grouped] += clearly_better(
+                metric, targets, stacked=one, mean=other, seed=seed, groups=groups
+            )
+    assert used[False] >= 3 and used[True] <= 1
 
 
 def test_nothing_is_compared_where_nothing_is_left_to_judge_it() -> None:

@@ -25,6 +25,7 @@ from workers.landing import race_of
 from workers.landing_time import ASSEMBLY_SECONDS, stacking_seconds, verifying_seconds
 from workers.out_of_fold import (
     Predictions,
+    groups_of,
     known_scores,
     left_out,
     one_parting,
@@ -150,7 +151,7 @@ def _compared(
     needed = stacking_seconds(bench, len(chosen.shares))
     if not whole or needed >= _seconds_to_spare(bench, chosen.networks):
         return None
-    return compare_stack(predictions, parts, chosen.combining)
+    return compare_stack(predictions, parts, chosen.combining, groups=groups_of(bench))
 
 
 def _scores(

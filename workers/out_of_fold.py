@@ -83,6 +83,13 @@ def left_out(bench: Judging, tasks: list[FoldTask]) -> list[NDArray[np.int64]]:
     return [bench.folds.folds[fold].validation_rows for fold in folds]
 
 
+def groups_of(bench: Workbench) -> NDArray[np.int64] | None:
+    """Return which rows are right or wrong together (rows,); None: all stand for themselves."""
+    if bench.folds.groups is None:  # as folds of an earlier version were written
+        return bench.data.columns.groups
+    return bench.folds.groups
+
+
 def known_scores(
     bench: Workbench, predictions: Predictions, combination: Ensemble | Stack, *, hottest: float
 ) -> dict[str, Any]:
@@ -95,10 +102,13 @@ def known_scores(
     said = {name: each.probabilities for name, each in predictions.items()}
     probabilities = combination.combine(said)[covered]
     targets, members = bench.data.train_labels[covered], sorted(predictions.items())
+    groups = groups_of(bench)
     temperature = 1.0
     if bench.metric.task == "classification":
         seed = bench.seed("temperature")
-        temperature = min(helpful_temperature(probabilities, targets, seed=seed), hottest)
+        own = None if groups is None else groups[covered]
+        found = helpful_temperature(probabilities, targets, seed=seed, groups=own)
+        temperature = min(found, hottest)
     scored = as_scored(bench.metric, probabilities, temperature)
     scores = {
         "metric": bench.metric.name,
@@ -106,9 +116,6 @@ def known_scores(
         "out_of_fold_rows": len(targets),
         "out_of_fold_of_members": {name: each.score(bench.metric) for name, each in members},
     }
-    groups = bench.folds.groups
-    if groups is None:  # as folds of an earlier version were written
-        groups = bench.data.columns.groups
     if groups is not None:
         scores["design_effect"] = group_effect(
             bench.metric, targets, scored, groups[covered], seed=bench.seed("groups")
