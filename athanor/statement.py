@@ -191,13 +191,18 @@ def _opening_text(opening: dict[str, Any]) -> str:
 
 
 def phases_line(job: Job) -> str:
-    """Say what each phase took of the budget, and the search of what it was promised."""
+    """Say what each phase took of what it had: the search of its share, the others of the rest."""
     end = None if job.plan is None else job.plan.search_seconds
-    begun = job.phases.get("searching")
-    lands = job.spec.lands is not None  # what another job has found
-    promised = {} if lands or end is None or begun is None else {"searching": end - begun}
+    ends = {name: job.spec.budget for name in ("landing", "assembling")}
+    if job.spec.lands is None:  # else another job has searched
+        ends["searching"] = end
+    had = {
+        name: second - job.phases[name]
+        for name, second in ends.items()
+        if second is not None and name in job.phases
+    }
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
-    return f"{_spans_text(job.phases, promised)}; {clock_text(job.seconds_used)}{budget}"
+    return f"{_spans_text(job.phases, had)}; {clock_text(job.seconds_used)}{budget}"
 
 
 def processor_line(job: Job) -> str:

@@ -122,10 +122,12 @@ def _is_luck(best: TrialRecord, known: TrialRecord, *, of: int, rows: int) -> bo
 
 
 def trained_trials(earlier: Job, done: list[FoldTask], *, final: str | None) -> list[int]:
-    """Return the trials of these folds; to be refitted, those that count in the job's ensemble."""
-    trials = list(dict.fromkeys(task.trial for task in done))
-    if final != "refit":
-        return trials
+    """Return the trials of these folds, those that weigh most in the job's ensemble first.
+
+    To be refitted, only those that have a weight.
+    """
     assert earlier.result is not None
-    counting = {each["trial"] for each in earlier.result["members"] if each["weight"] > 0.0}
-    return [trial for trial in trials if trial in counting]
+    weights = {each["trial"]: each["weight"] for each in earlier.result["members"]}
+    trials = dict.fromkeys(task.trial for task in done)
+    ordered = sorted(trials, key=lambda trial: -weights.get(trial, 0.0))
+    return [trial for trial in ordered if final != "refit" or weights.get(trial, 0.0) > 0.0]

@@ -10,6 +10,7 @@ from search.store.results import FoldTask
 
 ERROR = "error"  # key of a heat's report: its score's standard error, where that is no accuracy
 RIGHT = "right"  # key of a heat's report: which images it has right, packed
+BEATEN = "beaten in the race"  # why a fold is given up that could be trained
 LEAD = 1.0  # standard errors of the difference
 
 
@@ -68,8 +69,30 @@ class Race:
         """
         if self.undecided:
             return []
-        losers = {heat.trial for heat in self._ranked_heats()[self._survivors :]}
+        losers = {heat.trial for heat in self._heats} - self._surviving()
         return [task for task in self._tasks if task.pending and task.trial in losers]
+
+    @property
+    def revived(self) -> list[FoldTask]:
+        """The folds that were given up as beaten, of finalists that are the next after all.
+
+        That is where none of those that won could be trained on any fold.
+        """
+        if self.undecided:
+            return []
+        surviving = self._surviving()
+        return [task for task in self._tasks if _lost(task) and task.trial in surviving]
+
+    def _surviving(self) -> set[int]:
+        ranking, count = [heat.trial for heat in self._ranked_heats()], self._survivors
+        while ranking[count:] and all(map(self._failed, ranking[:count])):
+            ranking = ranking[count:]
+        return set(ranking[:count])
+
+    def _failed(self, trial: int) -> bool:
+        """Whether a finalist was to be trained on the other folds, and none of them could be."""
+        own = [t for t in self._tasks if t.trial == trial and t.fold > JUDGING_FOLD]
+        return bool(own) and all(t.state == "given up" and not _lost(t) for t in own)
 
     def ranked(self, tasks: list[FoldTask]) -> list[FoldTask]:
         """Return the tasks of the best finalist first: by the race, else by the search."""
@@ -96,6 +119,10 @@ class Race:
         if not self.undecided:
             return tasks
         return [task for task in tasks if task.fold == JUDGING_FOLD]
+
+
+def _lost(task: FoldTask) -> bool:
+    return task.state == "given up" and (task.report or {}).get("reason") == BEATEN
 
 
 def leads(later: FoldTask, earlier: FoldTask) -> bool:

@@ -48,14 +48,25 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return hung
 
 
-def beating(store: StudyStore) -> Heartbeat:
+def beating(store: StudyStore, **options: Any) -> Heartbeat:
     return Heartbeat(
         store,
         store.jobs.create(JobSpec.parse({"data": "digits"})),
         worker=WorkerIdentity(id="one", host="here", device="cpu"),
         interrupted=threading.Event(),
         parent=os.getppid(),
+        **options,
     )
+
+
+def test_a_job_has_a_process_s_seconds_from_its_start_if_it_is_told_so(store: StudyStore) -> None:
+    before = sum(os.times()[:4])
+    of_all, of_now = beating(store, told=0.0), beating(store)
+    jobs = {pulse: store.jobs.get(pulse._job.id) for pulse in (of_all, of_now)}
+    assert jobs[of_all].processor_seconds >= before > 1.0 + jobs[of_now].processor_seconds
+    assert of_all.told >= before  # the next heartbeat goes on from there
+    for pulse in jobs:
+        pulse.close()
 
 
 def test_work_that_does_not_get_further_is_ended(store: StudyStore, hung: threading.Event) -> None:

@@ -213,6 +213,26 @@ def test_a_race_that_cannot_be_run_does_not_end_the_job(
     assert job.result is not None and job.result["networks"] == 3
 
 
+def test_who_lost_the_race_is_trained_where_the_winner_cannot_be(
+    race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winners: list[int] = []
+
+    def run(bench: Any, task: FoldTask, *more: Any, **options: Any) -> None:
+        if task.fold != JUDGING_FOLD:
+            winners.append(task.trial)
+            if task.trial == winners[0]:
+                raise MemoryError("out of memory")
+        run_fold(bench, task, *more, **options)
+
+    monkeypatch.setattr("workers.steps.run_fold", run)
+    job, folds = worked(tmp_path, **race)
+    assert job.state == "done", job.error
+    assert job.result is not None and job.result["networks"] == 3
+    (heat,) = (t.trial for t in folds if t.fold == JUDGING_FOLD and t.trial != winners[0])
+    assert {task.trial for task in folds if task.done and task.fold != JUDGING_FOLD} == {heat}
+
+
 def test_a_heat_that_goes_on_has_only_the_rest_of_its_time(
     race: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

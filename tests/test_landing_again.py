@@ -122,6 +122,7 @@ def test_finalists_without_a_weight_are_not_refitted(
     done = [*before, replace(before[0], trial=other)]
     assert trained_trials(earlier, done, final="refit") == [trial]
     assert trained_trials(earlier, done, final=None) == [trial, other]
+    assert trained_trials(earlier, done[::-1], final=None) == [trial, other]  # by their weights
 
 
 def test_a_student_learns_what_the_ensemble_knows(

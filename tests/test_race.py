@@ -1,11 +1,13 @@
 """Finalists race on the same images, and the best of them goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from search.folds import JUDGING_FOLD
 from search.pairing import packed
-from search.race import RIGHT, Race, Thrift
+from search.race import BEATEN, RIGHT, Race, Thrift
 from search.store import FoldTask
 
 IMAGES = 1000
@@ -71,6 +73,24 @@ def test_several_survive_a_race_of_more() -> None:
     assert {task.trial for task in race.beaten} == {7}
     places = [(task.trial, task.fold) for task in race.ranked(tasks)]
     assert places == [(trial, fold) for trial in (3, 0, 7) for fold in range(3)]
+
+
+@pytest.mark.parametrize("failed", [1, 2])
+def test_where_all_who_won_fail_the_next_ones_are_revived(failed: int) -> None:
+    """One of two that survive is enough; of none, the third is trained after all."""
+    heats = [runner(7, accuracy=0.91), runner(0, accuracy=0.92), runner(3, accuracy=0.93)]
+    won = (3, 0)[:failed]
+    tasks = []
+    for task in field(*heats):
+        if task.fold != JUDGING_FOLD and task.trial in won:
+            task = replace(task, state="given up", report={"reason": "out of memory"})
+        elif task.fold != JUDGING_FOLD and task.trial == 7:
+            task = replace(task, state="given up", report={"reason": BEATEN})
+        tasks.append(task)
+    revived = Race(tasks, survivors=2).revived
+    assert [(t.trial, t.fold) for t in revived] == ([] if failed == 1 else [(7, 1), (7, 2)])
+    again = [replace(t, state="planned", report=None) if t in revived else t for t in tasks]
+    assert Race(again, survivors=2).revived == [] == Race(again, survivors=2).beaten
 
 
 def test_without_a_race_every_fold_is_open() -> None:

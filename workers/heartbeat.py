@@ -49,6 +49,8 @@ class Heartbeat:
     Args:
         interrupted: set from a signal handler to stop the work at its next step.
         parent: the process that started this one; when it is gone, the work stops as well.
+        told: processor seconds of this process that count for no job, or have been told already;
+            None: all until now.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Heartbeat:
         worker: WorkerIdentity,
         interrupted: threading.Event,
         parent: int,
+        told: float | None = None,
     ) -> None:
         self.interrupted = interrupted
         self.worker = worker
@@ -70,7 +73,7 @@ class Heartbeat:
         self._overdue_at = float("inf")
         self._by_steps = False
         self._parent = parent
-        self._told = _processor_seconds()
+        self.told = _processor_seconds() if told is None else told
         self._closed = threading.Event()
         self._renewing = threading.Lock()
         store.patience.call(self._beat)
@@ -234,9 +237,9 @@ class Heartbeat:
             lease = self._lease
             processor = _processor_seconds()
             beat = self._store.beats.beat(
-                self.worker, self._job.id, lease, processor_seconds=processor - self._told
+                self.worker, self._job.id, lease, processor_seconds=processor - self.told
             )
-            self._told = processor
+            self.told = processor
             if not beat.lease_held:
                 self._lost = lease
             self._clock = beat.seconds_used, time.monotonic()

@@ -14,6 +14,7 @@ from search.first_trials import common_parameters, leader
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.job import JobState
 from search.plan import Plan
+from search.race import BEATEN
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.errors import JobFailed
 from workers.assembly import assemble
@@ -235,9 +236,13 @@ def _final_folds(plan: Plan) -> list[int]:
 def _land(bench: Workbench) -> None:
     planned = bench.store.folds.all(bench.job.id)
     race = race_of(bench, planned)
+    if race.revived:
+        for task in race.revived:
+            bench.store.folds.reopen(task)
+        return
     beaten = race.beaten
     for task in beaten:
-        bench.store.folds.give_up(task, reason="beaten in the race")
+        bench.store.folds.give_up(task, reason=BEATEN)
     tasks = [task for task in race.ranked(planned) if task.pending and task not in beaten]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]

@@ -46,7 +46,12 @@ INTERRUPTED = 4  # exit status of a worker that was told to end before its work 
 
 
 class Worker:
-    """Takes the next job from the store and works on it until there is nothing left to do."""
+    """Takes the next job from the store and works on it until there is nothing left to do.
+
+    Args:
+        told: processor seconds that are not the one job's, which has all others of this process;
+            None: each job has those of the time in which it is worked on.
+    """
 
     def __init__(
         self,
@@ -58,10 +63,11 @@ class Worker:
         identity: WorkerIdentity | None = None,
         job_id: str | None = None,
         interrupted: threading.Event | None = None,
+        told: float | None = None,
     ) -> None:
         self.interrupted = interrupted or threading.Event()
         self._store, self._artifacts, self._cache = store, artifacts, cache
-        self._parent, self._job_id = parent, job_id
+        self._parent, self._job_id, self._told = parent, job_id, told
         self._identity = identity or identify()
         self._data: OrderedDict[tuple[Any, ...], ImageData] = OrderedDict()
         self._seen_at = float("-inf")
@@ -108,6 +114,7 @@ class Worker:
             worker=self._identity,
             interrupted=self.interrupted,
             parent=self._parent,
+            told=self._told,
         )
         try:
             if job.state in ("queued", "preparing"):
@@ -132,6 +139,7 @@ class Worker:
             self.interrupted.wait(IDLE_SECONDS)  # the next call to the store is patient
         finally:
             heartbeat.close()
+            self._told = None if self._told is None else heartbeat.told
 
     def _prepare(self, job: Job, heartbeat: Heartbeat) -> None:
         with heartbeat.lease("prepare", attempts=MAX_PREPARATIONS) as lease:
@@ -304,6 +312,7 @@ def main(arguments: list[str] | None = None) -> int:
         identity=identity,
         job_id=options.job,
         interrupted=interrupted,
+        told=None if options.job is None else 0.0,  # its own start is the job's as well
     )
     try:
         worker.run()

@@ -160,17 +160,28 @@ class FoldResults(Table):
         self._end(task, state="given up", report={"reason": reason})
 
     @patient
+    def reopen(self, task: FoldTask) -> None:
+        """Plan a fold again that was given up; a no-op if it is planned."""
+        again = _in_state(task, "given up").values(state="planned", report=None)
+        with self._engine.begin() as connection:
+            connection.execute(again)
+
+    @patient
     def _end(self, task: FoldTask, **values: Any) -> None:
         with self._engine.begin() as connection:
             connection.execute(_planned(task).values(**values))
 
 
 def _planned(task: FoldTask) -> sa.Update:
+    return _in_state(task, "planned")
+
+
+def _in_state(task: FoldTask, state: str) -> sa.Update:
     return sa.update(fold_results).where(
         fold_results.c.job_id == task.job_id,
         fold_results.c.trial == task.trial,
         fold_results.c.fold == task.fold,
-        fold_results.c.state == "planned",
+        fold_results.c.state == state,
     )
 
 

@@ -52,6 +52,12 @@ def test_a_fold_that_was_given_up_stays_so_and_says_why(store: StudyStore, job: 
     (task,) = store.folds.all(job.id)
     assert not task.done and not task.pending and task.files is None
     assert (task.state, task.report) == ("given up", {"reason": "no time left"})
+    store.folds.reopen(task)  # unless somebody says otherwise
+    (task,) = store.folds.all(job.id)
+    assert task.pending and task.report is None
+    store.folds.record(task, files="7-0/2", score=0.9, report={})
+    store.folds.reopen(task)
+    assert store.folds.all(job.id)[0].done
 
 
 def test_of_folds_that_are_given_up_at_once_one_is_spared(store: StudyStore, job: Job) -> None:
