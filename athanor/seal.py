@@ -51,7 +51,7 @@ def may_tell(
             return True
         if reopen:
             store.test.look(manifest.job, rows=rows, by=_who(), score=score)
-            progress(f"test rows, opened {len(openings)} times before: this is written down, too")
+            progress(f"test rows, opened {len(openings)} times before: this is written down")
             return True
     except SQLAlchemyError as failure:
         return _refused(failure, progress)

@@ -17,6 +17,7 @@ JOULES = "athanor:joules:"  # of the study, followed by the job that took them
 NOTE = "athanor:note"
 PACE = "athanor:pace"
 RIGHT = "athanor:right"  # which validation images, as `search.pairing` packs them
+MEMORY, MEMORY_MET = "memory", "memory, measured"  # constraints: as it was counted, as it was met
 RUNG = "athanor:rung"  # where it was judged: the epoch, and the standard error of its score there
 SECONDS = "athanor:seconds"
 VERDICT = "athanor:verdict"  # on which epoch the trial was judged last, and whether to stop

@@ -74,9 +74,10 @@ def helpful_temperature(
     Args:
         groups: (rows,) of rows that are right or wrong together, and so are in one half.
     """
-    alone = np.arange(len(targets))
-    unit = alone if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(unit.max()) + 1
+    unit = np.arange(len(targets))
+    if groups is not None:
+        unit = np.unique(groups, return_inverse=True)[1]
+    count = int(unit.max(initial=-1)) + 1
     if count < 4:
         return 1.0
     ranks = np.random.default_rng(seed).permutation(count)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from search.attributes import curve_of
+from search.attributes import MEMORY, MEMORY_MET, curve_of
 from search.history import Distributions, History, HistorySampler, signature, tried, with_changes
 from search.mutation import MutationSampler, different
 from search.surrogate import Surrogate, are_choices, encoded, likeliest_kernel
@@ -104,7 +104,7 @@ def _without_memory(history: History) -> list[FrozenTrial]:
     return [
         trial
         for trial in history.trials
-        if any(name.startswith("memory") and by > 0.0 for name, by in trial.constraints.items())
+        if any(trial.constraints.get(name, 0.0) > 0.0 for name in (MEMORY, MEMORY_MET))
     ]
 
 

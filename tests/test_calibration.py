@@ -45,6 +45,20 @@ def test_copies_of_rows_that_are_a_group_make_nothing_surer() -> None:
     assert kept[False] < 15 and kept[True] >= 18
 
 
+def test_no_group_is_in_both_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves: list[set[float]] = []
+
+    def noted(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+        halves.append(set(probabilities[:, 0].tolist()))
+        return fitted_temperature(probabilities, targets)
+
+    monkeypatch.setattr("search.calibration.fitted_temperature", noted)
+    probabilities, targets = rows_at(1.0, rows=30)
+    rows = np.repeat(probabilities, 4, axis=0), np.repeat(targets, 4)
+    helpful_temperature(*rows, seed=0, groups=np.repeat(np.arange(30), 4))
+    assert len(halves[0]) == len(halves[1]) == 15 and not halves[0] & halves[1]
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), temperature=st.floats(0.1, 8.0))
 def test_no_class_changes_and_sums_stay_one(seed: int, temperature: float) -> None:

@@ -333,6 +333,14 @@ def test_added_and_moved_rows_leave_the_others_in_the_test_or_out_of_it(
     assert len(before ^ (after & known)) <= (8 * 8 if grouped else 2 * 4) * bool(more)
 
 
+@pytest.mark.parametrize("large", [b"\x00", b"\xff"])  # the hash of its first row
+def test_a_large_group_is_learnt_from(large: bytes) -> None:
+    hashes = [large + bytes([row]) for row in range(90)] + [b"\x77" + bytes([n]) for n in range(10)]
+    groups = np.array([0] * 90 + list(range(1, 11)))
+    learnt, test, _ = derived_test(hashes, np.zeros(100, np.int64), Columns(groups=groups))
+    assert set(test) == set(range(90, 100)) and len(learnt) == 90
+
+
 def test_a_job_with_repeats_judges_each_row_as_often(tmp_path: Path) -> None:
     job, tasks = worked(tmp_path, folds=2, repeats=3)
     assert job.state == "done" and job.result is not None, job.error

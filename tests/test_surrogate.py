@@ -16,6 +16,7 @@ from optuna.distributions import (
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
+from search.attributes import MEMORY_MET
 from search.model_based import FEWEST, MOST, ModelSampler
 from search.surrogate import Surrogate, are_choices, encoded, likeliest_kernel
 
@@ -148,7 +149,7 @@ def test_what_does_not_fit_in_memory_is_hoped_for_less() -> None:
         residual = [each for each in SETTINGS if each["block"] == "residual"]
         for setting in residual[: 2 * lacking : 2]:
             trial = create_trial(params=setting, distributions=SPACE, state=TrialState.PRUNED)
-            trial.set_constraint("memory, measured", 1.0)
+            trial.set_constraint(MEMORY_MET, 1.0)
             study.add_trial(trial)
         return [study.ask(SPACE).params["block"] for _ in range(8)].count("residual")
 

@@ -71,9 +71,10 @@ def check_learnt(labels: Rows, class_names: Sequence[str], *, train: Rows, test:
 def _by_content(contents: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[Rows, Rows]:
     """Return the rows to learn from and those of the test: of each class the first groups.
 
-    They are in the order of their contents' hashes. So whichever rows are added, taken away or
-    moved, the others stay on their side, but for those at the border. A group counts for its most
-    frequent class; a class with two groups or more is on both sides.
+    They are in the order of their contents' hashes, and one that would bring more rows too many
+    than are lacking is passed over. So whichever rows are added, taken away or moved, the others
+    stay on their side, but for those at the border. A group counts for its most frequent class; a
+    class with two groups or more is on both sides.
     """
     group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
     order = np.empty(len(contents), dtype=np.int64)
@@ -85,10 +86,13 @@ def _by_content(contents: Sequence[bytes], labels: Rows, groups: Rows) -> tuple[
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
         own = own[np.argsort(first[own])]
-        rows = np.cumsum(sizes[own])
-        if len(own) > 1:
-            taken = int(np.abs(rows[:-1] - TEST_SHARE * rows[-1]).argmin()) + 1
-            in_test[own[:taken]] = True
+        lacking = TEST_SHARE * float(sizes[own].sum())
+        for group in own:
+            if sizes[group] < 2.0 * lacking:
+                in_test[group] = True
+                lacking -= float(sizes[group])
+        if len(own) > 1 and not in_test[own].any():
+            in_test[own[sizes[own].argmin()]] = True
     chosen = in_test[group_of_row]
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

@@ -236,9 +236,10 @@ def _final_folds(plan: Plan) -> list[int]:
 def _land(bench: Workbench) -> None:
     planned = bench.store.folds.all(bench.job.id)
     race = race_of(bench, planned)
-    if race.revived:
-        for task in race.revived:
-            bench.store.folds.reopen(task)
+    revived = race.revived
+    for task in revived:
+        bench.store.folds.reopen(task)
+    if revived:
         return
     beaten = race.beaten
     for task in beaten:

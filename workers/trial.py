@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from optuna.trial import Trial
 
+from search.attributes import MEMORY, MEMORY_MET
 from search.pairing import packed
 from search.score_errors import binomial_error, standard_error
 from search.store import Lease
@@ -52,7 +53,7 @@ def _run(bench: Workbench, trial: Trial, lease: Lease) -> tuple[Ending, Sequence
     limits = bench.plan.limits
     excess = limits.excess(complexity)
     if _within(excess):
-        excess["memory"] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
+        excess[MEMORY] = batch_pieces(candidate, bench.plan, rows=bench.plan.search_rows)[1]
     if bench.job.spec.measures_latency and _within(excess):
         complexity = replace(complexity, latency=_latency(bench, trial, candidate))
         excess |= limits.excess(complexity)
@@ -163,7 +164,7 @@ class _TrialRun:
         except (MemoryError, RuntimeError) as failure:
             if not is_out_of_memory(failure):
                 raise
-            _constrain(self._bench, self._trial, {"memory, measured": 1.0})
+            _constrain(self._bench, self._trial, {MEMORY_MET: 1.0})
             return self._end("out of memory", str(failure).splitlines()[0])
         return "complete"
 
