@@ -12,7 +12,7 @@ from tests.command import athanor, result_of
 EXAMPLES = Path(__file__).parent.parent / "examples"
 JOB = """\
 data: fashion-mnist
-budget: 28s
+budget: 40s
 trials: 3
 folds: 2
 finalists: 1
