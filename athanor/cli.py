@@ -91,6 +91,9 @@ def search(
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Pixels of image files' short sides.")
     ] = None,
+    image_formats: Annotated[
+        list[str] | None, typer.Option("--format", help="That may be read. [png, jpeg]")
+    ] = None,
     budget: BudgetOption = None,
     device_budget: Annotated[
         str | None,
@@ -135,6 +138,9 @@ def search(
         typer.Option("--warm-start", metavar="JOB", help="Try an earlier job's best trials first."),
     ] = None,
     reopen_test: ReopenOption = False,
+    keep_test_closed: Annotated[
+        bool, typer.Option("--keep-test-closed", help="Do not open the test set: a first look.")
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", help="The job's name.")] = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="JOB", help="Go on with a job.")
@@ -157,6 +163,7 @@ def search(
     given = {
         "data": data,
         "image_size": image_size,
+        "image_formats": image_formats or None,
         "budget": budget,
         "device_budget": device_budget,
         "trials": trials,
@@ -174,6 +181,7 @@ def search(
         "minimize": minimize,
         "warm_start": warm_start,
         "reopen_test": reopen_test or None,
+        "keep_test_closed": keep_test_closed or None,
         "name": name,
     }
     if resume is not None:
@@ -241,11 +249,15 @@ app.add_typer(cli_space.app, name="space")
 def predict(
     model: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...", help="Image files, folders, patterns; or an .npz; or a data set."
         ),
-    ],
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="In place of inputs: the test images of what a search takes."),
+    ] = None,
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Classes of each image. [all]")
     ] = None,
@@ -260,6 +272,9 @@ def predict(
     """Predict classes and probabilities, as CSV or JSON; with labels, the accuracy as well."""
     from athanor.predicting import PredictOptions, run_predict
 
+    if bool(inputs) == (data is not None):
+        got = "both" if inputs else "neither"
+        raise InputError(f"what is predicted must be inputs or --data, but got {got}")
     images = cli_data.read_image_options(image_formats=image_formats or None)
     options = PredictOptions(
         places=Places.of(store, None),
@@ -267,9 +282,10 @@ def predict(
         as_json=as_json,
         top=top,
         images=images,
+        of_test=data is not None,
         reopen_test=reopen_test,
     )
-    run_predict(model, inputs, options)
+    run_predict(model, [data] if data is not None else inputs or [], options)
 
 
 cli_dashboard.register(app)

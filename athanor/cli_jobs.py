@@ -72,6 +72,9 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
         console.print(f"error: {progress.job.error}", markup=False, soft_wrap=True)
     if at_work:
         console.print(workers_table(at_work))
+    elif not progress.job.ended and not progress.job.paused:
+        told = f"nobody works on it; {_taking_up(job)}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
     for line in unfit_lines(unfit):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if progress.job.state == "done":
@@ -139,7 +142,8 @@ def resume(job: JobArgument, store: StoreOption = None) -> None:
     """Let a paused job go on."""
     opened = Places.of(store, None).open()
     if not opened.jobs.pause(job, paused=False):
-        raise JobError(f"only a paused job can be resumed, but {_described(opened, job)}")
+        more = "" if opened.jobs.get(job).ended else f"; {_taking_up(job)}"
+        raise JobError(f"only a paused job can be resumed, but {_described(opened, job)}{more}")
     print(f"{job} goes on")
 
 
@@ -170,6 +174,11 @@ def delete(
         typer.confirm(f"delete {job} and all its files?", abort=True)
     delete_job(opened, job, files=places.files(job))
     print(f"{job} deleted")
+
+
+def _taking_up(job_id: str) -> str:
+    """Say how work on a job begins, or goes on."""
+    return f"`athanor search --resume {job_id}` or `athanor worker` does"
 
 
 def _described(store: StudyStore, job_id: str) -> str:

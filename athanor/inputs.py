@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.row_sketch import RowSketch
-from search.sources import LEAST_SIDE, MAX_SIDE, NAMED_SOURCES, SCHEMES, ImageOptions
+from search.sources import (
+    LEAST_SIDE,
+    MAX_SIDE,
+    NAMED_SOURCES,
+    SCHEMES,
+    ImageOptions,
+    absolute,
+)
 from spaces.errors import DataError, InputError
 from workers.data import load_data
 from workers.decoding import Shape
@@ -52,15 +59,23 @@ def opened_inputs(
     sources: list[str],
     options: ImageOptions,
     *,
+    of_test: bool,
     image_shape: tuple[int, int, int],
     cache: Path,
     progress: Callable[[str], None],
 ) -> Iterator[Inputs]:
     """Yield the images of some sources, files as a model of images of this shape expects them.
 
+    Args:
+        of_test: the one source is a data set, in any form, whose test images are meant.
+
     Raises:
         InputError: kinds are mixed, or there is no image that can be read.
     """
+    if of_test:
+        source = absolute(sources[0])
+        yield _test_of(source, _of_shape(options, image_shape), cache, progress)
+        return
     apart = [source for source in sources if _is_apart(source)]
     if apart and len(sources) > 1:
         raise InputError(f"{apart[0]} must be the only input, but got {len(sources)}")
@@ -79,16 +94,20 @@ def _is_apart(source: str) -> bool:
 def _arrays(
     source: str, options: ImageOptions, cache: Path, progress: Callable[[str], None]
 ) -> Inputs:
-    rows = None
-    if source.endswith(ARRAYS):
-        images, labels, classes = read_images(Path(source))
-        name = Path(source).name
-    else:
-        data = load_data(source, options, cache=cache, progress=progress)
-        images, labels, classes = data.test_images, data.test_labels, data.class_names
-        name, rows = f"{data.name}/test", data.test_rows
-    names = [f"{name}/{row}" for row in range(len(images))]
-    return Inputs(images, names, labels, classes, rows=rows)
+    if not source.endswith(ARRAYS):
+        return _test_of(source, options, cache, progress)
+    images, labels, classes = read_images(Path(source))
+    names = [f"{Path(source).name}/{row}" for row in range(len(images))]
+    return Inputs(images, names, labels, classes)
+
+
+def _test_of(
+    source: str, options: ImageOptions, cache: Path, progress: Callable[[str], None]
+) -> Inputs:
+    """Return the test images of a data set."""
+    data = load_data(source, options, cache=cache, progress=progress)
+    names = [f"{data.name}/test/{row}" for row in range(len(data.test_labels))]
+    return Inputs(data.test_images, names, data.test_labels, data.class_names, rows=data.test_rows)
 
 
 def _of_shape(options: ImageOptions, shape: tuple[int, int, int]) -> ImageOptions:

@@ -35,7 +35,7 @@ space:
   stages: [2, 4]
   blocks: [plain, residual, inverted]
   recipe:
-    optimizers: [sgd]
+    label_smoothing: [0.0, 0.3]
 """
 CHOICES = "A list holds choices, of which each trial takes one; a single choice is no parameter."
 KINDS = {

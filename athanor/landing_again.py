@@ -47,6 +47,8 @@ def spec_of(earlier: Job, changes: dict[str, Any]) -> JobSpec:
     defaults = {**unset, "repeats": 1, "reopen_test": False}
     given = {key: value for key, value in changes.items() if value is not None}
     lands = {"lands": earlier.id, "baselines": False}
+    if given.get("reopen_test"):
+        lands["keep_test_closed"] = False
     return JobSpec.parse({**earlier.spec.to_json(), **unlimited, **defaults, **lands, **given})
 
 

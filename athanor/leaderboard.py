@@ -81,9 +81,10 @@ class Leaderboard:
         """
         first = self.trials[0]
         by_accuracy = self.metric.name == "accuracy"
-        if record is first or not by_accuracy or record.right is None or first.right is None:
+        if record is first or not by_accuracy:
             return None
-        return difference(record.right, first.right)
+        mine, best = record.marks, first.marks
+        return None if mine is None or best is None else difference(mine, best)
 
     @property
     def tied(self) -> list[TrialRecord]:
@@ -98,10 +99,10 @@ class Leaderboard:
     def corrected(self) -> float | None:
         """The best finished trial's accuracy on images that did not choose it, if it is known."""
         finished = [record for record in self.trials if record.state == "complete"]
-        right = [record.right for record in finished if record.right is not None]
-        if self.metric.name != "accuracy" or len(right) < len(finished):
+        if self.metric.name != "accuracy":
             return None
-        return score_of_a_choice(right)
+        marks = [found for record in finished if (found := record.marks) is not None]
+        return score_of_a_choice(marks) if len(marks) == len(finished) else None
 
     def json(self) -> dict[str, Any]:
         """Return everything."""

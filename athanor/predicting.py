@@ -103,6 +103,7 @@ class PredictOptions:
     Attributes:
         out: a file to write to.
         top: how many classes of each image; None: all.
+        of_test: the test images of a data set are predicted, whatever form it has.
         reopen_test: tell the score also on test rows that others have opened before.
     """
 
@@ -111,6 +112,7 @@ class PredictOptions:
     as_json: bool
     top: int | None
     images: ImageOptions
+    of_test: bool
     reopen_test: bool
 
 
@@ -127,6 +129,7 @@ def run_predict(folder: Path, sources: list[str], options: PredictOptions) -> No
     with opened_inputs(
         sources,
         options.images,
+        of_test=options.of_test,
         image_shape=model.manifest.image_shape,
         cache=options.places.cache,
         progress=_tell,

@@ -10,7 +10,7 @@ from search.metrics import score_text
 from search.store import FoldTask, StudyStore, TrialRecord
 
 PHASES = {
-    "queued": "starting the workers",
+    "queued": "waiting for a worker",
     "preparing": "looking at data and host",
     "searching": "searching",
     "landing": "training the finalists",

@@ -19,7 +19,7 @@ from athanor.energy import WATT_HOUR, EnergyMeter
 from athanor.interruption import Interruption
 from athanor.leaderboard import Leaderboard
 from athanor.places import Places, check_new_folder
-from athanor.progress import Progress
+from athanor.progress import Progress, clock_text
 from athanor.progress_view import ProgressView
 from athanor.statement import print_statement
 from athanor.tables import job_json
@@ -27,10 +27,10 @@ from athanor.warming import with_earlier_trials
 from search.balance import usual_metric
 from search.job import Job
 from search.job_spec import MIN_BUDGET, JobSpec
-from search.machine import usable_cores
+from search.machine import processor_seconds, usable_cores
 from search.row_sketch import RowSketch
 from search.store import StudyStore
-from spaces.errors import InputError, JobError, JobFailed, WorkerUnfit
+from spaces.errors import AthanorError, InputError, JobError, JobFailed, WorkerUnfit
 from workers.data import load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
@@ -39,6 +39,7 @@ from workers.time_limit import TimeLimit
 
 POLL_SECONDS = 0.5
 LEAST_SHARE = 0.25  # of a small budget, that decoding must leave
+TELLING_SHARE = 0.25  # of a budget, from which on it is said how much of it decoding took
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +123,45 @@ def _limit(spec: JobSpec) -> TimeLimit | None:
     return TimeLimit.of(spec.budget, used=seconds_since_start(), left=left)
 
 
+def _tell_late(spec: JobSpec, console: Console) -> None:
+    """Say it if reading the data has taken much of the budget."""
+    used = seconds_since_start()
+    if spec.budget is not None and used > TELLING_SHARE * spec.budget:
+        _say(
+            console,
+            f"{clock_text(used)} of the budget's {clock_text(spec.budget)} went into reading the "
+            "data, which are kept: the same search would have that time now",
+        )
+
+
 def run_search(spec: JobSpec, options: SearchOptions) -> int:
     """Submit a job and bring it to its end; return the exit status."""
-    console = _console(options)
+    console, meter = _console(options), EnergyMeter()
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
+    spec.space.check()
     rows = check_data(spec, options.places, console, limit=_limit(spec))
+    _tell_late(spec, console)
     _check_artifacts(options.places)
     store = options.places.open(create=True)
     tell_openings(store, spec, rows, console)
-    job = store.jobs.create(spec, seconds_used=seconds_since_start())
+    job = store.jobs.create(
+        spec, seconds_used=seconds_since_start(), processor_seconds=processor_seconds()
+    )
     _say(console, f"job {job.id} in {store.name}")
-    return _finish(store, job, options)
+    return _finish(store, job, options, meter, told=time.process_time())
 
 
 def resume_search(job_id: str, options: SearchOptions) -> int:
     """Go on with a job that was interrupted; return the exit status."""
+    meter = EnergyMeter()
     store = options.places.open()
     job = store.jobs.get(job_id)
     if job.ended and job.state != "done":
         raise JobError(f"only a job that has not ended can be resumed, but {job.id} is {job.state}")
     _check_out(options)
     store.jobs.pause(job_id, paused=False)
-    return _finish(store, job, options)
+    return _finish(store, job, options, meter, told=0.0)
 
 
 def _say(console: Console, text: str) -> None:
@@ -168,17 +185,29 @@ def _check_artifacts(places: Places) -> None:
         raise InputError(f"the artifacts' folder must be writable: {failure}") from None
 
 
-def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
-    console, meter = _console(options), EnergyMeter()
+def _finish(
+    store: StudyStore, job: Job, options: SearchOptions, meter: EnergyMeter, *, told: float
+) -> int:
+    """Work on a job to its end, and leave what was asked for; return the exit status.
+
+    Args:
+        told: processor seconds of this process that the job has been told of.
+    """
+    console = _console(options)
     try:
         if not job.ended:
-            _work(store, job, options, console, meter)
+            _work(store, job, options, console, meter, told=told)
         progress = Progress.read(store, job.id)
         if progress.job.state != "done":
-            raise JobFailed(f"job {job.id} is {progress.job.state}: {progress.job.error or ''}")
-        if options.out is not None:
-            export(options.places, progress.job, options.out, overwrite=options.overwrite)
-        _state(store, progress, options, console, joules=_counted(store, progress.job, meter))
+            why = f": {progress.job.error}" if progress.job.error else ""
+            raise JobFailed(f"job {job.id} is {progress.job.state}{why}")
+        failure = _copied(progress.job, options)
+        joules = _counted(store, progress.job, meter)
+        _state(store, progress, options, console, joules=joules, copied=failure is None)
+        if failure is not None:
+            raise type(failure)(
+                f"{failure}\nthe job is done: athanor export {job.id} --out DIR copies its model"
+            ) from failure
         return 0
     except KeyboardInterrupt:
         print(f"interrupted; nothing is lost: {_resuming(job, options)}", file=sys.stderr)
@@ -187,6 +216,19 @@ def _finish(store: StudyStore, job: Job, options: SearchOptions) -> int:
         raise WorkerUnfit(f"{failure}\nonce it does: {_resuming(job, options)}") from None
     finally:
         store.close()
+
+
+def _copied(job: Job, options: SearchOptions) -> AthanorError | None:
+    """Copy the model folder to where it is wanted; return why it is not there, if it is not."""
+    if options.out is None:
+        return None
+    try:
+        export(options.places, job, options.out, overwrite=options.overwrite)
+    except OSError as failure:
+        return InputError(f"the model cannot be written to {options.out}: {failure}")
+    except AthanorError as failure:
+        return failure
+    return None
 
 
 def _counted(store: StudyStore, job: Job, meter: EnergyMeter) -> float | None:
@@ -202,7 +244,13 @@ def _resuming(job: Job, options: SearchOptions) -> str:
 
 
 def _work(
-    store: StudyStore, job: Job, options: SearchOptions, console: Console, meter: EnergyMeter
+    store: StudyStore,
+    job: Job,
+    options: SearchOptions,
+    console: Console,
+    meter: EnergyMeter,
+    *,
+    told: float,
 ) -> None:
     """Run workers until the job has ended; Ctrl-C stops them between two training steps."""
     workers = job.spec.worker_count
@@ -212,6 +260,7 @@ def _work(
         artifacts=options.places.artifacts,
         cache=options.places.cache,
         threads=max(1, cores // workers),
+        workers=workers,
         job_id=job.id,
     )
 
@@ -223,7 +272,9 @@ def _work(
         store.patience.wait, store.patience.tell = interruption.wait, view.say
         while True:
             interruption.check()
-            store.jobs.tick(job.id)
+            used = time.process_time()  # workers, which are children, tell their own
+            store.jobs.tick(job.id, processor_seconds=used - told)
+            told = used
             meter.joules()  # often enough to notice when a counter begins again
             progress = Progress.read(store, job.id)
             view.show(progress, store.beats.at_work(job.id))
@@ -260,22 +311,30 @@ def _state(
     console: Console,
     *,
     joules: float | None,
+    copied: bool,
 ) -> None:
     """Print the leaderboard and the final statement.
 
     Args:
         joules: that the processors have taken since the command began.
+        copied: the model is where it was wanted to be.
     """
+    out = options.out if copied else None
     board = Leaderboard.read(store, progress)
     if options.as_json:
         told = {key: value for key, value in board.json().items() if key not in ("job", "state")}
         told["leaderboard"] = told.pop("trials")
-        out = None if options.out is None else str(options.out)
-        print(json.dumps({**job_json(progress.job), **told, "joules": joules, "out": out}))
+        where = None if out is None else str(out)
+        print(json.dumps({**job_json(progress.job), **told, "joules": joules, "out": where}))
         return
     board.print(console)
     print_statement(console, progress)
     if joules is not None:
         _say(console, f"energy: {joules / WATT_HOUR:.1f} Wh by this machine's processors")
-    if options.out is not None:
-        _say(console, f"model folder: {options.out}")
+    if out is not None:
+        _say(console, f"model folder: {out}")
+    elif options.out is None and progress.job.result is not None:
+        kept = options.places.files(progress.job.id).folder / progress.job.result["model"]
+        _say(
+            console, f"model folder: {kept} (athanor export {progress.job.id} --out DIR copies it)"
+        )

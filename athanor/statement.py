@@ -25,7 +25,10 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"time: {phases_line(job)}")
     console.print(f"processors: {processor_line(job)}")
     if _ended_early(job):
-        console.print("the search ended before its time: no trial displaced the prior")
+        console.print(
+            "the search ended before its time: no trial clearly beat the default network, "
+            "whose training has the time that was left"
+        )
     for note in job.plan.notes if job.plan is not None else ():
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
@@ -87,7 +90,7 @@ def print_statement(console: Console, progress: Progress) -> None:
             highlight=False,
             markup=False,
         )
-    for line in _test_lines(result, label):
+    for line in _test_lines(result, label, keep_closed=job.spec.keep_test_closed):
         console.print(line)
 
 
@@ -98,7 +101,7 @@ def _tested(result: dict[str, Any], trial: int) -> str:
 
 
 def _best_text(result: dict[str, Any]) -> str:
-    count = result.get("best_of", 1)  # which earlier versions did not write down
+    count = result.get("best_of", 1)
     return f"best of {count} networks of the folds" if count > 1 else "best network of the folds"
 
 
@@ -159,7 +162,7 @@ def _ended_early(job: Job) -> bool:
     return end - job.phases["landing"] > EARLY_SECONDS
 
 
-def _test_lines(result: dict[str, Any], label: str) -> list[str]:
+def _test_lines(result: dict[str, Any], label: str, *, keep_closed: bool) -> list[str]:
     """Say what the test set showed, and who has opened it before."""
     earlier = [_opening_text(opening) for opening in result["test_opened_before"]]
     times = f"opened {len(earlier) + 1} times" if earlier else "opened once"
@@ -177,6 +180,8 @@ def _test_lines(result: dict[str, Any], label: str) -> list[str]:
         lines.append(
             f"[bold]test {label} is no number[/bold] on these {result['test_rows']:,} images"
         )
+    elif not shown and keep_closed:
+        lines.append("[bold]test set kept closed[/bold], as was asked for")
     elif not shown:
         lines.append("[bold]test set not opened[/bold]: that is done once, unless --reopen-test")
     if earlier:

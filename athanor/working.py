@@ -67,6 +67,7 @@ def _pool(
         artifacts=places.artifacts,
         cache=places.cache,
         threads=max(1, cores // count if slots is None else int(slots.cpus)),
+        workers=count,
         job_id=job_id,
     )
     if slots is None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.bootstrap import interval_of_mean
 from benchmarks.results import Results
-from search.pairing import packed, unpacked
+from search.marks import Marks
 from workers.data import load_data
 from workers.files import write_atomically
 from workers.model_folder import load_model
@@ -80,7 +80,7 @@ def _tested(folder: Path) -> dict[str, Any]:
     """Return which test images a model has right."""
     data = load_data(DATA, cache=folder)
     right = load_model(folder).predict(data.test_images).argmax(1) == data.test_labels
-    return {"accuracy": float(right.mean()), "right": packed(right)}
+    return {"accuracy": float(right.mean()), "right": Marks(right).text}
 
 
 def _command(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _beside(
     pairs = []
     for seed in seeds:
         found = [results.find(finals=budget, seed=seed, final=each) for each in ("bag", final)]
-        pairs += [[unpacked(row["right"]) for row in found if row is not None]]
+        pairs += [[Marks.read(row["right"]).right for row in found if row is not None]]
     whole = [pair for pair in pairs if len(pair) == 2]
     if not whole:
         return None

@@ -1,11 +1,8 @@
 """The trials that every search begins with, and what they decide for all others.
 
-A short training wants another optimizer, rate, batch and mixture of images than a long one, and no
-mirrored images: these slow it down, and help where the same images come often. So a finalist that
-was searched with them learns its images by heart (docs/recipe.md; arXiv 1807.06906 found little
-correlation between ranks after short and after long trainings). Where the search has a time, only
-the network and its regularisation are searched; how to train is taken from the prior, with
-mirroring or without.
+Where the search has a time, the network and its regularisation are searched, and what the job
+states of how to train; the rest of that is taken from the prior, with mirroring or without
+(`search/how_to_train.py` says why).
 """
 
 import math
@@ -18,20 +15,6 @@ from spaces.space import SearchSpace
 
 PRIOR, PLAIN = 0, 1  # numbers of the prior's trial, and of the one without mirroring
 CLEARLY = 2.0  # standard errors by which the latter must be better, as with digits and letters
-HOW_TO_TRAIN = (  # parameters of which a short training says nothing about a long one
-    "optimizer",
-    "sgd_learning_rate",
-    "adamw_learning_rate",
-    "schedule",
-    "layer_rate_factor",
-    "norm_bias_rate",
-    "averaging",
-    "skip",
-    "mixup",
-    "augmentation",
-    "augment_until",
-    "batch_size",
-)
 
 
 def first_trials(space: SearchSpace, *, size: float) -> list[dict[str, Any]]:
@@ -66,10 +49,16 @@ def leader(
     return PLAIN if plain.score - prior.score > margin else PRIOR
 
 
-def common_parameters(first: Sequence[dict[str, Any]], *, leader: int) -> dict[str, Any]:
-    """Return the parameters that the trials after the first ones do not sample."""
+def common_parameters(
+    first: Sequence[dict[str, Any]], *, leader: int, settled: Sequence[str]
+) -> dict[str, Any]:
+    """Return the parameters that the trials after the first ones do not sample.
+
+    Args:
+        settled: their names.
+    """
     stated = first[leader] if first else {}
-    return {name: stated[name] for name in HOW_TO_TRAIN if name in stated}
+    return {name: stated[name] for name in settled if name in stated}
 
 
 def without_loser(

@@ -20,7 +20,8 @@ class Job:
     Attributes:
         seconds_used: wall-clock seconds in which at least one process worked on the job.
         phases: for each state that the job entered, `seconds_used` at that moment.
-        processor_seconds, processor_phases: the same in seconds of all workers' processors.
+        processor_seconds, processor_phases: the same in seconds of processors, of the workers and
+            of the command that searches.
         result: test score and where the model folder is, once the job is done.
         paused: nobody works on it until it is let go on.
     """

@@ -12,6 +12,7 @@ import yaml
 from search.attributes import Cost
 from search.baselines import LEAST_BUDGET
 from search.durations import Duration
+from search.how_to_train import HOW_TO_TRAIN, unstated
 from search.machine import has_gpu, usable_cores, usual_workers
 from search.metrics import MetricName
 from search.plan import (
@@ -26,13 +27,12 @@ from search.plan import (
 )
 from search.pruning import PRUNINGS_WITH_A_COST, Pruning
 from search.sampling import STRATEGIES_WITH_A_COST, Strategy
-from search.sources import ImageOptions, absolute, expanded, image_options, title
+from search.sources import NAMED_SOURCES, ImageOptions, absolute, expanded, image_options, title
 from search.warm_start import StatedWarmStart
 from spaces.cnn import CnnSpace
 from spaces.errors import JobError
 from spaces.pretrained import SUFFIX as WEIGHTS
 from spaces.reading import SUFFIXES, Space
-from spaces.recipe_space import RecipeSpace
 from spaces.values import validated
 
 DEFAULT_BUDGET = 600.0  # seconds, when neither a budget nor a number of trials is given
@@ -55,8 +55,8 @@ class JobSpec(ImageOptions):
         budget: wall-clock seconds for everything, training of the finalists included.
         device_budget: seconds of all devices that work here, processor cores or GPUs; what that is
             in wall-clock seconds, by the workers and cores of this machine, becomes the budget.
-        trials, max_epochs: how many trials to run, and how many epochs of all together; without a
-            budget, the only limits.
+        trials: how many to run; without a budget, this or `max_epochs` is the only limit.
+        max_epochs: of all trials together.
         space: what may be built and how it may be trained.
         metric: by which trials, finalists and ensembles are chosen; more of it is better. None: the
             accuracy, or where classes are unbalanced that of all classes alike.
@@ -64,7 +64,8 @@ class JobSpec(ImageOptions):
             model of all trials advises.
         seed: with equal seeds and one worker, a search limited by trials repeats exactly, unless
             latencies are measured.
-        workers: processes on this machine; None stands for one a core, or two with a GPU.
+        workers: processes that will share the work, on all machines together; None: as many as
+            this one has cores, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
             from nine tenths. None: four to eight, so that no worker idles.
@@ -75,7 +76,9 @@ class JobSpec(ImageOptions):
             say how accurate that is. None: "refit" where rows have times, else "bag".
         finalists: how many of the best trials are trained on them; None: by budget, and in long
             searches by a race on the fold that judged the trials.
-        search_rows, search_epochs: training rows and epochs of a trial; None: by budget, 12.
+        search_rows: training images of a trial; None: so many that enough trials fit into the
+            budget.
+        search_epochs: of a trial; None: 12.
         pruning: which trials stop early: "discard" lets only the best so far go on after some
             epochs; successive "halving", "hyperband", "median" and "patience" judge each epoch.
         discard_after: epochs after which trials that are clearly worse than the best so far end, or
@@ -85,8 +88,8 @@ class JobSpec(ImageOptions):
             whether it goes on and what it is worth; None: those alone.
         keep: how many of the best so far go on in any case.
         search_recipe: whether trials also try other optimizers, rates, schedules, augmentations and
-            batches than the prior's. None: where trials alone limit the search, or the space states
-            a recipe space of its own.
+            batches than the prior's. None: all of them where trials alone limit the search, else
+            those whose choices the space states otherwise than by default.
         warm_start: an earlier job, or parameters, to try after the first trials.
         minimize: a cost that is to be small, besides a score that is to be high: "parameters",
             "macs" or "latency". From five minutes on trials of every cost race, and the cheapest
@@ -94,15 +97,19 @@ class JobSpec(ImageOptions):
         tolerance: standard errors of its score by which a cheaper trial may lie below the best.
         reopen_test: open the test set even if another job of this store has done so; every look at
             it that decides something makes its next score less true.
+        keep_test_closed: leave it closed, for a first look: once a job has opened it, later ones
+            on such rows leave it closed unless with `reopen_test`.
         baselines: whether simple models are measured, too, for comparison; None: unless the budget
             is below a minute.
         lands: an earlier job of the same store whose trials are landed once more, without a search;
             what their folds have given is kept.
         distills: with `lands`, the trial that is trained on all rows to predict what the earlier
             job's ensemble does.
-        ensemble_parameters, ensemble_latency: limits on all networks of the model together; the
-            latter in seconds, as `max_latency`.
-        max_macs, max_parameters: limits on a network; None: by budget, and no limit.
+        ensemble_parameters: that all networks of the model may have together.
+        ensemble_latency: seconds that they may take together for `latency_batch` images.
+        max_macs: multiplications and additions that a network may need for an image; None: so many
+            that its finalists can be trained within the budget.
+        max_parameters: that a network may have.
         max_activations: bytes that the prediction of an image keeps at once, in float32.
         max_latency: seconds that a prediction of `latency_batch` images may take on a worker.
         latency_batch: images that a latency is measured with.
@@ -135,6 +142,7 @@ class JobSpec(ImageOptions):
     search_recipe: bool | None = None
     warm_start: StatedWarmStart | None = None
     reopen_test: bool = False
+    keep_test_closed: bool = False
     baselines: bool | None = None
     lands: str | None = None
     distills: Annotated[int, pydantic.Field(ge=0)] | None = None
@@ -195,6 +203,12 @@ class JobSpec(ImageOptions):
         """How many worker processes share this machine: one a core, or two with a GPU."""
         return self.workers or usual_workers()
 
+    def shared_by(self, workers: int | None) -> Self:
+        """Return the job as it is planned by one of so many workers, unless it states a number."""
+        if workers is None or self.workers is not None:
+            return self
+        return self.model_copy(update={"workers": workers})
+
     @property
     def device_count(self) -> int:
         """How many devices work on the job here: processor cores, or one GPU."""
@@ -237,11 +251,11 @@ class JobSpec(ImageOptions):
         return max(1, round(self.rung * epochs / self.epochs)) if self.rung else 0
 
     @property
-    def searches_recipe(self) -> bool:
-        """Whether trials try how to train, too."""
+    def settled(self) -> tuple[str, ...]:
+        """Parameters that trials do not try, but take over from the first ones."""
         if self.search_recipe is not None:
-            return self.search_recipe
-        return self.budget is None or self.space.recipe != RecipeSpace()
+            return () if self.search_recipe else tuple(HOW_TO_TRAIN)
+        return () if self.budget is None else unstated(self.space.recipe)
 
     @property
     def judges_epochs(self) -> bool:
@@ -266,6 +280,12 @@ class JobSpec(ImageOptions):
     def _check_distillation(self) -> Self:
         if self.distills is not None and (self.lands is None or self.final != "refit"):
             raise ValueError("distills belongs to a job that lands another one with final 'refit'")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_test(self) -> Self:
+        if self.reopen_test and self.keep_test_closed:
+            raise ValueError("a test set is kept closed or reopened, but both were asked for")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -347,6 +367,10 @@ class JobSpec(ImageOptions):
         Args:
             overrides: keys that replace the file's.
         """
+        if path.is_dir() or str(path) in NAMED_SOURCES:
+            raise JobError(
+                f"a job must be a YAML file, but got {path}: did you mean --data {path}?"
+            )
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as failure:
@@ -355,7 +379,10 @@ class JobSpec(ImageOptions):
             line = str(failure).replace("\n", " ")
             raise JobError(f"a job file must be YAML: {path}: {line}") from None
         if not isinstance(data, dict):
-            raise JobError(f"a job file must hold keys and values: {path} holds {data!r}")
+            raise JobError(
+                f"a job file must hold keys and values, but {path} holds none; images and tables "
+                "of them are named by --data"
+            )
         source = data.get("data")
         if isinstance(source, str):
             data["data"] = absolute(source, base=path.parent, where=f"{path}: ")

@@ -1,4 +1,4 @@
-"""How many cores and GPUs there are here for workers."""
+"""How many cores and GPUs there are here for workers, and what a process has taken of them."""
 
 import math
 import os
@@ -13,6 +13,11 @@ DEVICES, NVIDIA_GPU = Path("/dev"), "nvidia[0-9]*"  # a container may be given a
 def usual_workers() -> int:
     """Return how many processes work here unless somebody says otherwise."""
     return min(usable_cores(), GPU_WORKERS) if has_gpu() else usable_cores()
+
+
+def processor_seconds() -> float:
+    """Return what this process has taken of processors, with its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def usable_cores() -> int:

@@ -5,7 +5,6 @@ Psychometrika 12, 1947.) All other images say nothing about which of the two is 
 difference is known better than either accuracy.
 """
 
-import base64
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.marks import Marks
 from search.metrics import Metric, Targets
 from search.predictions import Z_95
 from search.score_errors import resampled
@@ -42,31 +42,26 @@ class Difference:
         return self.share > errors * self.error
 
 
-def difference(one: str, other: str) -> Difference:
-    """Compare two networks by what `packed` has made of the images that each has right.
+def difference(one: Marks, other: Marks) -> Difference:
+    """Compare two networks by the images that each has right.
+
+    Images of one group are right or wrong together, so they say less (`design_effect`). One image
+    more counts for each of the two: so few differ, sometimes, that what they say is an accident (A.
+    Agresti and Y. Min, Statistics in Medicine 24, 2005).
 
     Raises:
         ValueError: they were judged on different numbers of images.
     """
-    mine, theirs = unpacked(one), unpacked(other)
-    rows = len(mine)
-    if rows != len(theirs):
-        raise ValueError(f"two networks must see the same images, but got {rows} and {len(theirs)}")
-    won, lost = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-    variance = (won + lost) - (won - lost) ** 2 / rows
-    return Difference(share=(won - lost) / rows, error=math.sqrt(max(variance, 0.0)) / rows)
-
-
-def packed(right: NDArray[np.bool_]) -> str:
-    """Return (rows,), which images a network has right, as text: a sixth of a character each."""
-    return f"{len(right)}:{base64.b64encode(np.packbits(right).tobytes()).decode('ascii')}"
-
-
-def unpacked(text: str) -> NDArray[np.bool_]:
-    """Return (rows,), which images a network has right, of what `packed` has made of it."""
-    rows, _, coded = text.partition(":")
-    bits = np.frombuffer(base64.b64decode(coded), dtype=np.uint8)
-    return np.unpackbits(bits, count=int(rows)).astype(bool)
+    rows = len(one.right)
+    if rows != len(other.right):
+        raise ValueError(
+            f"two networks must see the same images, but got {rows} and {len(other.right)}"
+        )
+    leads = one.right.astype(np.float64) - other.right
+    share, differing = float(leads.mean()), float(np.abs(leads).sum()) + 2.0
+    grouped = other if one.groups is None else one
+    variance = (differing - rows * share**2) * grouped.effect_on(leads)
+    return Difference(share=share, error=math.sqrt(variance) / rows)
 
 
 def paired(
@@ -76,16 +71,21 @@ def paired(
     other: NDArray[Any],
     *,
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Difference:
     """Compare what two models say of the same rows, (rows, classes or 1) each.
 
     By accuracy on the rows that one has right and one has not; by another metric the error is
     that of the difference over rows drawn again (B. Efron, Annals of Statistics 7, 1979).
+
+    Args:
+        groups: (rows,) of rows that are right or wrong together.
     """
     if metric.name == "accuracy":
-        return difference(*(packed(said.argmax(1) == targets) for said in (one, other)))
+        return difference(*(Marks(said.argmax(1) == targets, groups) for said in (one, other)))
     share = metric.score(targets, one) - metric.score(targets, other)
     draws = [
-        resampled(metric, targets, said, seed=seed, count=DRAWS) for said in (one, other)
+        resampled(metric, targets, said, seed=seed, count=DRAWS, groups=groups)
+        for said in (one, other)
     ]  # equal seeds draw equal rows
     return Difference(share=share, error=float(np.nanstd(draws[0] - draws[1], ddof=1)))

@@ -99,7 +99,7 @@ class Plan(Value):
         search_seconds: of the job's clock at which no further trial starts; None: no limit.
         space: what was asked for, less the sizes that are far beyond the limits.
         first_trials: parameters of the trials that every search begins with: the prior's.
-        search_recipe: whether others also try how to train; else they train as the first ones.
+        settled: parameters that all others take over from the first ones.
         warm_trials: parameters, of an earlier search, that are tried after the first trials.
         most_trials: after which an exhaustive search has tried every setting.
         finalists, survivors: how many trials race on the judging fold, and how many of them are
@@ -133,7 +133,7 @@ class Plan(Value):
     data_fingerprint: str
     folds_hash: str
     first_trials: tuple[dict[str, Any], ...] = ()
-    search_recipe: bool = True
+    settled: tuple[str, ...] = ()
     warm_trials: tuple[dict[str, Any], ...] = ()
     most_trials: int | None = None
     finalist_images: dict[int, int] = pydantic.Field(default_factory=dict)
@@ -153,8 +153,13 @@ class Plan(Value):
 
     @property
     def deciding_trials(self) -> tuple[dict[str, Any], ...]:
-        """Parameters of the first trials where they decide something for the others, else none."""
-        return () if self.search_recipe else self.first_trials
+        """Parameters of the first trials that decide something for the others.
+
+        That is the prior alone where others try mirroring, too, and none where nothing is settled.
+        """
+        if "augmentation" in self.settled:
+            return self.first_trials
+        return self.first_trials[:1] if self.settled else ()
 
     @property
     def races(self) -> bool:
@@ -177,15 +182,15 @@ class Plan(Value):
             return self.search_epochs
         return math.ceil(MOST_TIMES * self.search_epochs)
 
-    def heat_share(self, *, finalists: int) -> float:
+    def heat_share(self, *, finalists: int, workers: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
-        return self.race_share / math.ceil(finalists / self.workers)
+        return self.race_share / math.ceil(finalists / workers)
 
-    @property
-    def times_race(self) -> float:
-        """How many times longer a finalist trains on a fold than in the race before."""
+    def times_race(self, *, finalists: int) -> float:
+        """Return how many times longer one of them trains on a fold than in the race before."""
         rounds = math.ceil(self.survivors * (self.folds + self.refit) / self.workers)
-        return (1.0 - self.race_share) / rounds / self.heat_share(finalists=self.finalists)
+        heat = self.heat_share(finalists=finalists, workers=self.workers)
+        return (1.0 - self.race_share) / rounds / heat
 
 
 class Shape(Value):

@@ -4,12 +4,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from search.folds import JUDGING_FOLD
+from search.marks import Marks
 from search.pairing import difference
 from search.store.results import FoldTask
 
-ERROR = "error"  # key of a heat's report: its score's standard error, where that is no accuracy
-RIGHT = "right"  # key of a heat's report: which images it has right, packed
+DRAWS = "draws"  # key of a heat's report, where no accuracy counts: scores of rows drawn again
+RIGHT = "right"  # key of a heat's report: which images it has right, as `Marks.text`
 BEATEN = "beaten in the race"  # why a fold is given up that could be trained
 LEAD = 1.0  # standard errors of the difference
 
@@ -134,9 +137,12 @@ def leads(later: FoldTask, earlier: FoldTask) -> bool:
 
 def ahead(one: FoldTask, other: FoldTask, *, errors: float) -> bool:
     """Whether a heat is better than another by more than so many errors of the difference."""
-    assert one.report is not None and other.report is not None
-    if RIGHT in one.report:
-        return difference(one.report[RIGHT], other.report[RIGHT]).leads(errors=errors)
+    mine, theirs = one.report, other.report
+    assert mine is not None and theirs is not None
+    if RIGHT in mine:
+        marks = Marks.read(mine[RIGHT]), Marks.read(theirs[RIGHT])
+        return difference(*marks).leads(errors=errors)
     assert one.score is not None and other.score is not None
-    error = math.hypot(one.report[ERROR], other.report[ERROR])
-    return one.score - other.score > errors * error
+    draws = [np.array(report[DRAWS], dtype=np.float64) for report in (mine, theirs)]
+    apart = draws[0] - draws[1]  # the same rows were drawn for both
+    return one.score - other.score > errors * float(np.nanstd(apart, ddof=1))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.metrics import Metric, Targets, accuracy, confusion
-from search.predictions import log_losses
+from search.predictions import Z_95, log_losses
 
 RESAMPLES = 100  # of a bootstrap's rows: its error of an error is a fourteenth
 PRIOR = 0.5  # rows that are right, and as many that are not, added to each class (Jeffreys)
@@ -17,12 +17,23 @@ Rows = NDArray[np.int64]
 
 
 def standard_error(
-    metric: Metric, targets: Targets, probabilities: NDArray[np.floating], *, seed: int
+    metric: Metric,
+    targets: Targets,
+    probabilities: NDArray[np.floating],
+    *,
+    seed: int,
+    groups: Rows | None = None,
 ) -> float:
     """Return the standard error of a score over other rows of the same kind.
 
     That of an accuracy is the binomial one; of other metrics that of scores that might have been.
+
+    Args:
+        groups: (rows,) of rows that are right or wrong together.
     """
+    if groups is not None:
+        effect = group_effect(metric, targets, probabilities, groups, seed=seed)
+        return math.sqrt(effect) * standard_error(metric, targets, probabilities, seed=seed)
     if metric.name == "accuracy":
         return binomial_error(accuracy(targets, probabilities), rows=len(targets))
     draws = _other_scores(metric, targets, probabilities, seed=seed, count=RESAMPLES)
@@ -31,8 +42,13 @@ def standard_error(
 
 
 def binomial_error(accuracy: float, *, rows: int) -> float:
-    """Return the standard error of an accuracy measured on so many rows, as a share."""
-    return math.sqrt(accuracy * (1.0 - accuracy) / rows)
+    """Return the standard error of an accuracy measured on so many rows, as a share.
+
+    Half a row more is right, and half a row more is not (Jeffreys): that all are right does not say
+    that all others would be.
+    """
+    share = (accuracy * rows + PRIOR) / (rows + 2.0 * PRIOR)
+    return math.sqrt(share * (1.0 - share) / rows)
 
 
 def bootstrap_interval(
@@ -51,20 +67,33 @@ def design_effect(values: NDArray[np.float64], groups: Rows) -> float:
 
     Rows of one group (a patient, a video) are right or wrong together, so they are fewer than they
     seem: a mean's variance over other groups, over its variance if all rows stood for themselves
-    (L. Kish, "Survey sampling", 1965). At least 1.
+    (L. Kish, "Survey sampling", 1965). At least 1. One row more is counted as far off as the
+    farthest, with all of its group: a single mistake does not say that mistakes come alone.
 
     Args:
         values: (rows,) 1 for a row that is right and 0 for one that is not, or its error.
         groups: (rows,).
     """
-    unit = np.unique(groups, return_inverse=True)[1]
-    count = int(unit.max()) + 1
-    off = values - values.mean()
-    alone = float(np.square(off).sum())
-    if alone == 0.0 or count < 2:  # nothing differs: as if groups were rows
-        return len(values) / count
-    together = float(np.square(np.bincount(unit, weights=off)).sum()) * count / (count - 1)
-    return max(1.0, together / alone)
+    unit, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    count, most = len(sizes), float(np.square(sizes).sum()) / len(values)
+    off = np.square(values - values.mean())
+    alone, farthest = float(off.sum()), float(off.max())
+    if alone == 0.0 or count < 2:  # nothing differs: as if each group were all alike
+        return most
+    sums = np.bincount(unit, weights=values - values.mean())
+    together = float(np.square(sums).sum()) * count / (count - 1)
+    effect = (together + farthest * most) / (alone + farthest)
+    return max(1.0, effect) * _few_groups(count)
+
+
+def _few_groups(count: int) -> float:
+    """Return by how much more a variance must be taken that so few groups have told.
+
+    As much as the square of Student's 95 % quantile is above a normal distribution's.
+    """
+    from scipy.special import stdtrit  # takes a moment to load
+
+    return float(stdtrit(count - 1, 0.975) / Z_95) ** 2
 
 
 def group_effect(
@@ -87,9 +116,10 @@ def group_effect(
     together = [score(rows) for rows in _drawn_groups(groups, seed=seed)]
     alone = resampled(metric, targets, probabilities, seed=seed)
     spreads = [float(np.nanvar(scores, ddof=1)) for scores in (together, alone)]
-    if not min(spreads) > 0.0:  # nothing is known of how they differ: as if groups were rows
-        return len(targets) / len(np.unique(groups))
-    return max(1.0, spreads[0] / spreads[1])
+    sizes = np.unique(groups, return_counts=True)[1]
+    if not min(spreads) > 0.0 or len(sizes) < 2:  # nothing is known of how they differ
+        return float(np.square(sizes).sum()) / len(targets)
+    return max(1.0, spreads[0] / spreads[1]) * _few_groups(len(sizes))
 
 
 def _drawn_groups(groups: Rows, *, seed: int, count: int = RESAMPLES) -> Iterator[Rows]:

@@ -61,15 +61,25 @@ class CnnSpace(Value):
     What has but one choice is not a parameter of the trials.
 
     Attributes:
-        stages, depth: ranges (low, high) of the number of stages and of blocks in each.
+        stages: range (low, high) of the number of stages.
+        depth: range (low, high) of the blocks in each of them.
         width: choices for the stem's and first stage's channels.
         width_rule: "double" doubles the channels wherever height and width halve;
             "free" chooses a factor for each stage among `width_factors`.
+        width_factors: choices for the factor on a stage's channels with the rule "free".
+        kernels: choices for the side of a convolution's filters, which is odd.
+        blocks: choices for what a stage repeats (docs/spaces.md).
         block_rule: "same" gives all stages the same kind of block, "free" chooses for each.
         expansions: choices for bottleneck and inverted blocks.
         squeezes: choices for the factor by which squeeze-and-excitation narrows; 0 stands for none.
+        norms: choices for what follows a convolution.
+        activations: choices for the nonlinearity.
+        downsampling: choices for what halves height and width: pooling, or a convolution's stride.
         stems: choices for the first convolution: a trained one of the first stage's width, a
             whitening one of at most `whitening_width` channels, or patches of that width.
+        whitening_width: channels of a whitening or patch stem at most.
+        stem_strides: choices for its stride.
+        poolings: choices for what the head keeps of each channel's map.
         grids: choices for the rows and columns that the head pools to.
         hidden: choices for a hidden fully connected layer's width; 0 stands for none.
     """

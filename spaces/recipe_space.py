@@ -30,9 +30,31 @@ ShareSpan = Annotated[
 class RecipeSpace(Value):
     """Choices and ranges (low, high) of each part of a recipe; rates are sampled in logarithm.
 
-    Of `max_norms` 0 stands for none. Each optimizer has a learning-rate parameter of its own, since
-    their scales differ by two orders of magnitude; those of all choices are sampled always and one
-    is used.
+    Each optimizer has a learning-rate parameter of its own, since their scales differ by two orders
+    of magnitude; those of all choices are sampled always and one is used.
+
+    Attributes:
+        optimizers: SGD with Nesterov's momentum or AdamW, both with decoupled weight decay.
+        sgd_learning_rate: the peak of the schedule, of SGD.
+        adamw_learning_rate: the peak of the schedule, of AdamW.
+        schedules: how the rate goes up and down in a training.
+        layer_rate_factors: by which the rate grows with each stage towards the input.
+        norm_bias_rates: times the rate, for the biases of norms.
+        averagings: what is predicted with: the last weights, or a mean along the training.
+        skips: share left out, in each epoch, of the rows that the network knows already.
+        weight_decay: how fast weights shrink beside the gradient's steps.
+        dropout: probability before each layer of the head (arXiv 1207.0580).
+        stochastic_depths: probability that the last residual block is passed by (arXiv 1603.09382).
+        label_smoothing: share of each label that is spread over all classes.
+        mixup: of the Beta distribution by which two images are blended (arXiv 1710.09412); 0: none.
+        augmentations: how training images are altered.
+        augment_until: share of the training after which they are only mirrored.
+        class_weights: whether the loss of rare classes counts for more.
+        samplings: whether an epoch sees rare classes more often.
+        regression_losses: by which numbers are learnt.
+        focals: exponent by which what is known counts less in the loss (arXiv 1708.02002); 0: none.
+        max_norms: of a unit's incoming weights, shortened to it (arXiv 1207.0580); 0: no limit.
+        batch_sizes: images of a step.
     """
 
     optimizers: Choices[Optimizer] = ("sgd", "adamw")

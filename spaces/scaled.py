@@ -37,9 +37,10 @@ class ScaledSpace(Value):
 
     Attributes:
         base: a name of `spaces.zoo`, or an architecture.
-        widths, depths: choices for the factors on all widths, hidden layers' included, and on all
-            depths.
-        norms, stems: choices in place of the network's own; None keeps these.
+        widths: choices for the factor on all widths, hidden layers' included.
+        depths: choices for the factor on all depths.
+        norms: choices in place of the network's own; None keeps these.
+        stems: choices in place of the network's own; None keeps it.
         weights: "torchvision", or a .safetensors file of its model's state, that networks begin
             with; widths and depths are the network's own then.
         frozen: choices for the parts, the stem and then the stages, that keep these weights.

@@ -13,6 +13,7 @@ from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job_spec import JobSpec
 from search.row_sketch import RowSketch
 from search.store import FoldTask, StudyStore
+from spaces.errors import JobError
 from tests.small_job import CACHE, SPEC, bench_of, failing, prepared, take_steps, worked
 from tests.statements import statement_of
 from workers.choice import _finished_folds
@@ -186,6 +187,18 @@ def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
     assert record.error is not None and 0.0 < record.error < 0.2
     assert record.score is not None and (record.score < 0.0) is (metric == "log_loss")
     store.close()
+
+
+def test_a_first_look_may_leave_the_test_set_closed(tmp_path: Path) -> None:
+    looked, _ = worked(tmp_path, keep_test_closed=True)
+    assert looked.state == "done" and looked.result is not None
+    assert "test_accuracy" not in looked.result and looked.result["expected"]["score"] > 0.0
+    searched, _ = worked(tmp_path)
+    assert searched.result is not None and searched.result["test_opened_before"] == []
+    assert searched.result["test_accuracy"] > 0.0
+    assert "kept closed, as was asked" in statement_of(looked)
+    with pytest.raises(JobError, match="kept closed or reopened, but both"):
+        JobSpec.parse({"data": "digits", "keep_test_closed": True, "reopen_test": True})
 
 
 def test_a_test_set_is_opened_once_unless_somebody_says_so(tmp_path: Path) -> None:

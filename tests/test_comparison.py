@@ -17,7 +17,7 @@ from athanor.places import Places
 from athanor.report.reading import open_source
 from search.job import Job
 from search.metrics import METRICS, score_text
-from search.pairing import paired, unpacked
+from search.pairing import paired
 from search.store import StudyStore
 from spaces.errors import InputError, JobError
 from tests.small_job import CACHE, prepared, worked
@@ -101,8 +101,8 @@ def test_without_files_the_best_trials_are_compared(ran: Ran, tmp_path: Path) ->
     places = dataclasses.replace(ran.places, artifacts=tmp_path)
     (pair,) = read_comparison(ran.store, ran.names, places=places, load=load).pairs
     assert "best trials" in pair.on
-    bits = [ran.store.trials(job).leaderboard()[0].right for job in ran.jobs]
-    shares = [unpacked(each).mean() for each in bits if each is not None]
+    marks = [ran.store.trials(job).leaderboard()[0].marks for job in ran.jobs]
+    shares = [each.share for each in marks if each is not None]
     assert pair.difference.value == pytest.approx(shares[0] - shares[1])
 
 

@@ -202,7 +202,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Array], str]] = {
     ),
     "above 255": (
         {"images": changed(IMAGES.astype(np.int16) * 0, (1, 2, 3), 300), "labels": LABELS},
-        "must lie in 0..255, but lie in 0..300",
+        "must lie in 0..255, or be divided to lie in 0..1, but lie in 0..300",
     ),
     "below 0": ({"images": ONES * -0.5, "labels": LABELS}, "but lie in -0.5..-0.5"),
     "fractions above 1": ({"images": ONES * 7.25, "labels": LABELS}, "but reach 7.25"),
@@ -222,7 +222,11 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Array], str]] = {
     ),
     "fractional label": ({"images": IMAGES, "labels": LABELS + 0.5}, "must be whole numbers"),
     "NaN label": ({"images": IMAGES, "labels": LABELS * np.nan}, "must be whole numbers"),
-    "text labels": ({"images": IMAGES, "labels": LABELS.astype(str)}, "numbers, but are <U"),
+    "bytes for labels": ({"images": IMAGES, "labels": LABELS.astype("S2")}, "but are |S2"),
+    "label of no name": (
+        {"images": IMAGES, "labels": LABELS.astype(str), "class_names": np.array(["0", "1", "2"])},
+        "labels must be among the 3 names of classes, but row 3 has '3'",
+    ),
     "gap in labels": (
         {"images": IMAGES, "labels": np.where(LABELS == 2, 9, LABELS)},
         "must be 0..3 for 4 classes without class_names, but reach 9 and 2 does not occur",
@@ -251,7 +255,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Array], str]] = {
     ),
     "a class of one row": (
         {"images": IMAGES[:5], "labels": np.array([0, 0, 1, 1, 2])},
-        "at least 2 rows to be split, but class 2 has 1",
+        "at least 2 rows to be split, but '2' has 1",
     ),
 }
 
@@ -275,6 +279,17 @@ def test_a_label_too_large_for_an_integer_is_refused_without_a_warning(tmp_path:
     with pytest.raises(DataError) as refusal:
         load(tmp_path, images=IMAGES, labels=np.where(LABELS == 3, 1e30, LABELS))
     assert "must be whole numbers" in one_line(refusal)
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    words = np.array(["cat", "ape", "dog", "bee"])[LABELS]
+    data = load(tmp_path, images=IMAGES, labels=words, x_test=IMAGES[:8], y_test=words[:8])
+    assert data.class_names == ("ape", "bee", "cat", "dog")
+    assert [data.class_names[label] for label in data.train_labels] == words.tolist()
+    assert [data.class_names[label] for label in data.test_labels] == words[:8].tolist()
+    stated = np.array(["dog", "cat", "bee", "ape", "none"])
+    again = load(tmp_path, images=IMAGES, labels=words, class_names=stated)
+    assert again.class_names == tuple(stated)
 
 
 @pytest.mark.parametrize("names", [np.array("abcd"), np.array([["a", "b"], ["c", "d"]] * 2)])

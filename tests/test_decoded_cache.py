@@ -160,6 +160,19 @@ def change_decoders(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), checkout]))
 
 
+def test_who_has_looked_at_sizes_decodes_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To start a process that reads torchvision's data sets takes seconds."""
+    started = tmp_path / "started"
+    code = f"open({str(started)!r}, 'a').write('one more\\n')"
+    change_decoders(tmp_path / "startup", code, monkeypatch)
+    monkeypatch.setattr(workers.decode_pool, "AT_ONCE", 10)
+    monkeypatch.setattr(workers.decode_pool, "usable_cores", lambda: 2)
+    assert len(load(write_classes(tmp_path / "d"), tmp_path / "cache").train_labels)
+    assert started.read_text().count("one more") == 2  # each core's
+
+
 @pytest.mark.parametrize("death", ["", "os.write(1, b'{\"failures'); "])
 def test_an_image_that_kills_its_process_is_left_out_alone(
     death: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

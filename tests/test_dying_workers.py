@@ -39,7 +39,12 @@ def pool_of(
     def pool(program: str, *, size: int = 1, job_id: str | None = None) -> LocalPool:
         monkeypatch.setattr(Command, "program", program, raising=False)
         command = Command(
-            store_url=store.url, artifacts=tmp_path, cache=tmp_path, threads=1, job_id=job_id
+            store_url=store.url,
+            artifacts=tmp_path,
+            cache=tmp_path,
+            threads=1,
+            workers=1,
+            job_id=job_id,
         )
         return LocalPool(command, store=store, size=size)
 

@@ -56,6 +56,7 @@ def test_a_trial_that_segfaults_and_one_that_hangs_are_quarantined_and_the_job_l
         artifacts=tmp_path / "artifacts",
         cache=CACHE,
         threads=1,
+        workers=1,
         job_id=job.id,
         faults="segfault=1,hang=2",
     )

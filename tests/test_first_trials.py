@@ -3,12 +3,12 @@
 import pytest
 
 from search.first_trials import (
-    HOW_TO_TRAIN,
     common_parameters,
     first_trials,
     leader,
     without_loser,
 )
+from search.how_to_train import HOW_TO_TRAIN, unstated
 from spaces.cnn import CnnSpace
 from tests.records import record
 
@@ -44,7 +44,7 @@ def test_mirroring_is_dropped_only_where_it_clearly_does_harm(
         for number, score in enumerate((prior, plain))
     ]
     winner = leader(FIRST, records, validation_rows=ROWS)
-    common = common_parameters(FIRST, leader=winner)
+    common = common_parameters(FIRST, leader=winner, settled=tuple(HOW_TO_TRAIN))
     assert common["augmentation"] == expected
     assert common.items() <= FIRST[winner].items() and common.keys() == set(HOW_TO_TRAIN)
     others = [record(3, 0.7), record(2, 0.6)]
@@ -63,12 +63,21 @@ def test_nothing_is_dropped_before_the_prior_has_ended(state: str) -> None:
 def test_where_the_space_leaves_no_choice_all_follow_the_prior() -> None:
     records = [record(0, 0.5), record(1, 0.9)]
     assert leader(FIRST[:1], records, validation_rows=ROWS) == 0
-    assert common_parameters(FIRST[:1], leader=0)["augmentation"] == "flip"
+    common = common_parameters(FIRST[:1], leader=0, settled=["augmentation"])
+    assert common == {"augmentation": "flip"}
     assert without_loser(records, FIRST[:1], leader=0) == records
 
 
 def test_where_the_recipe_is_searched_nothing_is_decided() -> None:
     records = [record(0, 0.5), record(1, 0.9)]
     assert leader((), records, validation_rows=ROWS) == 0
-    assert common_parameters((), leader=0) == {}
+    assert common_parameters((), leader=0, settled=["mixup"]) == {}
     assert without_loser(records, (), leader=0) == records
+
+
+def test_what_a_space_states_is_tried_and_the_rest_is_settled() -> None:
+    assert unstated(CnnSpace().recipe) == tuple(HOW_TO_TRAIN)
+    stated = CnnSpace.from_json({"recipe": {"mixup": [0.0, 0.4], "optimizers": ["sgd"]}}).recipe
+    assert set(HOW_TO_TRAIN) - set(unstated(stated)) == {"mixup", "optimizer"}
+    prior = first_trials(CnnSpace(), size=16)[0]
+    assert set(HOW_TO_TRAIN) <= prior.keys()

@@ -13,7 +13,7 @@ from search.job_spec import JobSpec
 from search.store import StudyStore, WorkerIdentity
 from search.store.jobs import MAX_TICK
 from workers import heartbeat
-from workers.heartbeat import Heartbeat
+from workers.heartbeat import BEAT_SECONDS, Heartbeat
 
 BEAT, LEAST = 0.02, 0.2  # seconds
 AWAY_BEATS = 40  # several times longer than an epoch may take
@@ -97,6 +97,26 @@ def test_waiting_for_room_is_no_hang_and_ends_with_the_job(
     pulse.interrupted.set()
     assert pulse.wait_for_room(LIMIT_SECONDS)
     pulse.close()
+
+
+def test_time_for_which_all_was_stopped_is_no_time_of_the_process(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse = beating(store)
+    pulse.close()
+    now = frozen = 0.0
+
+    def wait(seconds: float) -> bool:
+        nonlocal now
+        now += seconds + frozen
+        return False
+
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(pulse, "_closed", SimpleNamespace(wait=wait))
+    for longer, counted in ((0.0, BEAT_SECONDS), (600.0, BEAT_SECONDS), (2.0, BEAT_SECONDS + 2.0)):
+        frozen, before = longer, pulse.clock()
+        assert not pulse._wait()
+        assert pulse.clock() - before == pytest.approx(counted)
 
 
 def test_the_jobs_clock_stands_while_the_database_is_away(

@@ -68,6 +68,29 @@ def test_folders_above_the_classes_part_the_rows(tmp_path: Path) -> None:
         assert {names[row].split("/")[0] for row in fold.validation_rows} == {"train"}
 
 
+def test_what_lies_beside_class_folders_and_what_they_are_called(tmp_path: Path) -> None:
+    """A table without paths is none of images; trains are a class where nothing parts the rows."""
+    root = write_classes(tmp_path / "d", names=("train", "bus", "car"))
+    (root / "weights.csv").write_text("name;weight\ntrain;9000\n")
+    (root / "prices.csv").write_text("name,price\ntrain,1\n")
+    assert load(root, tmp_path).class_names == ("bus", "car", "train")
+    parted = tmp_path / "parted"
+    for part, rows in (("Training", 8), ("Testing", 4)):
+        write_classes(parted / part, rows=rows)
+    data = load(parted, tmp_path)
+    assert (len(data.train_labels), len(data.test_labels)) == (16, 8)
+
+
+def test_a_table_of_other_columns_is_told_what_it_has_and_needs(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "all.csv").write_text("filename;category\na.png;cat\n")
+    with pytest.raises(DataError) as refusal:
+        load(tmp_path / "d", tmp_path)
+    said = one_line(refusal)
+    assert "a column path or file_name and one of label, class, target" in said
+    assert "but has 'filename;category'" in said
+
+
 def test_an_empty_class_folder_is_left_out_and_it_is_said(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "d", names=("ape", "dog"))
     (root / "cat").mkdir()

@@ -246,7 +246,7 @@ def test_names_and_absolute_paths_stay_as_they_are(
         ("data: digits\nname: 2024-13-45", "must be YAML"),
         ("- digits", "must hold keys and values"),
         ("", "must hold keys and values"),
-        ("digits", "holds 'digits'"),
+        ("digits", "holds none"),
         ("seed: 3", "data: this key is required"),
         ("data: digits\nsede: 3", "sede: unknown key 'sede'; did you mean 'seed'?"),
         ("data: digits\n1: 2", "but got 1"),
@@ -263,10 +263,13 @@ def test_a_bad_job_file_is_named_with_its_fault(text: str, said: str, tmp_path: 
 def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"data: \xe9")
-    for path in (tmp_path / "missing.yaml", tmp_path, latin):
+    for path in (tmp_path / "missing.yaml", latin):
         with pytest.raises(JobError) as refusal:
             JobSpec.read(path)
         assert f"must be readable: {path}" in one_line(refusal)
+    for path in (tmp_path, Path("digits")):
+        with pytest.raises(JobError, match=f"did you mean --data {path}"):
+            JobSpec.read(path)
 
 
 @pytest.mark.parametrize(

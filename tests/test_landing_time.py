@@ -23,6 +23,7 @@ from workers.landing_time import (
     STACKING_PACE,
     _exported,
     _network_pace,
+    seconds_for,
     stacking_seconds,
     verifying_seconds,
 )
@@ -62,6 +63,27 @@ def test_trials_on_a_gpu_do_not_tell_how_fast_the_processor_verifies(
             assert verifying_seconds(bench, folds, folds) == pytest.approx(rows * PACE)
     assert asked == [DevicePlan()]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("hands", "seconds"), [(2, 20.0), (8, 80.0), (9, 80.0), (0, 10.0)], ids=str
+)
+def test_folds_share_the_time_among_the_workers_that_are_there(
+    hands: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was planned for eight, of which two are left, has eight folds in four rounds."""
+    monkeypatch.setattr("workers.landing_time.folds_deadline", lambda *_: 500.0)
+    tasks = [FoldTask("job", 0, fold, 0, "planned", None, None, None) for fold in range(1, 9)]
+    bench: Any = SimpleNamespace(
+        plan=SimpleNamespace(workers=8),
+        job=SimpleNamespace(id="job"),
+        heartbeat=SimpleNamespace(seconds_until=lambda _: 80.0),
+        store=SimpleNamespace(
+            folds=SimpleNamespace(all=lambda _: tasks),
+            beats=SimpleNamespace(hands=lambda _: hands),
+        ),
+    )
+    assert seconds_for(bench, tasks[0], tasks) == seconds
 
 
 @pytest.mark.parametrize("folds", [1, 4])

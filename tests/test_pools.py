@@ -53,6 +53,7 @@ def command(store: StudyStore, job: Job, tmp_path: Path) -> WorkerCommand:
         artifacts=tmp_path / "artifacts",
         cache=CACHE,
         threads=1,
+        workers=1,
         job_id=job.id,
     )
 

@@ -73,6 +73,19 @@ def test_a_folder_of_files_and_arrays_are_predicted_alike(place: Path) -> None:
     assert known.status == 0 and "accuracy" in known.text
 
 
+def test_the_test_images_of_any_data_set_are_scored(place: Path) -> None:
+    digits = load_data("digits", cache=place)
+    for row, label in enumerate(digits.train_labels[:200]):
+        write(place / "folders" / f"{label}" / f"{row:03d}.png", digits.train_images[row, ..., 0])
+    data = load_data(str(place / "folders"), cache=place)
+    right = load_model(place / "model").predict(data.test_images).argmax(1) == data.test_labels
+    run = predict(place, "--data", "folders", "--out", "folders.csv")
+    assert run.status == 0 and f"({right.sum()} of {len(right)}," in run.text
+    for arguments, got in ((("--data", "folders", "shots"), "both"), ((), "neither")):
+        run = predict(place, *arguments)
+        assert run.status == 2 and f"must be inputs or --data, but got {got}" in run.text
+
+
 def save_table(path: Path, *, names: list[str], scale: int, channels: int) -> int:
     """Save digits for `datasets`, their test images first; return how many these are."""
     datasets = pytest.importorskip("datasets")

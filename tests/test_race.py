@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.folds import JUDGING_FOLD
-from search.pairing import packed
+from search.marks import Marks
 from search.race import BEATEN, RIGHT, Race, Thrift
 from search.store import FoldTask
 
@@ -26,7 +26,7 @@ def runner(
         state="given up" if lost else "planned" if accuracy is None else "done",
         files=None,
         score=accuracy,
-        report=None if accuracy is None else {RIGHT: packed(right)},
+        report=None if accuracy is None else {RIGHT: Marks(right).text},
     )
 
 
@@ -45,8 +45,8 @@ def test_a_race_is_open_on_the_judging_fold_alone() -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "loser"),
-    [(0.91, 0.92, 7), (0.92, 0.91, 0), (0.92, 0.92, 0), (0.919, 0.92, 7)],
-    ids=["the second wins", "the first wins", "equals", "by one image, with none against it"],
+    [(0.91, 0.92, 7), (0.92, 0.91, 0), (0.92, 0.92, 0), (0.917, 0.92, 7), (0.919, 0.92, 0)],
+    ids=["the second wins", "the first wins", "equals", "by three images", "one image is luck"],
 )
 def test_a_race_is_won_by_who_has_more_images_right(
     first: float, second: float, loser: int

@@ -7,9 +7,10 @@ import pytest
 
 from search.attributes import RUNG
 from search.epoch_budget import epochs_used
-from search.first_trials import HOW_TO_TRAIN
+from search.how_to_train import HOW_TO_TRAIN
+from search.job_spec import JobSpec
 from search.store import Lease, StaleFence, StudyStore
-from tests.small_job import SPEC, bench_of, prepared, take_steps, worked
+from tests.small_job import SPEC, bench_of, prepared, resume, take_steps, worked
 from workers.steps import Waiting, next_step
 from workers.workbench import Workbench
 
@@ -108,16 +109,17 @@ def test_a_search_of_one_trial_s_epochs_has_one_trial(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "searched"),
+    ("options", "tried"),
     [
-        ({"budget": "60s"}, False),
-        ({"budget": "60s", "search_recipe": True}, True),
-        ({}, True),
+        ({"budget": "60s"}, set()),
+        ({"budget": "60s", "search_recipe": True}, set(HOW_TO_TRAIN)),
+        ({"budget": "60s", "space": {**SPEC["space"], "recipe": {"mixup": [0.0, 0.3]}}}, {"mixup"}),
+        ({}, set(HOW_TO_TRAIN)),
     ],
     ids=str,
 )
 def test_in_a_search_for_a_time_the_first_trials_decide_how_to_train(
-    options: dict[str, Any], searched: bool, tmp_path: Path
+    options: dict[str, Any], tried: set[str], tmp_path: Path
 ) -> None:
     store, job, worker = prepared(tmp_path, trials=6, **options)
     with bench_of(store, job, worker) as bench:
@@ -125,7 +127,8 @@ def test_in_a_search_for_a_time_the_first_trials_decide_how_to_train(
     trials = [trial.params for trial in store.trials(job).study.get_trials(deepcopy=False)]
     assert [trial["augmentation"] for trial in trials[:2]] == ["flip", "none"]
     changed = {name for name in trials[0] if len({trial[name] for trial in trials[2:]}) > 1}
-    assert bool(changed & set(HOW_TO_TRAIN)) is searched
+    assert changed & set(HOW_TO_TRAIN) <= tried
+    assert bool(changed & tried) is bool(tried)
     assert changed - set(HOW_TO_TRAIN)
     store.close()
 
@@ -218,6 +221,19 @@ def test_a_search_without_any_score_ends_some_time_after_its_time(
     assert job.state == "failed" and "none finished an epoch" in str(job.error)
 
 
+def test_a_search_without_any_score_ends_with_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.MAX_FRUITLESS", 1_000_000)
+    monkeypatch.setattr("workers.steps.run_trial", diverge)
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    spec = JobSpec.parse({**SPEC, "trials": None, "budget": "60s"})
+    late = store.jobs.create(spec, seconds_used=59.5)
+    job, _ = resume(tmp_path, late.id)
+    assert job.state == "failed" and job.seconds_used < 75.0
+    store.close()
+
+
 def test_with_a_cost_the_front_is_searched_and_the_cheapest_near_the_best_lands(
     tmp_path: Path,
 ) -> None:
@@ -264,7 +280,7 @@ def test_a_trial_is_judged_with_the_error_of_its_score(tmp_path: Path) -> None:
     score = trial.intermediate_values[1]
     rung = trial.user_attrs[RUNG]
     assert rung["epoch"] == 1
-    assert rung["error"] == pytest.approx((score * (1 - score) / rows) ** 0.5)
+    assert rung["error"] == pytest.approx((score * (1 - score) / rows) ** 0.5, rel=0.01)
     store.close()
 
 

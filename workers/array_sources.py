@@ -24,6 +24,7 @@ from workers.npz import (
     checked_targets,
     checked_times,
     read_arrays,
+    with_numbers,
 )
 
 IDX_FILES = {
@@ -97,6 +98,7 @@ def _idx_path(folder: Path, key: str) -> Path | None:
 
 
 def _of_arrays(arrays: Arrays, path: Path, *, name: str) -> ImageData:
+    arrays = with_numbers(arrays)
     kind = _kind(arrays, path)
     if "train_images" not in arrays:
         raise DataError(f"{path} must have images, but has only {', '.join(sorted(arrays))}")

@@ -121,19 +121,21 @@ def _open_test(
 ) -> dict[str, Any]:
     """Compare the predictions with the test labels: the only place where a search reads these.
 
-    Not if another job has done so before, unless this one was told to.
+    Not if another job has done so before, unless this one was told to, nor if it was told not to.
 
     Args:
         effect: of groups, by which rows are fewer than they seem: here as out of fold.
     """
     rows, job = bench.data.test_rows, bench.job
-    opening = bench.store.test.open(
-        job.id,
-        rows=rows,
-        by=bench.heartbeat.worker.id,
-        reason="landing of the search",
-        again=job.spec.reopen_test,
-    )
+    opening = None
+    if not job.spec.keep_test_closed:
+        opening = bench.store.test.open(
+            job.id,
+            rows=rows,
+            by=bench.heartbeat.worker.id,
+            reason="landing of the search",
+            again=job.spec.reopen_test,
+        )
     earlier = [
         {"job": each.job_id, "at": each.opened_at, "score": each.score}
         for each in bench.store.test.all(rows)

@@ -139,7 +139,13 @@ def _parted(listing: Listing, decoded: Decoded, usable: Rows, near: Rows) -> _Pa
         hashes = image_hashes(decoded.images, usable)
         labels = strata(listing.labels[usable])
         contents = list(map(bytes, decoded.digests[usable]))
-        train, test, how = derived_test(hashes, labels, columns.of(usable), contents=contents)
+        train, test, how = derived_test(
+            hashes,
+            labels,
+            columns.of(usable),
+            contents=contents,
+            class_names=listing.class_names,
+        )
         return _Parted(usable[train], usable[test], how, columns)
     parts = listing.parts[usable]
     kind = TEST if TEST in parts else VALIDATION

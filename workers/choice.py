@@ -22,10 +22,14 @@ from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import EnsembleLimits, ensemble_limits
 from workers.landing import race_of
-from workers.landing_time import ASSEMBLY_SECONDS, stacking_seconds, verifying_seconds
+from workers.landing_time import (
+    ASSEMBLY_SECONDS,
+    scoring_seconds,
+    stacking_seconds,
+    verifying_seconds,
+)
 from workers.out_of_fold import (
     Predictions,
-    groups_of,
     known_scores,
     left_out,
     one_parting,
@@ -151,7 +155,7 @@ def _compared(
     needed = stacking_seconds(bench, len(chosen.shares))
     if not whole or needed >= _seconds_to_spare(bench, chosen.networks):
         return None
-    return compare_stack(predictions, parts, chosen.combining, groups=groups_of(bench))
+    return compare_stack(predictions, parts, chosen.combining, groups=bench.folds.groups)
 
 
 def _scores(
@@ -179,15 +183,17 @@ def _joint_costs(
     best = max(predictions.values(), key=lambda each: each.score(bench.metric))
     rows = best.covered
     targets, found = best.targets[rows], best.probabilities[rows]
+    groups, seed = bench.folds.groups, bench.seed("price")
+    own = None if groups is None else groups[rows]
     return JointCosts(
         shares={member_name(trial): limits.shares(trial, networks) for trial in limits.costs},
-        price=standard_error(bench.metric, targets, found, seed=bench.seed("price")),
+        price=standard_error(bench.metric, targets, found, seed=seed, groups=own),
     )
 
 
 def _seconds_to_spare(bench: Workbench, networks: list[FoldTask]) -> float:
-    """Return what is left of the budget besides the time to verify the networks."""
-    left = bench.heartbeat.seconds_until(bench.job.spec.budget)
+    """Return what is left of the budget besides the time to score and verify the networks."""
+    left = bench.heartbeat.seconds_until(bench.job.spec.budget) - scoring_seconds(bench)
     return left - ASSEMBLY_SECONDS - verifying_seconds(bench, networks, networks)
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from search.machine import usable_cores
 from spaces.errors import DataError
@@ -21,39 +21,93 @@ CRASH = ("broken", "the decoder crashed")
 SOURCES = Path(__file__).resolve().parent.parent  # what the processes import is found there
 
 
-def read_rows(
-    folder: Path, count: int, *, progress: Callable[[int], None], cores: int | None = None
-) -> tuple[list[Any], Failures]:
-    """Read all rows of a folder's request; return what is asked for of each, and the failures.
-
-    That is a size, or where images are decoded, the digest of its content.
+class DecodePool:
+    """Processes that answer a folder's requests, kept from one to the next: they start slowly.
 
     Args:
-        progress: told now and then how many rows are done.
         cores: how many processes; as many as this process may use by default.
-
-    Raises:
-        DataError: the processes do not start.
     """
-    processes = min(cores or usable_cores(), -(-count // AT_ONCE))
-    shared = _Shared(count)
-    threads = [
-        threading.Thread(target=_ask, args=(folder, shared), daemon=True) for _ in range(processes)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        while any(thread.is_alive() for thread in threads):
-            for thread in threads:
-                thread.join(WAIT_SECONDS)
-            progress(shared.done)
-    finally:
-        shared.stop()
+
+    def __init__(self, folder: Path, *, cores: int | None = None) -> None:
+        self._folder = folder
+        self._most = cores or usable_cores()
+        self._idle: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._idle:
+            _end(self._idle.pop())
+
+    def read(self, count: int, *, progress: Callable[[int], None]) -> tuple[list[Any], Failures]:
+        """Read all rows of the request; return what is asked for of each, and the failures.
+
+        That is a size, or where images are decoded, the digest of its content.
+
+        Args:
+            progress: told now and then how many rows are done.
+
+        Raises:
+            DataError: the processes do not start.
+        """
+        shared = _Shared(count)
+        threads = [
+            threading.Thread(target=self._ask, args=(shared,), daemon=True)
+            for _ in range(min(self._most, -(-count // AT_ONCE)))
+        ]
         for thread in threads:
-            thread.join()
-    if shared.done < count:
-        raise DataError(f"images could not be read, as the processes failed: {shared.reason}")
-    return shared.found, shared.failures
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                for thread in threads:
+                    thread.join(WAIT_SECONDS)
+                progress(shared.done)
+        finally:
+            shared.stop()
+            for thread in threads:
+                thread.join()
+        if shared.done < count:
+            raise DataError(f"images could not be read, as the processes failed: {shared.reason}")
+        return shared.found, shared.failures
+
+    def _ask(self, shared: "_Shared") -> None:
+        """Keep one process busy; start another if it dies of its rows."""
+        process = None
+        while (rows := shared.take()) is not None:
+            if process is None:
+                process = self._ready(shared)
+                if process is None:
+                    shared.reason = "they end at their start (run with --debug to see why)"
+                    return
+            line = _exchange(process, rows)
+            if line:
+                shared.add(*rows, json.loads(line))
+                continue
+            shared.processes.discard(process)
+            _end(process)
+            if shared.stopped:
+                return
+            process = None
+            shared.died(*rows)
+        if process is not None:
+            shared.processes.discard(process)
+            self._idle.append(process)
+
+    def _ready(self, shared: "_Shared") -> subprocess.Popen[str] | None:
+        """Return a process that has read the request; None if none does."""
+        while True:
+            kept = None
+            with suppress(IndexError):
+                kept = self._idle.pop()
+            process = _start(self._folder) if kept is None else kept
+            shared.processes.add(process)
+            if _exchange(process, None) == READY:
+                return process
+            shared.processes.discard(process)
+            _end(process)
+            if kept is None:
+                return None
 
 
 class _Shared:
@@ -97,31 +151,6 @@ class _Shared:
             process.kill()
 
 
-def _ask(folder: Path, shared: _Shared) -> None:
-    """Keep one process busy; start it again if it dies of its rows."""
-    process = None
-    while (rows := shared.take()) is not None:
-        if process is None:
-            process = _start(folder)
-            shared.processes.add(process)
-            if _line(process) != READY:
-                _end(process)
-                shared.reason = "they end at their start (run with --debug to see why)"
-                return
-        line = _exchange(process, rows)
-        if line:
-            shared.add(*rows, json.loads(line))
-            continue
-        shared.processes.discard(process)
-        _end(process)
-        if shared.stopped:
-            return
-        process = None
-        shared.died(*rows)
-    if process is not None:
-        _end(process)
-
-
 def _start(folder: Path) -> subprocess.Popen[str]:
     paths = [str(SOURCES), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
@@ -134,11 +163,15 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def _exchange(process: subprocess.Popen[str], rows: tuple[int, int]) -> str:
-    """Return the answer, or nothing if the process is dead."""
+def _exchange(process: subprocess.Popen[str], asked: tuple[int, int] | None) -> str:
+    """Return the answer, or nothing if the process is dead.
+
+    Args:
+        asked: rows, or None: to read the request.
+    """
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(rows) + "\n")
+        process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
     except OSError:
         return ""

@@ -1,8 +1,9 @@
 """A process that decodes images: `python -m workers.decode_worker FOLDER`.
 
-FOLDER holds `request.json`; once it is read, a line says `ready`. Each line of the input asks for
-rows, from one to another; each is answered by a line that lists what could not be read, by row. So
-a decoder that crashes takes no other process along, and nothing that was handed over is unpickled.
+FOLDER holds `request.json`. A line `null` of the input asks to read that, and is answered by
+`ready`; any other line asks for rows, from one to another, and is answered by a line that lists
+what could not be read, by row. So a decoder that crashes takes no other process along, and nothing
+that was handed over is unpickled.
 """
 
 import hashlib
@@ -74,15 +75,23 @@ def write_request(
 
 
 class Decoder:
-    """Answers requests for the rows of a folder's request, in this process."""
+    """Answers for the rows of a folder's request, in this process."""
 
     def __init__(self, folder: Path) -> None:
-        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-        options = ImageOptions.from_json(request["options"])
-        self._reader = open_reader(request["reader"], options)
+        self._folder = folder
+        self._opened: dict[str, Any] = {}
+
+    def renew(self) -> None:
+        """Read the request; images that are open already, for their sizes, are not opened again."""
+        request = json.loads((self._folder / REQUEST).read_text(encoding="utf-8"))
+        opened = {key: request[key] for key in ("reader", "options")}
+        if opened != self._opened:
+            options = ImageOptions.from_json(request["options"])
+            self._reader = open_reader(request["reader"], options)
+            self._opened = opened
         self._shape = None if request["shape"] is None else Shape(**request["shape"])
         if self._shape is not None:
-            self._out = np.load(folder / IMAGES, mmap_mode="r+", allow_pickle=False)
+            self._out = np.load(self._folder / IMAGES, mmap_mode="r+", allow_pickle=False)
 
     def answer(self, begin: int, end: int) -> dict[str, Any]:
         """Read the rows from `begin` to before `end`."""
@@ -95,11 +104,14 @@ def main() -> None:
     """Answer until the input ends; Ctrl-C is left to whoever asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     decoder = Decoder(Path(sys.argv[1]))
-    sys.stdout.write(READY)
-    sys.stdout.flush()
     for line in sys.stdin:
-        begin, end = json.loads(line)
-        print(json.dumps(decoder.answer(begin, end)), flush=True)
+        rows = json.loads(line)
+        if rows is None:
+            decoder.renew()
+            sys.stdout.write(READY)
+            sys.stdout.flush()
+        else:
+            print(json.dumps(decoder.answer(*rows)), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,10 @@ from workers.standalone import KEPT_DETAIL, MAX_FILE, ORIENTATION, SWAPPED, Unus
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
-Reason = Literal["missing", "empty", "file size", "format", "pixels", "broken", "mode"]
+Reason = Literal["missing", "forbidden", "empty", "file size", "format", "pixels", "broken", "mode"]
 WORDS: dict[Reason, str] = {
     "missing": "no file",
+    "forbidden": "not allowed to be read",
     "empty": "empty",
     "file size": "too large a file",
     "format": "of a format that is not allowed, or no image",
@@ -113,7 +114,10 @@ def _opened(source: Path | bytes, options: ImageOptions) -> Iterator[Image.Image
                 _check_pixels(image, options.max_pixels)
                 yield image
     except UnidentifiedImageError:
-        raise Unreadable("format", f"it must be a {' or '.join(formats)} image") from None
+        known = " or ".join(formats)
+        raise Unreadable("format", f"it must be a {known} image (--format allows others)") from None
+    except PermissionError as failure:
+        raise Unreadable("forbidden", str(failure)) from None
     except Image.DecompressionBombError as failure:
         raise Unreadable("pixels", str(failure)) from None
     except MemoryError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from search.sources import LEAST_SIDE, ImageOptions
 from spaces.errors import DataError
-from workers.decode_pool import read_rows
+from workers.decode_pool import DecodePool
 from workers.decode_worker import DIGEST_BYTES, IMAGES, write_request
 from workers.decoding import WORDS, Shape
 from workers.listing import Listing
@@ -70,12 +70,13 @@ def decode_listing(
         (folder / ROWS).write_text(json.dumps(listing.rows), encoding="utf-8")
     write_request(folder, description, options, None)
     teller = _Teller("looking at", count, progress, limit)
-    headers, failed = read_rows(folder, count, progress=teller)
-    _check_failures(listing, {int(row): said for row, said in failed.items()})
-    shape, notes = shape_for([header for header in headers if header is not None], options)
-    images, digests, failures = decode_rows(
-        description, options, shape, count, folder, progress, limit=limit
-    )
+    with DecodePool(folder) as pool:
+        headers, failed = pool.read(count, progress=teller)
+        _check_failures(listing, {int(row): said for row, said in failed.items()})
+        shape, notes = shape_for([header for header in headers if header is not None], options)
+        images, digests, failures = _decode(
+            pool, description, options, shape, count, folder, progress, limit=limit
+        )
     _check_failures(listing, failures)
     return Decoded(images, digests, failures, shape, notes)
 
@@ -87,18 +88,31 @@ def decode_rows(
     count: int,
     folder: Path,
     progress: Progress,
-    *,
-    limit: TimeLimit | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Failed]:
     """Decode the images of a reader into a file in `folder`.
 
     Returns them, (count, height, width, channels), mapped, the digests of their contents (count,
     bytes), and what could not be read.
     """
+    with DecodePool(folder) as pool:
+        return _decode(pool, description, options, shape, count, folder, progress, limit=None)
+
+
+def _decode(
+    pool: DecodePool,
+    description: Description,
+    options: ImageOptions,
+    shape: Shape,
+    count: int,
+    folder: Path,
+    progress: Progress,
+    *,
+    limit: TimeLimit | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Failed]:
     write_request(folder, description, options, shape)
     images = _allocated(folder / IMAGES, (count, *asdict(shape).values()))
     teller = _Teller("decoding", count, progress, limit)
-    told, failures = read_rows(folder, count, progress=teller)
+    told, failures = pool.read(count, progress=teller)
     known = b"".join(bytes.fromhex(each) if each else bytes(DIGEST_BYTES) for each in told)
     digests = np.frombuffer(known, dtype=np.uint8).reshape(count, DIGEST_BYTES)
     found = {int(row): (reason, details) for row, (reason, details) in failures.items()}
@@ -125,7 +139,7 @@ def shape_for(headers: list[Any], options: ImageOptions) -> tuple[Shape, tuple[s
         span = f"of {low}" if equal else f"between {low} and {high}"
         notes.append(
             f"images are {span} pixels: short sides are scaled to {size}, "
-            f"and middles cut to {size}x{size}"
+            f"and middles cut to {size}x{size} (--image-size asks for another size)"
         )
     return Shape(size, size, channels), tuple(notes)
 

@@ -20,6 +20,7 @@ def derived_test(
     columns: Columns,
     *,
     contents: Sequence[bytes] | None = None,
+    class_names: Sequence[str] = (),
 ) -> tuple[Rows, Rows, str]:
     """Return the rows to learn from, those of the test, and how they were chosen.
 
@@ -32,6 +33,7 @@ def derived_test(
         labels: (rows,) classes, or ranges of numbers.
         contents: hashes that choose rows, if not those of the images: of their files, which are the
             same in whatever size the images are decoded.
+        class_names: of the labels, if they have any.
 
     Raises:
         DataError: the rows cannot be parted so.
@@ -54,7 +56,8 @@ def derived_test(
     counts = np.bincount(labels)
     if 1 in counts:
         rare = int(np.flatnonzero(counts == 1)[0])
-        raise DataError(f"each class must have at least 2 rows to be split, but class {rare} has 1")
+        named = repr(class_names[rare]) if class_names else f"range {rare}"
+        raise DataError(f"each class must have at least 2 rows to be split, but {named} has 1")
     return *_by_content(contents, labels, np.arange(len(labels))), DERIVED
 
 

@@ -63,24 +63,20 @@ def ensemble_limits(bench: Workbench, tasks: Sequence[FoldTask]) -> EnsembleLimi
     limits = {name: float(limit) for name, limit in asked.items() if limit is not None}
     costs = {}
     for task in {task.trial: task for task in tasks}.values():
-        found = _costs(bench, task) if limits else {}
-        costs[task.trial] = tuple(found[name] for name in limits)
+        costs[task.trial] = tuple(_cost(bench, task, name) for name in limits)
     return EnsembleLimits(limits=limits, costs=costs)
 
 
-def _costs(bench: Workbench, task: FoldTask) -> dict[str, float]:
-    """Return the costs of a network: its latency is measured as it is deployed, in float32."""
+def _cost(bench: Workbench, task: FoldTask, name: str) -> float:
+    """Return what a network costs; its latency is measured as it is deployed, in float32."""
     files = FoldFiles(bench.files.folder / str(task.files))
     described = json.loads(files.meta.read_text())["candidate"]["architecture"]
     architecture, plan = Architecture.from_json(described), bench.plan
-    complexity = measure_complexity(
-        architecture, image_shape=plan.image_shape, classes=plan.classes
+    shape, classes = plan.image_shape, plan.classes
+    if name == "parameters":
+        found = measure_complexity(architecture, image_shape=shape, classes=classes)
+        return float(found.parameters)
+    batch = bench.job.spec.latency_batch
+    return measure_latency(
+        architecture, image_shape=shape, classes=classes, batch=batch, plan=DevicePlan()
     )
-    latency = measure_latency(
-        architecture,
-        image_shape=plan.image_shape,
-        classes=plan.classes,
-        batch=bench.job.spec.latency_batch,
-        plan=DevicePlan(),
-    )
-    return {"latency": latency, "parameters": float(complexity.parameters)}

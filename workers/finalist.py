@@ -10,10 +10,10 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from search.folds import ALL_ROWS, JUDGING_FOLD
-from search.pairing import packed
+from search.marks import Marks
 from search.plan import Plan
-from search.race import ERROR, RIGHT
-from search.score_errors import standard_error
+from search.race import DRAWS, RIGHT
+from search.score_errors import resampled
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
@@ -62,14 +62,13 @@ def run_fold(
     if resumed is not None:
         candidate = resumed[0]
     else:  # a race is run with the recipe of the training that it is run for
-        times = bench.plan.times_race if races else 1.0
+        times = _times_race(bench) if races else 1.0
         candidate = lengthened(record, bench.plan, rows=count, seconds=times * seconds)
     training = _training(bench, task, candidate, rows)
-    bench.heartbeat.expect_steps()
+    bench.heartbeat.expect_steps()  # what its former holder took for an epoch says little of us
     if resumed is not None:
         training.restore(resumed[1])
         training.schedule.keep_length()  # part of its time is spent; what is left is others', too
-        bench.heartbeat.expect(training.next_epoch_seconds)
         end -= training.seconds if races else 0.0
 
     def on_epoch(training: Training, report: EpochReport) -> None:
@@ -107,6 +106,11 @@ def run_fold(
     tidy(all_fences, keep=folder, until=lease.fence)
 
 
+def _times_race(bench: Workbench) -> float:
+    tasks = bench.store.folds.all(bench.job.id)
+    return bench.plan.times_race(finalists=len({task.trial for task in tasks}))
+
+
 def _training(bench: Workbench, task: FoldTask, candidate: Candidate, rows: Rows) -> Training:
     return Training(
         candidate,
@@ -115,6 +119,7 @@ def _training(bench: Workbench, task: FoldTask, candidate: Candidate, rows: Rows
         metric=bench.metric,
         seed=bench.seed("finalist", task.trial, task.fold),
         evaluation=bench.exact,
+        clock=bench.heartbeat.clock,
         validate_every=None,
         pieces=batch_pieces(candidate, bench.plan, rows=len(rows.train_labels))[0],
     )
@@ -176,12 +181,14 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
 
 def _for_the_race(bench: Workbench, training: Training) -> dict[str, Any]:
     """Return what a heat is compared by."""
-    probabilities, labels = training.validation_probabilities, training.rows.validation_labels
+    probabilities, rows = training.validation_probabilities, training.rows
     assert probabilities is not None
+    labels, groups = rows.validation_labels, rows.validation_groups
     if bench.metric.name == "accuracy":
-        return {RIGHT: packed(probabilities.argmax(1) == labels)}
-    seed = bench.seed("error of a heat")
-    return {ERROR: standard_error(bench.metric, labels, probabilities, seed=seed)}
+        return {RIGHT: Marks(probabilities.argmax(1) == labels, groups).text}
+    seed = bench.seed("error of a heat")  # with which all heats draw the same rows
+    draws = resampled(bench.metric, labels, probabilities, seed=seed, groups=groups)
+    return {DRAWS: [None if math.isnan(score) else score for score in draws.tolist()]}
 
 
 def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFiles) -> None:

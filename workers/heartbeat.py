@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from search.job import Job
+from search.machine import processor_seconds
 from search.store import Lease, StaleFence, StudyStore, WorkerIdentity, is_away
 from search.store.jobs import MAX_TICK
 from spaces.errors import AthanorError, JobFailed, WorkerUnfit
@@ -72,8 +73,9 @@ class Heartbeat:
         self._clock = job.seconds_used, time.monotonic()  # the job's, and ours at that moment
         self._overdue_at = float("inf")
         self._by_steps = False
+        self._stood = 0.0
         self._parent = parent
-        self.told = _processor_seconds() if told is None else told
+        self.told = processor_seconds() if told is None else told
         self._closed = threading.Event()
         self._renewing = threading.Lock()
         store.patience.call(self._beat)
@@ -88,6 +90,13 @@ class Heartbeat:
         """
         used, at = self._clock
         return used + min(time.monotonic() - at, MAX_TICK)
+
+    def clock(self) -> float:
+        """Return seconds of this process's time, less those for which all was stopped.
+
+        (A container that is frozen, SIGSTOP.) Only differences mean something.
+        """
+        return time.perf_counter() - self._stood
 
     def seconds_until(self, second: float | None) -> float:
         """Return how long it is until a second of the job's clock; infinite for None."""
@@ -218,7 +227,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         before, away = time.monotonic(), False
-        while not self._closed.wait(BEAT_SECONDS):
+        while not self._wait():
             gap, before = time.monotonic() - before, time.monotonic()
             if away or gap > GAP_SECONDS:  # the store is away, or all was stopped: no hang
                 self._overdue_at += gap
@@ -232,10 +241,19 @@ class Heartbeat:
                 if not away:
                     log.exception("a beat failed")
 
+    def _wait(self) -> bool:
+        """Wait until the next beat; true once there is none. What is longer is no time of ours."""
+        begin = time.perf_counter()
+        closed = self._closed.wait(BEAT_SECONDS)
+        waited = time.perf_counter() - begin
+        if waited > GAP_SECONDS:
+            self._stood += waited - BEAT_SECONDS
+        return closed
+
     def _beat(self) -> None:
         with self._renewing:
             lease = self._lease
-            processor = _processor_seconds()
+            processor = processor_seconds()
             beat = self._store.beats.beat(
                 self.worker, self._job.id, lease, processor_seconds=processor - self.told
             )
@@ -255,8 +273,3 @@ class Heartbeat:
             self._store.beats.bury(self.worker.id, reason=reason)
         finally:
             os._exit(HUNG)
-
-
-def _processor_seconds() -> float:
-    """Return what this process has taken of processors, with its children that have ended."""
-    return sum(os.times()[:4])

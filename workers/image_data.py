@@ -94,7 +94,9 @@ def with_derived_test(
     columns: Columns = NO_COLUMNS,
 ) -> ImageData:
     """Part rows that bring no test split; `DataError` if they cannot be."""
-    train, test, how = derived_test(image_hashes(images), strata(labels), columns)
+    train, test, how = derived_test(
+        image_hashes(images), strata(labels), columns, class_names=class_names
+    )
     if class_names:
         check_learnt(labels, class_names, train=train, test=test)
     return ImageData(

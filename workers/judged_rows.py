@@ -40,12 +40,14 @@ class JudgedRows:
     Attributes:
         rows: (n,) their ids among the training rows, ascending.
         targets: (n,).
+        groups: (n,) of those that are right or wrong together; None: all stand for themselves.
         together: (n, classes or 1) what the ensemble says, before the temperature.
         each: the same of each finalist that was judged, by name.
     """
 
     rows: NDArray[np.int64]
     targets: Targets
+    groups: NDArray[np.int64] | None
     together: NDArray[Any]
     each: Mapping[str, NDArray[Any]]
 
@@ -102,9 +104,11 @@ def _read(job: Job, tasks: list[FoldTask], opened: Judging) -> JudgedRows:
     predictions = out_of_fold(opened, tasks)
     rows = np.flatnonzero(np.logical_and.reduce([each.covered for each in predictions.values()]))
     each = {name: found.probabilities[rows] for name, found in predictions.items()}
+    groups = opened.folds.groups
     return JudgedRows(
         rows=rows,
         targets=opened.data.train_labels[rows],
+        groups=None if groups is None else groups[rows],
         together=combination_of(job, predictions).combine(each),
         each=each,
     )

@@ -31,14 +31,18 @@ def prepare_landing(
     files: JobFiles,
     cache: Path,
     progress: Callable[[str], None],
+    workers: int | None = None,
 ) -> None:
     """Write a plan that is the earlier job's but for what is made of its trials.
+
+    Args:
+        workers: for how many it is, where the job does not say.
 
     Raises:
         JobError: there is no such job, it has no folds that were finished, or other data; or they
             are those of a student, and this is to be none.
     """
-    earlier, spec = earlier_of(store, job), job.spec
+    earlier, spec = earlier_of(store, job), job.spec.shared_by(workers)
     plan = earlier.plan
     if earlier.state != "done" or plan is None:
         raise JobError(

@@ -39,7 +39,7 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     count = min(len(wanted), _exported(bench, wanted))
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
-    foreseen = ASSEMBLY_SECONDS + stacking_seconds(bench, len(trials)) + _scoring_seconds(bench)
+    foreseen = ASSEMBLY_SECONDS + stacking_seconds(bench, len(trials)) + scoring_seconds(bench)
     foreseen += verifying_seconds(bench, wanted[:count], shown or tasks)
     return budget - foreseen - min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
 
@@ -70,10 +70,15 @@ def stacking_seconds(bench: Workbench, members: int) -> float:
     return seconds
 
 
-def _scoring_seconds(bench: Workbench) -> float:
-    """Return how long scores and their intervals take: ranks are sorted anew for each draw."""
+def scoring_seconds(bench: Workbench) -> float:
+    """Return how long scores and their intervals take: ranks are sorted anew for each draw.
+
+    So is the standard error by which a limit on the ensemble has its price.
+    """
     rows = max(len(bench.data.test_labels), len(bench.data.train_labels) // 2)
     more = 0 if bench.folds.groups is None else GROUP_DRAWS
+    if bench.job.spec.ensemble_latency or bench.job.spec.ensemble_parameters:
+        more += RANKINGS
     if bench.metric.name == "roc_auc":
         return RANKING_PACE * (RANKINGS + more) * rows * bench.data.classes
     return COUNTING_PACE * more * rows if bench.metric.by_class else 0.0
@@ -134,11 +139,12 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
     if deadline is None:
         return math.inf
     left = bench.heartbeat.seconds_until(deadline)
-    workers = bench.plan.workers
+    # as many as it was planned for may have gone; more may come, and go again
+    workers = max(1, min(bench.plan.workers, bench.store.beats.hands(bench.job.id)))
     if task.fold != JUDGING_FOLD:
         return left / math.ceil(len(free) / workers)
     heats = sum(task.fold == JUDGING_FOLD for task in tasks)
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
-    share = bench.plan.heat_share(finalists=heats)
+    share = bench.plan.heat_share(finalists=heats, workers=workers)
     return share * min(landing, left / (1.0 - bench.plan.race_share))

@@ -21,6 +21,7 @@ PART_NAMES = {
     "valid": VALIDATION,
     "validation": VALIDATION,
     "test": TEST,
+    "testing": TEST,
 }
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.job import Job
-from search.metrics import METRICS, accuracy
-from search.predictions import OutOfFoldPredictions, accuracy_interval
-from search.score_errors import bootstrap_interval
+from search.marks import Marks
+from search.metrics import METRICS
+from search.predictions import OutOfFoldPredictions
+from search.score_errors import bootstrap_interval, group_effect, widened
 from search.seeds import derived_seed
 from search.store import FoldTask, StudyStore, TrialRecord
 from spaces.errors import JobError
@@ -217,17 +218,26 @@ def _out_of_fold(source: JobToExport, tasks: list[FoldTask]) -> dict[str, Any]:
         predictions = predictions.with_fold(rows, np.load(files.predictions, allow_pickle=False))
     targets = predictions.targets[predictions.covered]
     said = predictions.probabilities[predictions.covered]
+    groups = source.folds.groups
+    own = None if groups is None else groups[predictions.covered]
     seed = derived_seed(source.job.spec.seed, "interval of an export")
+    score, interval = (
+        metric.score(targets, said),
+        bootstrap_interval(metric, targets, said, seed=seed),
+    )
+    if own is not None:
+        effect = group_effect(metric, targets, said, own, seed=seed)
+        interval = widened(interval, score, effect=effect, highest=metric.highest)
     found: dict[str, Any] = {
         "metric": metric.name,
-        "out_of_fold_score": metric.score(targets, said),
-        "out_of_fold_interval": bootstrap_interval(metric, targets, said, seed=seed),
+        "out_of_fold_score": score,
+        "out_of_fold_interval": interval,
         "out_of_fold_rows": len(targets),
     }
     if metric.task == "classification":
-        correct = round(accuracy(targets, said) * len(targets))
-        found["out_of_fold_accuracy"] = correct / len(targets)
-        found["out_of_fold_accuracy_interval"] = accuracy_interval(correct, len(targets))
+        marks = Marks(said.argmax(1) == targets, own)
+        found["out_of_fold_accuracy"] = marks.share
+        found["out_of_fold_accuracy_interval"] = marks.interval
     return found
 
 

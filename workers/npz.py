@@ -3,6 +3,7 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ NAMES = {  # ours, and the names that Keras' data sets use
     "train_times": ("train_times", "times"),
     "train_folds": ("train_folds", "folds"),
 }
+LABELS = ("train_labels", "test_labels")
 # What numpy raises of a file that is no array, holds objects or promises more than there is.
 BROKEN = (ValueError, EOFError, OSError, MemoryError, SyntaxError, tokenize.TokenError)
 Arrays = dict[str, NDArray[Any]]
@@ -74,7 +76,7 @@ def read_images(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any] | None, tup
     Raises:
         DataError: the file has no images, or its arrays break a rule.
     """
-    arrays = read_arrays(path)
+    arrays = with_numbers(read_arrays(path))
     part = "test" if "test_images" in arrays else "train"
     images = arrays.get(f"{part}_images")
     if images is None:
@@ -126,7 +128,9 @@ def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
         )
     low, high = float(images.min()), float(images.max())
     if low < 0.0 or high > 255.0:
-        raise DataError(f"{name} must lie in 0..255, but lie in {low:g}..{high:g}")
+        raise DataError(
+            f"{name} must lie in 0..255, or be divided to lie in 0..1, but lie in {low:g}..{high:g}"
+        )
     if np.issubdtype(images.dtype, np.floating):
         if high <= 1.0:
             images = images * 255.0
@@ -134,6 +138,39 @@ def _as_bytes(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
             raise DataError(f"{name} must lie in 0..1 or be whole numbers, but reach {high:g}")
         images = np.rint(images)
     return np.ascontiguousarray(images.astype(np.uint8))
+
+
+def numbered(labels: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Return names of classes as indices into all of them; what are no names as they are.
+
+    Raises:
+        DataError: a name is not among them.
+    """
+    if labels.dtype.kind != "U":
+        return labels
+    places = {name: number for number, name in enumerate(names)}
+    found = np.array([places.get(name, -1) for name in labels.ravel().tolist()], dtype=np.int64)
+    if (found < 0).any():
+        raise DataError(
+            f"labels must be among the {len(names)} names of classes, "
+            f"but row {int(found.argmin())} has {str(labels.ravel()[found.argmin()])!r}"
+        )
+    return found.reshape(labels.shape)
+
+
+def with_numbers(arrays: Arrays) -> Arrays:
+    """Return a file's arrays, labels that are names as indices into `class_names`.
+
+    Where the file states none, they are the names that the training labels have, in order.
+    """
+    labels = arrays.get("train_labels", arrays.get("test_labels"))
+    if labels is None or labels.dtype.kind != "U":
+        return arrays
+    given = arrays.get("class_names")
+    names = np.unique(labels) if given is None else given
+    told = checked_names(names)
+    parts = {k: numbered(v, told) for k, v in arrays.items() if k in LABELS}
+    return {**arrays, **parts, "class_names": names}
 
 
 def checked_labels(labels: NDArray[Any], *, rows: int, name: str) -> NDArray[np.int64]:

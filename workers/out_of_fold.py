@@ -83,13 +83,6 @@ def left_out(bench: Judging, tasks: list[FoldTask]) -> list[NDArray[np.int64]]:
     return [bench.folds.folds[fold].validation_rows for fold in folds]
 
 
-def groups_of(bench: Workbench) -> NDArray[np.int64] | None:
-    """Return which rows are right or wrong together (rows,); None: all stand for themselves."""
-    if bench.folds.groups is None:  # as folds of an earlier version were written
-        return bench.data.columns.groups
-    return bench.folds.groups
-
-
 def known_scores(
     bench: Workbench, predictions: Predictions, combination: Ensemble | Stack, *, hottest: float
 ) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def known_scores(
     said = {name: each.probabilities for name, each in predictions.items()}
     probabilities = combination.combine(said)[covered]
     targets, members = bench.data.train_labels[covered], sorted(predictions.items())
-    groups = groups_of(bench)
+    groups = bench.folds.groups
     temperature = 1.0
     if bench.metric.task == "classification":
         seed = bench.seed("temperature")

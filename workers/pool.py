@@ -39,6 +39,7 @@ class WorkerCommand:
     """How to start a worker; connections are made by the worker itself.
 
     Attributes:
+        workers: that the pool has; jobs that state no number are planned for so many.
         gpu_share: of the memory of its GPU that it may use; several share a card without walls.
     """
 
@@ -46,6 +47,7 @@ class WorkerCommand:
     artifacts: Path
     cache: Path
     threads: int
+    workers: int
     job_id: str | None = None
     gpu_share: float = 1.0
 
@@ -65,7 +67,8 @@ class WorkerCommand:
         # -P: a folder called `workers` where the user stands must not be imported
         command = [sys.executable, "-P", "-m", "workers.worker", "--name", name]
         command += ["--artifacts", str(self.artifacts), "--cache", str(self.cache)]
-        command += ["--threads", str(self.threads), "--parent", str(os.getpid())]
+        command += ["--threads", str(self.threads), "--workers", str(self.workers)]
+        command += ["--parent", str(os.getpid())]
         return command if self.job_id is None else [*command, "--job", self.job_id]
 
     def environment(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 from search.balance import ALIKE, usual_metric, with_class_weights
 from search.changes import LEVELS
 from search.durable import make_folder
-from search.first_trials import HOW_TO_TRAIN, first_trials
+from search.first_trials import first_trials
 from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.job_spec import JobSpec
@@ -55,13 +55,18 @@ def prepare(
     files: JobFiles,
     cache: Path,
     progress: Callable[[str], None],
+    workers: int | None = None,
 ) -> None:
-    """Write the plan, so that the search can begin."""
-    parts = split(job.spec, data)
+    """Write the plan, so that the search can begin.
+
+    Args:
+        workers: for how many it is, where the job does not say.
+    """
+    spec = job.spec.shared_by(workers)
+    parts = split(spec, data)
     folds = parts.folds
     make_folder(files.folder)
     folds.save(files.folds(folds.hash))
-    spec = job.spec
     speed, device = host_speed(cache=cache, progress=progress, workers=spec.worker_count)
     shape = Shape(
         rows=len(data.train_labels),
@@ -119,7 +124,7 @@ def prepare(
         space=space,
         limits=limits,
         first_trials=tuple(first_ones),
-        search_recipe=spec.searches_recipe,
+        settled=spec.settled,
         warm_trials=warm,
         race_share=RACE_SHARE if spec.minimize is None else COST_RACE_SHARE,
         metric=metric,
@@ -182,8 +187,7 @@ def _most_trials(spec: JobSpec, space: Space, *, begun: int) -> int | None:
     """
     if spec.strategy != "exhaustive":
         return None
-    fixed = () if spec.searches_recipe else HOW_TO_TRAIN
-    varied = [each for name, each in parameters_of(space).items() if name not in fixed]
+    varied = [each for name, each in parameters_of(space).items() if name not in spec.settled]
     return begun + settings(varied, levels=LEVELS)
 
 

@@ -19,6 +19,8 @@ class Rows:
     Attributes:
         soft_labels: (n, classes) float32, what a training row should be predicted as; None: its
             label.
+        validation_groups: (n,) of validation rows that are right or wrong together; None: all
+            stand for themselves.
     """
 
     train_images: Images
@@ -27,6 +29,7 @@ class Rows:
     validation_labels: NDArray[Any]
     classes: int
     soft_labels: NDArray[np.float32] | None = None
+    validation_groups: NDArray[np.int64] | None = None
 
     def learnt_labels(self, scale: TargetScale | None) -> NDArray[Any]:
         """Return what the training rows should be predicted as: (rows,) or (rows, classes).
@@ -39,8 +42,15 @@ class Rows:
         return self.train_labels if scale is None else scale.standardised(self.train_labels)
 
     def class_weights(self) -> NDArray[np.float64]:
-        """Return weights (classes,) that let all classes count the same; 1 for the mean row."""
-        counts = np.bincount(self.train_labels, minlength=self.classes)
-        occurring = int((counts > 0).sum())
-        weights: NDArray[np.float64] = counts.sum() / (occurring * np.maximum(counts, 1))
+        """Return weights (classes,) that let all classes count the same; 1 for the mean row.
+
+        Of soft labels each class has what they give it together; where that is nothing, no weight.
+        """
+        if self.soft_labels is None:
+            counts = np.bincount(self.train_labels, minlength=self.classes).astype(np.float64)
+        else:
+            counts = self.soft_labels.sum(0, dtype=np.float64)
+        occurs = counts > 0.0
+        weights: NDArray[np.float64] = np.zeros_like(counts)
+        weights[occurs] = counts.sum() / (occurs.sum() * counts[occurs])
         return weights

@@ -137,10 +137,7 @@ def check_metric(metric: MetricName, data: ImageData, parts: Split) -> None:
     if METRICS[metric].task != data.task:
         fitting = ", ".join(each.name for each in METRICS.values() if each.task == data.task)
         raise DataError(f"a metric for {data.name} must be one of {fitting}, but got {metric}")
-    if metric != "roc_auc":
-        return
-    for fold in parts.folds.folds[: parts.count + 1]:
+    needed = {"roc_auc": "rows of two classes", "r2": "two different numbers"}.get(metric)
+    for fold in parts.folds.folds[: parts.count + 1] if needed else ():
         if len(np.unique(data.train_labels[fold.validation_rows])) < 2:
-            raise DataError(
-                f"roc_auc needs rows of two classes in each fold, but fold {fold.number} has one"
-            )
+            raise DataError(f"{metric} needs {needed} in each fold, but fold {fold.number} has one")

@@ -95,10 +95,15 @@ class Stepper:
         Raises:
             MemoryError, RuntimeError: memory runs out even for the smallest pieces.
         """
-        graphs = self._graphs if self.pieces == 1 else None
-        if graphs is None or not graphs.take(self._whole_step, batch):
+        if not self._by_graph(batch):
             self._step_in_pieces(batch)
         self.sums.images += len(batch.labels)
+
+    def _by_graph(self, batch: Batch) -> bool:
+        """Take a step by a graph, if there is one; nothing here may hold graphs beyond it."""
+        if self._graphs is None or self.pieces > 1:
+            return False
+        return self._graphs.take(self._whole_step, batch)
 
     def _whole_step(self, batch: Batch) -> None:
         self._gradients(batch)

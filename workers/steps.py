@@ -158,6 +158,8 @@ def _wants_trial(bench: Workbench) -> bool:
     if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
         endless = bench.job.spec.counts_trials or bench.job.spec.minimize is not None
         return endless or not _prior_stands(bench)
+    if bench.heartbeat.seconds_until(bench.job.spec.budget) <= 0.0:
+        return False
     trained = sum(record.state != "infeasible" for record in records)
     return not bench.trials.leaderboard() and trained < MAX_FRUITLESS
 
@@ -173,9 +175,11 @@ def _ask(bench: Workbench) -> int:
         for parameters in bench.plan.first_trials:
             bench.trials.enqueue(parameters)
     elif all(record.state != "waiting" for record in records):
-        first, rows = bench.plan.deciding_trials, bench.plan.validation_rows
-        common = common_parameters(first, leader=leader(first, records, validation_rows=rows))
-        warm = bench.plan.warm_trials[len(records) - len(bench.plan.first_trials) :][:1]
+        plan = bench.plan
+        first = plan.deciding_trials
+        followed = leader(first, records, validation_rows=plan.validation_rows)
+        common = common_parameters(first, leader=followed, settled=plan.settled)
+        warm = plan.warm_trials[len(records) - len(plan.first_trials) :][:1]
         queued = {**(warm[0] if warm else {}), **common}
         if queued:
             bench.trials.enqueue(queued, again=True)

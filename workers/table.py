@@ -37,27 +37,54 @@ NAMES = {
 MAX_TABLE = 2 * 2**30  # bytes of a table's file
 MAX_ROWS = 50_000_000
 MAX_FIELD = 131_072  # characters of a field of a CSV file
+SHOWN_COLUMNS = 8
 
 Table = dict[str, list[Any]]
 
 
 def find_table(folder: Path) -> Path | None:
-    """Return the one table in a folder, if there is one.
+    """Return the one table of images in a folder, if there is one; others lie beside class folders.
 
     Raises:
         DataError: there are several.
     """
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in TABLE_SUFFIXES and not path.name.startswith(".")
-    )
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    tables = [path for path in visible if path.suffix.lower() in TABLE_SUFFIXES]
+    found = [path for path in tables if _is_of_images(path)]
     if len(found) > 1:
         raise DataError(
-            f"a folder must hold one table at most, but {folder} has {found[0].name} and "
+            f"a folder must hold one table of images at most, but {folder} has {found[0].name} and "
             f"{found[1].name}: name the one that is meant"
         )
+    if not found and not any(path.is_dir() for path in visible):
+        found = tables[:1]  # whose columns are refused
     return found[0] if found else None
+
+
+def _is_of_images(path: Path) -> bool:
+    """Whether a table has a column of paths, or cannot be read, which is then told."""
+    try:
+        return "path" in _columns(path, _header(path))
+    except DataError:
+        return True
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names of a table's columns, nothing of an empty file."""
+    if path.suffix.lower() != ".parquet":
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return next(csv.reader(file, strict=True), [])
+        except (csv.Error, UnicodeDecodeError, OSError) as failure:
+            raise DataError(f"{path} must be a CSV file in UTF-8: {failure}") from None
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return list(parquet.read_schema(path).names)
+    except (pa.ArrowException, OSError, ValueError) as failure:
+        line = str(failure).replace("\n", " ")
+        raise DataError(f"{path} must be a whole Parquet file: {line}") from None
 
 
 def list_table(path: Path) -> Listing:
@@ -97,9 +124,10 @@ def _read(path: Path) -> Table:
     read = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     table = read(path)
     if "path" not in table or ("label" in table) == ("target" in table):
+        known = " or ".join(NAMES["path"]), *NAMES["label"], *NAMES["target"]
         raise DataError(
-            f"{path} must have the columns path and either label or target, "
-            f"but has {', '.join(sorted(table)) or 'none that is known'}"
+            f"{path} must have a column {known[0]} and one of {', '.join(known[1:])}, separated by "
+            f"commas, but has {', '.join(map(repr, _header(path)[:SHOWN_COLUMNS]))}"
         )
     if not table["path"]:
         raise DataError(f"{path} must have rows, but has only a header")

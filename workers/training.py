@@ -67,6 +67,7 @@ class Training:
         validate_every: epochs from one validation to the next; None leaves only the rung's and
             the last one, which there are in any case.
         pieces: into which each batch is cut from the start, to save memory.
+        clock: tells seconds, by which epochs and validations are timed.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class Training:
         validate_every: int | None = 1,
         rung: int | None = None,
         pieces: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._clock = clock
         self.candidate, self.rows, self.plan = candidate, rows, plan
         self.metric = metric
         self.evaluation = evaluation or plan
@@ -208,7 +211,7 @@ class Training:
     ) -> EpochReport:
         self._set_mode()
         self.stepper.sums.clear()
-        begin = time.perf_counter()
+        begin = self._clock()
         looked, end = begin, (self.epoch + 1) * self.batches.per_epoch
         while self.schedule.step < end and not self.finished:
             for batch in self._one_pass():
@@ -216,7 +219,7 @@ class Training:
                 self.take_step(batch)
                 if seconds_left is not None and self._looks(since=looked):
                     self.plan.wait()  # or steps would count that have only been asked for
-                    looked = time.perf_counter()
+                    looked = self._clock()
                     self._fit_to(seconds_left(), self.stepper.sums.images, looked - begin)
                 if self.finished:
                     break
@@ -229,7 +232,7 @@ class Training:
 
     def _looks(self, *, since: float) -> bool:
         """Whether it is time to predict the end of a training with a deadline again."""
-        late = time.perf_counter() - since > DEADLINE_CHECK_SECONDS
+        late = self._clock() - since > DEADLINE_CHECK_SECONDS
         steps = DEADLINE_CHECK_ON_GPU if self.plan.on_gpu else DEADLINE_CHECK_STEPS
         return late or self.schedule.step % steps == 0
 
@@ -268,7 +271,7 @@ class Training:
             images=sums.images,
             train_loss=train_loss,
             train_accuracy=float(sums.correct / sums.weight) if self.scale is None else None,
-            train_seconds=time.perf_counter() - begin,
+            train_seconds=self._clock() - begin,
         )
         if report.epoch == self.rung and not self.finished:
             before = self.state()
@@ -297,7 +300,7 @@ class Training:
         self, report: EpochReport, interrupt: Callable[[], None], *, average: bool
     ) -> EpochReport:
         """Add the validation's figures, predicted by the averaged weights or the present ones."""
-        begin = time.perf_counter()
+        begin = self._clock()
         with self._predicting_weights() if average else nullcontext():
             probabilities = predict(
                 self.network,
@@ -312,12 +315,15 @@ class Training:
         self.validation_probabilities = probabilities
         labels = self.rows.validation_labels
         loss, accuracy = loss_and_accuracy(labels, probabilities, scale=self.scale)
+        score = self.metric.score(labels, probabilities)
+        if not math.isfinite(score):
+            raise Diverged(f"the {self.metric.label} of epoch {report.epoch} is {score}")
         return replace(
             report,
             validation_loss=loss,
             validation_accuracy=accuracy,
-            validation_score=self.metric.score(labels, probabilities),
-            validation_seconds=time.perf_counter() - begin,
+            validation_score=score,
+            validation_seconds=self._clock() - begin,
         )
 
     def predict(self, images: Images, plan: DevicePlan) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from optuna.trial import Trial
 
 from search.attributes import MEMORY, MEMORY_MET
-from search.pairing import packed
+from search.marks import Marks
 from search.score_errors import binomial_error, standard_error
 from search.store import Lease
 from search.store.trials import Ending
@@ -185,14 +185,13 @@ class _TrialRun:
             seed=seed,
             rung=bench.job.spec.rung_of(candidate.recipe.epochs),
             validate_every=bench.job.spec.validation_interval,
+            clock=bench.heartbeat.clock,
             pieces=pieces,
         )
         if resumed is not None:
             training.restore(resumed[1])
             self._report(training, training.curve[-1])  # in case its holder died before it did
-            self._bench.heartbeat.expect(training.next_epoch_seconds)
-        else:
-            self._bench.heartbeat.expect_steps()
+        bench.heartbeat.expect_steps()  # a former holder's epochs may have taken far less
         training.run(on_epoch=self._on_epoch, interrupt=self._interrupt)
         self._complete(training)
 
@@ -229,22 +228,30 @@ class _TrialRun:
         is that of an accuracy, or about that of what the network says now.
         """
         probabilities = training.validation_probabilities
-        if probabilities is None and training.metric.name == "accuracy":
+        rows = training.rows
+        alone = rows.validation_groups is None
+        if probabilities is None and alone and training.metric.name == "accuracy":
             share = report.validation_score or 0.0
-            return binomial_error(share, rows=len(training.rows.validation_labels))
+            return binomial_error(share, rows=len(rows.validation_labels))
         if probabilities is None:
-            probabilities = training.predict(training.rows.validation_images, training.plan)
-        seed = self._bench.seed("error", self._trial.number)
-        labels = training.rows.validation_labels
-        return standard_error(training.metric, labels, probabilities, seed=seed)
+            probabilities = training.predict(rows.validation_images, training.plan)
+        return standard_error(
+            training.metric,
+            rows.validation_labels,
+            probabilities,
+            seed=self._bench.seed("error", self._trial.number),
+            groups=rows.validation_groups,
+        )
 
     def _interrupt(self) -> None:
         self._bench.heartbeat.check()
-        left = self._bench.heartbeat.seconds_until(self._bench.plan.search_seconds)
+        bench = self._bench
+        left = bench.heartbeat.seconds_until(bench.plan.search_seconds)
         if left > 0.0 or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        if self._bench.trials.leaderboard():
+        over = bench.heartbeat.seconds_until(bench.job.spec.budget) <= 0.0
+        if over or bench.trials.leaderboard():
             raise TrialStopped("out of time")
 
     def _complete(self, training: Training) -> None:
@@ -259,7 +266,8 @@ class _TrialRun:
         training.validation_probabilities = probabilities
         right = None
         if training.metric.task == "classification":
-            right = packed(probabilities.argmax(1) == training.rows.validation_labels)
+            hits = probabilities.argmax(1) == training.rows.validation_labels
+            right = Marks(hits, training.rows.validation_groups).text
         self._bench.trials.describe_score(
             self._trial, error=self._error(training, last), right=right
         )

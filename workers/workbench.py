@@ -125,10 +125,12 @@ class Workbench:
 
     def _rows(self, train: NDArray[np.int64], validation: NDArray[np.int64]) -> Rows:
         images, labels = self.data.train_images, self.data.train_labels
+        groups = self.folds.groups
         return Rows(
             train_images=chosen(images, train),
             train_labels=labels[train],
             validation_images=chosen(images, validation),
             validation_labels=labels[validation],
             classes=self.data.classes,
+            validation_groups=None if groups is None else groups[validation],
         )

@@ -49,6 +49,7 @@ class Worker:
     """Takes the next job from the store and works on it until there is nothing left to do.
 
     Args:
+        workers: of its pool; jobs that state no number are planned for so many.
         told: processor seconds that are not the one job's, which has all others of this process;
             None: each job has those of the time in which it is worked on.
     """
@@ -63,12 +64,13 @@ class Worker:
         identity: WorkerIdentity | None = None,
         job_id: str | None = None,
         interrupted: threading.Event | None = None,
+        workers: int | None = None,
         told: float | None = None,
     ) -> None:
         self.interrupted = interrupted or threading.Event()
         self._store, self._artifacts, self._cache = store, artifacts, cache
         self._parent, self._job_id, self._told = parent, job_id, told
-        self._identity = identity or identify()
+        self._identity, self._workers = identity or identify(), workers
         self._data: OrderedDict[tuple[Any, ...], ImageData] = OrderedDict()
         self._seen_at = float("-inf")
         self._unfit: dict[str, tuple[float, str]] = {}  # jobs: left alone until when, and why
@@ -159,6 +161,7 @@ class Worker:
                 data=data,
                 files=JobFiles(self._artifacts, job.id),
                 cache=self._cache,
+                workers=self._workers,
                 progress=log.info,
             )
 
@@ -286,6 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, help="of its pool")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="ends when it does")
     parser.add_argument("--job")
     parser.add_argument("--name", help="unlike all other workers'")
@@ -312,6 +316,7 @@ def main(arguments: list[str] | None = None) -> int:
         identity=identity,
         job_id=options.job,
         interrupted=interrupted,
+        workers=options.workers,
         told=None if options.job is None else 0.0,  # its own start is the job's as well
     )
     try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from athanor.comparison.values import Comparison, Paired, Setting, Side
 from athanor.places import Places
@@ -13,9 +14,11 @@ from athanor.report.judged import ensemble_of
 from athanor.report.ranking import trial_score
 from athanor.report.reading import Load, Source, open_source
 from athanor.report.values import Score
+from search.calibration import as_scored
 from search.job import Job
-from search.metrics import METRICS
-from search.pairing import Difference, difference, paired, unpacked
+from search.marks import Marks
+from search.metrics import METRICS, Metric
+from search.pairing import Difference, difference, paired
 from search.predictions import Z_95
 from search.store import StudyStore, TrialRecord
 from spaces.errors import InputError
@@ -134,15 +137,33 @@ def _of_models(first: Source, second: Source) -> Paired | None:
     if not len(rows):
         return None
     metric, targets = METRICS[first.job.plan.metric], first.judged.targets[mine]
-    said = first.judged.together[mine], second.judged.together[theirs]
+    grouped = [
+        s.judged.groups[own]
+        for s, own in ((first, mine), (second, theirs))
+        if s.judged is not None and s.judged.groups is not None
+    ]
+    said = (_scored(first, metric)[mine], _scored(second, metric)[theirs])
     return _paired(
         first,
         second,
-        paired(metric, targets, *said, seed=0),
-        on="models, on training rows that neither had learnt",
+        paired(metric, targets, *said, seed=0, groups=grouped[0] if grouped else None),
+        on="models, on training rows that their networks had not learnt"
+        f"{', but their weights were chosen by' if _weighed(first, second) else ''}",
         rows=len(rows),
         scores=(metric.score(targets, said[0]), metric.score(targets, said[1])),
     )
+
+
+def _scored(source: Source, metric: Metric) -> NDArray[Any]:
+    """Return what a job's model says of the rows that judged it, as its score was reckoned."""
+    assert source.judged is not None
+    temperature = (source.job.result or {}).get("temperature", 1.0)
+    return as_scored(metric, source.judged.together, temperature)
+
+
+def _weighed(*sources: Source) -> bool:
+    """Whether a model's finalists have weights, or a stack, that were fitted to such rows."""
+    return any(len((source.job.result or {}).get("members", ())) > 1 for source in sources)
 
 
 def _of_trials(first: Source, second: Source) -> Paired | None:
@@ -152,25 +173,24 @@ def _of_trials(first: Source, second: Source) -> Paired | None:
         for s in (first, second)
         if (p := s.job.plan) is not None
     ]
-    best = [_right(source.progress.best) for source in (first, second)]
+    best = [_marks(source.progress.best) for source in (first, second)]
     by_accuracy = all(
         s.job.plan is not None and s.job.plan.metric == "accuracy" for s in (first, second)
     )
     if not by_accuracy or plans[0] != plans[1] or best[0] is None or best[1] is None:
         return None
-    shares = [float(unpacked(each).mean()) for each in (best[0], best[1])]
     return _paired(
         first,
         second,
         difference(best[0], best[1]),
         on="best trials, on their validation rows",
-        rows=len(unpacked(best[0])),
-        scores=(shares[0], shares[1]),
+        rows=len(best[0].right),
+        scores=(best[0].share, best[1].share),
     )
 
 
-def _right(record: TrialRecord | None) -> str | None:
-    return None if record is None else record.right
+def _marks(record: TrialRecord | None) -> Marks | None:
+    return None if record is None else record.marks
 
 
 def _paired(

@@ -7,8 +7,7 @@ from athanor.progress import Progress
 from athanor.report.values import Board, Front, FrontPoint, Score, TrialRow
 from search.folds import JUDGING_FOLD
 from search.metrics import score_text
-from search.pairing import unpacked
-from search.predictions import Z_95, accuracy_interval
+from search.predictions import Z_95
 from search.store import FoldTask, TrialRecord
 
 MOST_ROWS = 50  # trials that a report lists
@@ -51,9 +50,8 @@ def front_of(board: Leaderboard) -> Front | None:
 def trial_score(record: TrialRecord, *, by_accuracy: bool) -> Score:
     """Return a trial's score with its interval: Wilson's of an accuracy, else by its error."""
     assert record.score is not None
-    if by_accuracy and record.right is not None:
-        right = unpacked(record.right)
-        return Score(record.score, *accuracy_interval(int(right.sum()), len(right)))
+    if by_accuracy and (marks := record.marks) is not None:
+        return Score(record.score, *marks.interval)
     if record.error is None:
         return Score(record.score)
     reach = Z_95 * record.error

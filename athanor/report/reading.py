@@ -225,7 +225,10 @@ def _headline(job: Job, progress: Progress, ensemble: Ensemble | None) -> tuple[
             f"{', which was a lower bound' if bound and place == 'above' else ''}."
         )
     elif not (job.result or {}).get("test_opened"):
-        said.append("The test set was left closed: another job has opened it before.")
+        why = "another job has opened it before"
+        if job.spec.keep_test_closed:
+            why = "this was asked for"
+        said.append(f"The test set was left closed: {why}.")
     budget = "" if job.spec.budget is None else f" of {clock_text(job.spec.budget)} promised"
     said.append(f"{progress.states()}, in {clock_text(job.seconds_used)}{budget}.")
     return tuple(said)

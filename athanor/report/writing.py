@@ -1,6 +1,7 @@
 """Make a job's report and write it where the user asked, whole or not at all."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ def check_out(out: Path) -> None:
         raise InputError(f"--out must be in a folder that exists, but there is no {folder}")
     if out.is_dir():
         raise InputError(f"--out must be a file, but {out} is a folder")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out must be in a folder that can be written to, but {folder} cannot")
 
 
 def write_report(

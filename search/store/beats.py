@@ -129,6 +129,11 @@ class Beats(Table):
         """Return the workers that work on a job."""
         return [worker for worker in self.all() if worker.job_id == job_id]
 
+    def hands(self, job_id: str) -> int:
+        """Return how many workers a job has, those included that wait for work to do."""
+        free = (w for w in self.all() if w.job_id in (None, job_id) and job_id not in w.unfit)
+        return sum(1 for _ in free)
+
     @patient
     def silence(self, worker_ids: Iterable[str]) -> dict[str, float]:
         """Return for how many seconds each of these workers has been silent, if it ever beat.

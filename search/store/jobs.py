@@ -23,21 +23,25 @@ MAX_TICK = 5.0  # seconds; a longer silence means that nobody worked, so it is n
 class Jobs(Table):
     """Create, read and move jobs; every change of state names the state it starts from."""
 
-    def create(self, spec: JobSpec, *, seconds_used: float = 0.0) -> Job:
-        """Queue a job; `seconds_used` of its budget were spent before this call."""
+    def create(
+        self, spec: JobSpec, *, seconds_used: float = 0.0, processor_seconds: float = 0.0
+    ) -> Job:
+        """Queue a job; so many seconds by the clock, and of processors, were spent on it before."""
         job_id = f"{spec.title}-{uuid.uuid4().hex[:6]}"
-        self._create(job_id, spec, seconds_used=seconds_used)
+        used = {"seconds_used": seconds_used, "processor_seconds": processor_seconds}
+        self._create(job_id, spec, used)
         return self.get(job_id)
 
     @patient
-    def _create(self, job_id: str, spec: JobSpec, *, seconds_used: float) -> None:
+    def _create(self, job_id: str, spec: JobSpec, used: dict[str, float]) -> None:
         row: dict[str, Any] = {
             "id": job_id,
             "state": "queued",
             "priority": spec.priority,
             "spec": spec.to_json(),
-            "seconds_used": seconds_used,
             "phases": {"queued": 0.0},
+            "processor_phases": {"queued": 0.0},
+            **used,
             "paused": False,
         }
         with self._engine.begin() as connection:
@@ -162,14 +166,17 @@ class Jobs(Table):
             return True
 
     @patient
-    def tick(self, job_id: str) -> float:
+    def tick(self, job_id: str, *, processor_seconds: float = 0.0) -> float:
         """Count the time since the last tick of anyone as used; return all seconds used.
 
         However many processes work on a job, and tick, each second counts once; none counts
         while it is paused.
+
+        Args:
+            processor_seconds: that the caller has worked on the job since it last said so.
         """
         with self._engine.begin() as connection:
-            return count_time(connection, job_id)
+            return count_time(connection, job_id, processor_seconds=processor_seconds)
 
 
 def count_time(connection: sa.Connection, job_id: str, *, processor_seconds: float = 0.0) -> float:

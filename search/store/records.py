@@ -18,6 +18,7 @@ from search.attributes import (
     Cost,
     curve_of,
 )
+from search.marks import Marks
 from search.pareto import layers
 from spaces.recipe import Candidate
 
@@ -32,7 +33,7 @@ class TrialRecord:
         curve: scores by epoch, from 1.
         latency: measured seconds to predict a batch, where that is limited or to be small.
         train_pace, predict_pace: measured seconds for one image.
-        right: which validation images it has right, packed by `search.pairing`.
+        right: which validation images it has right, as `search.marks` writes them.
     """
 
     number: int
@@ -79,6 +80,11 @@ class TrialRecord:
             note=attributes.get(NOTE, ""),
             files=attributes.get(FILES),
         )
+
+    @property
+    def marks(self) -> Marks | None:
+        """Which validation images it has right, if that is known."""
+        return None if self.right is None else Marks.read(self.right)
 
     @property
     def open(self) -> bool:

@@ -11,7 +11,7 @@ from search.store.database import Backend, backend_of
 from search.store.patience import Patience
 from spaces.errors import NoStore, StoreError
 
-HEAD = "0009"
+HEAD = "0010"
 VERSION_TABLE = "athanor_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -189,7 +189,7 @@ class Trials:
 
     @patient
     def describe_score(self, trial: Trial, *, error: float | None, right: str | None) -> None:
-        """Write how sure a trial's score is, and which validation images it has right, packed."""
+        """Write how sure a trial's score is, and which validation images it has right."""
         trial.set_user_attr(ERROR, error)
         trial.set_user_attr(RIGHT, right)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from search.job import Job
+from search.job_spec import JobSpec
 from search.store import StudyStore, WorkerIdentity
 from search.store.beats import LOST_SECONDS
 from tests.store.harness import claimed, execute, expired, shift_clock
@@ -21,15 +22,29 @@ def test_a_beat_renews_the_lease_and_counts_the_time(store: StudyStore, job: Job
     assert store.leases.held(job.id) == {lease.key}
 
 
-def test_beats_add_up_what_workers_take_of_processors(store: StudyStore, job: Job) -> None:
+def test_processor_seconds_of_all_who_work_add_up(store: StudyStore) -> None:
+    job = store.jobs.create(JobSpec.parse({"data": "digits"}), processor_seconds=0.5)
+    store.jobs.tick(job.id, processor_seconds=0.25)
     store.beats.beat(ME, job.id, None, processor_seconds=2.0)
     store.jobs.move(job.id, before="queued", after="preparing")
     store.beats.beat(YOU, job.id, None, processor_seconds=1.5)
     store.beats.beat(ME, job.id, None)
     store.jobs.tick(job.id)
     found = store.jobs.get(job.id)
-    assert found.processor_seconds == 3.5
-    assert found.processor_phases == {"preparing": 2.0}
+    assert found.processor_seconds == 4.25
+    assert found.processor_phases == {"queued": 0.0, "preparing": 2.75}
+
+
+def test_hands_of_a_job_are_those_who_work_on_it_or_wait(store: StudyStore, job: Job) -> None:
+    other = store.jobs.create(JobSpec.parse({"data": "digits"}))
+    elsewhere, unfit = (WorkerIdentity(id=f"x/{n}", host="x", device="cpu") for n in range(2))
+    store.beats.beat(ME, job.id, None)
+    store.beats.wait(YOU)
+    store.beats.beat(elsewhere, other.id, None)
+    store.beats.tell_unfit(unfit, {job.id: "no data"})
+    assert store.beats.hands(job.id) == 2 and store.beats.hands(other.id) == 3
+    store.beats.leave(YOU)
+    assert store.beats.hands(job.id) == 1
 
 
 def test_a_beat_tells_that_the_lease_was_lost(store: StudyStore, job: Job) -> None:

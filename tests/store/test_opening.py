@@ -1,16 +1,19 @@
 """A store is made once, opened again, and refuses what it cannot read."""
 
 import itertools
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.storages import RDBStorage
 
+from search.how_to_train import HOW_TO_TRAIN
 from search.store import StudyStore
 from spaces.errors import StoreError
 from tests.postgres import PostgresServer
-from tests.store.harness import PROCESSES, Processes, contents, execute, some_spec
+from tests.store.harness import PLAN, PROCESSES, Processes, contents, execute, some_spec
 
 
 def test_a_created_store_is_opened_again_with_what_it_holds(store_url: str) -> None:
@@ -86,7 +89,8 @@ def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(store_url: str
         execute(store_url, f"ALTER TABLE {table} RENAME COLUMN score TO accuracy")
     execute(store_url, "UPDATE athanor_version SET version_num = '0001'")
     again = StudyStore(store_url)
-    assert again.jobs.get(made.id) == made and lease is not None
+    found = again.jobs.get(made.id)
+    assert found == replace(made, processor_phases={}) and lease is not None
     assert again.leases.renew(lease) and again.beats.all() == []
     again.close()
 
@@ -105,6 +109,22 @@ def test_results_from_before_say_how_many_networks_members_have(store_url: str) 
     again.close()
     assert found is not None
     assert found["members"] == [{"networks": 3, "trial": 0, "weight": 1.0}]
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_plans_from_before_settle_how_to_train_or_nothing(store_url: str, searched: bool) -> None:
+    store = StudyStore(store_url, create=True)
+    made = store.jobs.create(some_spec())
+    store.close()
+    plan = PLAN.to_json()
+    del plan["settled"]
+    plan["search_recipe"] = searched
+    execute(store_url, "UPDATE jobs SET plan = :plan", plan=json.dumps(plan))
+    execute(store_url, "UPDATE athanor_version SET version_num = '0009'")
+    again = StudyStore(store_url)
+    found = again.jobs.get(made.id).plan
+    again.close()
+    assert found is not None and set(found.settled) == (set() if searched else set(HOW_TO_TRAIN))
 
 
 def test_a_missing_store_is_not_made_unasked(store_url: str) -> None:

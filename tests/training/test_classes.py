@@ -1,5 +1,7 @@
 """What lets classes, rows and weights count more or less than others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,14 @@ def test_class_weights_let_all_classes_count_the_same() -> None:
     assert totals == pytest.approx([100 / 3] * 3)
     plain = candidate.model_copy(update={"recipe": Recipe()})
     assert Training(plain, rows, plan=CPU, seed=0).stepper.class_weights is None
+
+
+def test_classes_count_the_same_by_what_soft_labels_give_them() -> None:
+    """A class that no label names has no weight, and the mean row has 1."""
+    soft = np.array([[0.8, 0.2, 0.0]] * 90 + [[0.3, 0.7, 0.0]] * 10, dtype=np.float32)
+    weights = replace(unbalanced((90, 10, 0)), soft_labels=soft).class_weights()
+    assert weights * soft.sum(0) == pytest.approx([50.0, 50.0, 0.0])
+    assert (soft @ weights).mean() == pytest.approx(1.0)
 
 
 def test_a_weighted_and_a_focal_loss_are_those_of_their_formulas() -> None:
