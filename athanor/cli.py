@@ -302,7 +302,9 @@ def read_spec(job_file: Path | None, given: dict[str, Any]) -> JobSpec:
 
 
 def _refuse_with_resume(job_file: Path | None, given: dict[str, Any]) -> None:
-    extra = [f"--{key.replace('_', '-')}" for key, value in given.items() if value is not None]
+    names = {"image_formats": "format"}
+    stated = [names.get(key, key) for key, value in given.items() if value is not None]
+    extra = [f"--{key.replace('_', '-')}" for key in stated]
     if job_file is not None:
         extra.insert(0, str(job_file))
     if extra:

@@ -20,7 +20,7 @@ from athanor.seal import may_tell
 from search.machine import usable_cores
 from search.metrics import METRICS, MetricName, accuracy
 from search.numbers import is_numbers
-from search.predictions import accuracy_interval
+from search.predictions import share_interval
 from search.sources import ImageOptions
 from spaces.errors import DataError
 from workers.environment import thread_environment
@@ -162,7 +162,11 @@ def run_predict(folder: Path, sources: list[str], options: PredictOptions) -> No
         sys.stdout.write(text)
     else:
         write_atomically(options.out.absolute(), text.encode())
-    _tell_scores(found, len(inputs.names))
+    tested = inputs.rows is not None and (
+        inputs.rows.fingerprint == model.manifest.protocol["test_fingerprint"]
+    )
+    effect = model.manifest.scores.get("design_effect", 1.0) if tested else 1.0
+    _tell_scores(found, len(inputs.names), effect=effect)
 
 
 def _tell(text: str) -> None:
@@ -189,11 +193,15 @@ def _tell_skipped(inputs: Inputs) -> None:
         _tell(f"skipped {len(inputs.skipped) - SKIPPED_SHOWN:,} more")
 
 
-def _tell_scores(found: dict[str, float], total: int) -> None:
-    """Say the accuracy, or the errors of numbers, of so many images."""
+def _tell_scores(found: dict[str, float], total: int, *, effect: float) -> None:
+    """Say the accuracy, or the errors of numbers, of so many images.
+
+    Args:
+        effect: of groups, by which they are fewer than they seem.
+    """
     if "accuracy" in found:
         correct = round(found["accuracy"] * total)
-        low, high = accuracy_interval(correct, total)
+        low, high = share_interval(correct / total, rows=total / effect)
         print(
             f"accuracy {found['accuracy']:.4f} ({correct} of {total}, "
             f"95 % interval {low:.4f} to {high:.4f})",

@@ -31,7 +31,7 @@ from search.machine import processor_seconds, usable_cores
 from search.row_sketch import RowSketch
 from search.store import StudyStore
 from spaces.errors import AthanorError, InputError, JobError, JobFailed, WorkerUnfit
-from workers.data import load_data
+from workers.data import ImageData, load_data
 from workers.files import new_folder
 from workers.pool import LocalPool, WorkerCommand
 from workers.splitting import check_metric, split
@@ -61,10 +61,8 @@ class SearchOptions:
 
 def check_data(
     spec: JobSpec, places: Places, console: Console, *, limit: TimeLimit | None = None
-) -> RowSketch:
+) -> ImageData:
     """Load the data once, so that whatever is wrong with them is said before a job exists.
-
-    Returns the test rows.
 
     Raises:
         DataError: the data cannot be used, or take longer than they may.
@@ -81,16 +79,16 @@ def check_data(
     if limit is not None and data.decoded is not None:
         limit.check("decoding and checking images")
     if spec.lands is not None:  # which has split them
-        return data.test_rows
+        return data
     parts = split(spec, data)
     check_metric(spec.metric or usual_metric(data.train_labels)[0], data, parts)
-    return data.test_rows
+    return data
 
 
 def tell_openings(store: StudyStore, spec: JobSpec, rows: RowSketch, console: Console) -> None:
     """Say at once if the test set will stay closed, as another job has opened it."""
     openings = store.test.all(rows)
-    if openings and not spec.reopen_test:
+    if openings and not (spec.reopen_test or spec.keep_test_closed):
         _say(
             console,
             f"the test set was opened by {openings[-1].job_id}: this job will not open it again, "
@@ -101,7 +99,7 @@ def tell_openings(store: StudyStore, spec: JobSpec, rows: RowSketch, console: Co
 def submit(spec: JobSpec, places: Places, console: Console, *, seconds_used: float) -> Job:
     """Check the data, then queue a job."""
     spec = with_earlier_trials(spec, places, console)
-    rows = check_data(spec, places, console)
+    rows = check_data(spec, places, console).test_rows
     _check_artifacts(places)
     store = places.open(create=True)
     tell_openings(store, spec, rows, console)
@@ -124,13 +122,13 @@ def _limit(spec: JobSpec) -> TimeLimit | None:
 
 
 def _tell_late(spec: JobSpec, console: Console) -> None:
-    """Say it if reading the data has taken much of the budget."""
+    """Say it if much of the budget is gone once images have been decoded, which happens once."""
     used = seconds_since_start()
     if spec.budget is not None and used > TELLING_SHARE * spec.budget:
         _say(
             console,
-            f"{clock_text(used)} of the budget's {clock_text(spec.budget)} went into reading the "
-            "data, which are kept: the same search would have that time now",
+            f"{clock_text(used)} of the budget's {clock_text(spec.budget)} are gone, mostly into "
+            "decoding images; these are kept, so that another search has that time",
         )
 
 
@@ -140,11 +138,12 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
     spec.space.check()
-    rows = check_data(spec, options.places, console, limit=_limit(spec))
-    _tell_late(spec, console)
+    data = check_data(spec, options.places, console, limit=_limit(spec))
+    if data.decoded is not None:
+        _tell_late(spec, console)
     _check_artifacts(options.places)
     store = options.places.open(create=True)
-    tell_openings(store, spec, rows, console)
+    tell_openings(store, spec, data.test_rows, console)
     job = store.jobs.create(
         spec, seconds_used=seconds_since_start(), processor_seconds=processor_seconds()
     )
@@ -206,7 +205,7 @@ def _finish(
         _state(store, progress, options, console, joules=joules, copied=failure is None)
         if failure is not None:
             raise type(failure)(
-                f"{failure}\nthe job is done: athanor export {job.id} --out DIR copies its model"
+                f"{failure}; the job is done: athanor export {job.id} --out DIR copies its model"
             ) from failure
         return 0
     except KeyboardInterrupt:
@@ -225,7 +224,7 @@ def _copied(job: Job, options: SearchOptions) -> AthanorError | None:
     try:
         export(options.places, job, options.out, overwrite=options.overwrite)
     except OSError as failure:
-        return InputError(f"the model cannot be written to {options.out}: {failure}")
+        return JobFailed(f"the model cannot be written to {options.out}: {failure}")
     except AthanorError as failure:
         return failure
     return None

@@ -14,6 +14,8 @@ def interval_of_mean(
 
     Images are drawn once a sample for all seeds, as they share the test set. For a difference of
     two arms pass the differences of each seed and image: what is hard for both then cancels out.
+    Of two or three seeds the part that is theirs is but the span between them, which holds the mean
+    of all seeds every second time, or three times in four.
     """
     seeds, images = values.shape
     random = np.random.default_rng(seed)

@@ -62,18 +62,22 @@ def play(run: BudgetRun, *, data: str = "fashion-mnist") -> dict[str, Any]:
             text=True,
             env={**os.environ, "PYTHONPATH": str(root)},
         )
+        out, errors = "", ""
         try:
-            with _mishap(run, process) as happened:
+            late = contextlib.suppress(subprocess.TimeoutExpired)
+            with _mishap(run, process) as happened, late:
                 out, errors = process.communicate(timeout=run.budget + HOPELESS)
         finally:
             process.kill()  # a no-op once it has ended
+            process.wait()
         wall = time.monotonic() - begin
         usable = (Path(name) / "model" / "model.json").exists()
     row: dict[str, Any] = {**run.key, "wall_s": round(wall, 2), "usable": usable}
     if not happened:
         return row | {"failure": f"this has not happened: {run.mishap}", "over_s": None}
-    if process.returncode:
-        return row | {"failure": errors[-500:], "over_s": None}
+    if process.returncode or not usable:
+        why = errors[-500:] or "it did not end, or left no model"
+        return row | {"failure": why, "over_s": round(wall - run.budget, 2)}
     job = json.loads(out.splitlines()[-1])
     used = job["processor_seconds"] if run.of_devices else wall
     return row | {

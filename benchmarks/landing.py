@@ -129,16 +129,16 @@ def estimates(results: Results) -> Figures:
             folder.mkdir()
             leaks.plant_nothing(folder / "data.npz", seed=seed)
         for seed, searched in zip(todo, leaks.run_searches(folders), strict=True):
-            held, width = leaks.held(searched)
             result = searched.result["result"]
-            row = {"estimate": seed, "held": held, "width": width, "over_s": searched.over}
+            row = {"estimate": seed, **leaks.held(searched), "over_s": searched.over}
             row |= {"expected": result["expected"], "test_accuracy": result["test_accuracy"]}
             results.add(row)
-            print(f"{seed}: {'held' if held else 'missed'}", file=sys.stderr)
+            print(f"{seed}: {'held' if row['held'] else 'missed'}", file=sys.stderr)
     rows = [row for row in results.rows if "estimate" in row]
     return {
         "estimates": len(rows),
         "estimates_held": sum(row["held"] for row in rows),
+        "estimates_within": sum(row["held"] and not row["above"] for row in rows),
         "estimates_width": round(statistics.median(row["width"] for row in rows), 3),
         "estimate_searches_over_s": round(max(row["over_s"] for row in rows), 2),
     }
@@ -172,6 +172,7 @@ def budgets(results: Results) -> Figures:
     return {
         "budget_runs": len(rows),
         "budget_runs_without_a_model": sum(not row["usable"] for row in rows),
+        "budget_runs_failed": sum(row["failure"] is not None for row in rows),
         "budget_runs_over_s": overs,
     }
 
@@ -233,7 +234,7 @@ def main() -> int:
         figures["finals"] = finals(results, budgets=times, seeds=seeds, wanted=wanted, kept=kept)
     figures["overrun_max_s"] = max(late, default=None)
     print(json.dumps({**figures, "machine": machine()}))
-    bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_without_a_model")
+    bad = ("selection_worse", "leaks_missed", "protocols_wrong", "budget_runs_failed")
     return int(max(late, default=0.0) > LATE or any(figures.get(name) for name in bad))
 
 

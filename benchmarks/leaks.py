@@ -221,14 +221,20 @@ def untold_groups_leak(searched: Searched) -> bool:
     return bool(result["out_of_fold_accuracy"] > 0.9)
 
 
-def held(searched: Searched) -> tuple[bool, float]:
+def held(searched: Searched) -> dict[str, Any]:
     """Say whether the test score lay in the interval that was stated before, and its width.
 
     The width is relative to that of a binomial interval of the test score alone. A model that is
-    said to be better than the estimate must only not lie below the interval.
+    said to be better than the estimate must only not lie below the interval; if it lies above, that
+    is told as well.
     """
     result = searched.result["result"]
     expected, share = result["expected"], result["test_accuracy"]
     low, high = expected["interval"]
     binomial = 2.0 * 1.96 * math.sqrt(max(share * (1.0 - share), 1e-9) / result["test_rows"])
-    return low <= share and (share <= high or expected["lower"]), (high - low) / binomial
+    return {
+        "held": low <= share and (share <= high or expected["lower"]),
+        "above": share > high,
+        "lower_bound": expected["lower"],
+        "width": (high - low) / binomial,
+    }

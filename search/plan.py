@@ -182,15 +182,14 @@ class Plan(Value):
             return self.search_epochs
         return math.ceil(MOST_TIMES * self.search_epochs)
 
-    def heat_share(self, *, finalists: int, workers: int) -> float:
+    def heat_share(self, *, finalists: int) -> float:
         """Return for which share of the landing each of so many finalists trains in the race."""
-        return self.race_share / math.ceil(finalists / workers)
+        return self.race_share / math.ceil(finalists / self.workers)
 
     def times_race(self, *, finalists: int) -> float:
         """Return how many times longer one of them trains on a fold than in the race before."""
         rounds = math.ceil(self.survivors * (self.folds + self.refit) / self.workers)
-        heat = self.heat_share(finalists=finalists, workers=self.workers)
-        return (1.0 - self.race_share) / rounds / heat
+        return (1.0 - self.race_share) / rounds / self.heat_share(finalists=finalists)
 
 
 class Shape(Value):

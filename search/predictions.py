@@ -141,23 +141,16 @@ def log_losses(given: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     return losses
 
 
-def accuracy_interval(correct: int, total: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of an accuracy of `correct` out of `total` rows.
+def share_interval(share: float, *, rows: float) -> tuple[float, float]:
+    """Return the 95 % interval of an accuracy that is known as well as from so many rows.
 
     The score interval of E. B. Wilson, "Probable inference, the law of succession, and
     statistical inference" (JASA 22, 1927); it keeps its coverage for few rows and near 0 and 1
-    (Brown, Cai and DasGupta, Statistical Science 16, 2001). Without rows it is (0, 1).
+    (Brown, Cai and DasGupta, Statistical Science 16, 2001).
 
-    Raises:
-        ValueError: unless 0 <= correct <= total.
+    Args:
+        rows: more than 0, whole or not: those of groups are fewer than they seem.
     """
-    if not 0 <= correct <= total:
-        raise ValueError(f"`0 <= correct <= total` must hold, but got {correct=}, {total=}")
-    return (0.0, 1.0) if total == 0 else share_interval(correct / total, rows=total)
-
-
-def share_interval(share: float, *, rows: float) -> tuple[float, float]:
-    """Return the same of a share that is known as well as from so many rows, whole or not."""
     z2 = Z_95**2
     middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     half = Z_95 / (1 + z2 / rows) * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2))

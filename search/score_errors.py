@@ -81,19 +81,21 @@ def design_effect(values: NDArray[np.float64], groups: Rows) -> float:
     if alone == 0.0 or count < 2:  # nothing differs: as if each group were all alike
         return most
     sums = np.bincount(unit, weights=values - values.mean())
-    together = float(np.square(sums).sum()) * count / (count - 1)
+    together = float(np.square(sums).sum())
     effect = (together + farthest * most) / (alone + farthest)
     return max(1.0, effect) * _few_groups(count)
 
 
 def _few_groups(count: int) -> float:
-    """Return by how much more a variance must be taken that so few groups have told.
+    """Return by how much more a variance among so few groups must be taken.
 
-    As much as the square of Student's 95 % quantile is above a normal distribution's.
+    It is that about their own mean, and Student's 95 % quantile is above a normal distribution's.
     """
     from scipy.special import stdtrit  # takes a moment to load
 
-    return float(stdtrit(count - 1, 0.975) / Z_95) ** 2
+    if count < 2:
+        return 1.0
+    return float(stdtrit(count - 1, 0.975) / Z_95) ** 2 * count / (count - 1)
 
 
 def group_effect(
@@ -167,12 +169,15 @@ def resampled(
 ) -> NDArray[np.float64]:
     """Return the scores of so many draws of as many rows, or groups of rows, with replacement.
 
-    (B. Efron, Annals of Statistics 7, 1979.) Equal seeds draw equal rows.
+    (B. Efron, Annals of Statistics 7, 1979.) Equal seeds draw equal rows. Scores of groups lie as
+    far apart as it takes to know as little as so few groups tell.
     """
     score = _scorer(metric, targets, probabilities)
     if groups is not None:
         drawn = _drawn_groups(groups, seed=seed, count=count)
-        return np.array([score(rows) for rows in drawn])
+        scores = np.array([score(rows) for rows in drawn])
+        mean = np.nanmean(scores)
+        return np.asarray(mean + math.sqrt(_few_groups(len(np.unique(groups)))) * (scores - mean))
     generator = np.random.default_rng(seed)
     draws = (generator.integers(0, len(targets), len(targets)) for _ in range(count))
     return np.array([score(rows) for rows in draws])

@@ -12,7 +12,7 @@ from athanor.progress import Progress
 from athanor.report.ranking import trial_score
 from search.marks import Marks
 from search.pairing import difference
-from search.predictions import accuracy_interval
+from search.predictions import share_interval
 from search.score_errors import binomial_error
 from search.store import StudyStore
 from tests.small_job import CACHE, worked
@@ -83,7 +83,7 @@ def test_an_exported_networks_interval_is_over_groups(
     source = JobToExport(store=store, job=job, root=folder / "artifacts", data=data)
     scores = write_networks(source, BEST, tmp_path).scores
     rows = scores["out_of_fold_rows"]
-    low, high = accuracy_interval(round(scores["out_of_fold_accuracy"] * rows), rows)
+    low, high = share_interval(scores["out_of_fold_accuracy"], rows=rows)
     for name in ("out_of_fold_accuracy_interval", "out_of_fold_interval"):
         found = scores[name]
         assert found[1] - found[0] > 1.6 * (high - low)  # of four copies twice as wide

@@ -89,6 +89,15 @@ def test_a_table_of_other_columns_is_told_what_it_has_and_needs(tmp_path: Path) 
     said = one_line(refusal)
     assert "a column path or file_name and one of label, class, target" in said
     assert "but has 'filename;category'" in said
+    for name in ("train", "test"):  # which are no classes
+        write_classes(tmp_path / "d" / f"{name}_images", names=("all",))
+    (tmp_path / "d" / "all.csv").write_text("image_id,label\na,cat\n")
+    with pytest.raises(DataError, match="must have a column path"):
+        load(tmp_path / "d", tmp_path)
+    write_classes(tmp_path / "train" / "train")
+    write_classes(tmp_path / "train" / "more", names=("all",))
+    with pytest.raises(DataError, match="beside train must be train, val or test"):
+        load(tmp_path / "train", tmp_path)
 
 
 def test_an_empty_class_folder_is_left_out_and_it_is_said(tmp_path: Path) -> None:

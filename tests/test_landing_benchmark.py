@@ -93,7 +93,7 @@ def test_an_interval_holds_the_score_or_lies_below_it(
 ) -> None:
     expected = {"interval": [0.86, 0.94], "lower": lower}
     result = {"expected": expected, "test_accuracy": accuracy, "test_rows": 400}
-    found, width = leaks.held(Searched({"result": result}, tmp_path, 20.0))
-    assert found is held
+    found = leaks.held(Searched({"result": result}, tmp_path, 20.0))
+    assert found["held"] is held and found["above"] is (accuracy > 0.94)
     binomial = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 400)
-    assert width == pytest.approx(0.08 / binomial)
+    assert found["width"] == pytest.approx(0.08 / binomial)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from search.marks import Marks
-from search.predictions import accuracy_interval
+from search.predictions import share_interval
 
 
 @pytest.mark.parametrize("rows", [1, 8, 1003])
@@ -30,7 +30,7 @@ def test_a_few_equal_images_take_little_more_room() -> None:
 
 def test_the_interval_is_as_wide_as_the_groups_let_it_be() -> None:
     right = np.arange(100) < 90
-    assert Marks(right).interval == pytest.approx(accuracy_interval(90, 100))
+    assert Marks(right).interval == pytest.approx(share_interval(0.9, rows=100))
     many = Marks(right.repeat(5), np.repeat(np.arange(100), 5))
     assert many.interval == pytest.approx(Marks(right).interval, abs=2e-3)
     assert many.share == 0.9

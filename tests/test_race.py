@@ -7,7 +7,7 @@ import pytest
 
 from search.folds import JUDGING_FOLD
 from search.marks import Marks
-from search.race import BEATEN, RIGHT, Race, Thrift
+from search.race import BEATEN, DRAWS, RIGHT, Race, Thrift
 from search.store import FoldTask
 
 IMAGES = 1000
@@ -120,3 +120,20 @@ def test_a_finalist_that_could_not_be_trained_is_last_however_cheap() -> None:
     heats = [runner(7, lost=True), runner(0, accuracy=0.1), runner(3, accuracy=0.9)]
     race = Race(field(*heats), survivors=1, thrift=thrift)
     assert [task.trial for task in race.ranked(heats)] == [3, 0, 7]
+
+
+@pytest.mark.parametrize(("paired", "winner"), [(True, 0), (False, 7)])
+def test_by_another_metric_scores_of_the_same_drawn_rows_are_compared(
+    paired: bool, winner: int
+) -> None:
+    """A lead of 0.01 counts where both go up and down together, and is luck where they do not."""
+    random = np.random.default_rng(0)
+    first = random.normal(0.80, 0.02, 100)
+    other = 0.01 + (first if paired else random.normal(0.80, 0.02, 100))
+    draws = [[None, *each.tolist()] for each in (first, other)]  # one has no score: it is left out
+    heats = [
+        replace(runner(trial, accuracy=score), report={DRAWS: drawn})
+        for trial, score, drawn in zip((7, 0), (0.80, 0.81), draws, strict=True)
+    ]
+    (loser,) = {task.trial for task in Race(field(*heats), survivors=1).beaten}
+    assert loser == 7 - winner

@@ -168,6 +168,7 @@ def _judging_first(listing: Listing, train: Rows, columns: Columns) -> Rows:
     others = np.flatnonzero(listing.parts[train] == TRAIN)
     labels = strata(listing.labels[train][others])
     parts = VALIDATION_PARTS if len(others) >= MANY_ROWS else 4
+    parts = max(2, min(parts, int(np.bincount(labels).max())))
     if columns.groups is not None:
         shares = [1.0 / parts] * parts
         numbers[others] = 1 + deal_groups(labels, columns.groups[others], shares=shares, seed=0)

@@ -22,15 +22,13 @@ SOURCES = Path(__file__).resolve().parent.parent  # what the processes import is
 
 
 class DecodePool:
-    """Processes that answer a folder's requests, kept from one to the next: they start slowly.
+    """Processes, one a core, that answer a folder's requests.
 
-    Args:
-        cores: how many processes; as many as this process may use by default.
+    They are kept from one request to the next, as they start slowly.
     """
 
-    def __init__(self, folder: Path, *, cores: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._most = cores or usable_cores()
         self._idle: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -54,7 +52,7 @@ class DecodePool:
         shared = _Shared(count)
         threads = [
             threading.Thread(target=self._ask, args=(shared,), daemon=True)
-            for _ in range(min(self._most, -(-count // AT_ONCE)))
+            for _ in range(min(usable_cores(), -(-count // AT_ONCE)))
         ]
         for thread in threads:
             thread.start()
@@ -106,7 +104,7 @@ class DecodePool:
                 return process
             shared.processes.discard(process)
             _end(process)
-            if kept is None:
+            if kept is None or shared.stopped:
                 return None
 
 

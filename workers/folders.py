@@ -74,7 +74,8 @@ def _parts(root: Path) -> dict[str, int]:
     if not parts or TRAIN not in parts.values():
         return {}
     others = [name for name in names if name not in parts]
-    if others and len(parts) == 1:  # a class of trains beside cars and buses
+    flat = all(not _folders(root / name) for name in parts)
+    if len(others) > 1 and len(parts) == 1 and flat:  # a class of trains beside cars and buses
         return {}
     if others:
         raise DataError(

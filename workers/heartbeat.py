@@ -70,7 +70,7 @@ class Heartbeat:
         self._lease: Lease | None = None
         self._lost: Lease | None = None
         self._stopped = False
-        self._clock = job.seconds_used, time.monotonic()  # the job's, and ours at that moment
+        self._job_clock = job.seconds_used, time.monotonic()  # the job's, and ours at that moment
         self._overdue_at = float("inf")
         self._by_steps = False
         self._stood = 0.0
@@ -88,7 +88,7 @@ class Heartbeat:
 
         That clock stands while the database is away or everything is stopped, and so does this.
         """
-        used, at = self._clock
+        used, at = self._job_clock
         return used + min(time.monotonic() - at, MAX_TICK)
 
     def clock(self) -> float:
@@ -260,7 +260,7 @@ class Heartbeat:
             self.told = processor
             if not beat.lease_held:
                 self._lost = lease
-            self._clock = beat.seconds_used, time.monotonic()
+            self._job_clock = beat.seconds_used, time.monotonic()
             self._stopped = beat.job_stopped
         if os.getppid() != self._parent:
             self.interrupted.set()

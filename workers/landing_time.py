@@ -139,12 +139,11 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
     if deadline is None:
         return math.inf
     left = bench.heartbeat.seconds_until(deadline)
-    # as many as it was planned for may have gone; more may come, and go again
-    workers = max(1, min(bench.plan.workers, bench.store.beats.hands(bench.job.id)))
-    if task.fold != JUDGING_FOLD:
+    if task.fold != JUDGING_FOLD:  # shared by those who are there; more may come, and go again
+        workers = max(1, min(bench.plan.workers, bench.store.beats.hands(bench.job.id)))
         return left / math.ceil(len(free) / workers)
     heats = sum(task.fold == JUDGING_FOLD for task in tasks)
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
-    share = bench.plan.heat_share(finalists=heats, workers=workers)
+    share = bench.plan.heat_share(finalists=heats)
     return share * min(landing, left / (1.0 - bench.plan.race_share))

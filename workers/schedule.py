@@ -7,6 +7,7 @@ from workers.optimization import learning_rate_factor
 
 MIN_PACE_STEPS = 16  # steps before a measured pace is believed,
 MIN_PACE_SECONDS = 5.0  # or the time, where steps are slow: building kernels takes less
+TINY = 1e-9  # seconds
 RESERVED_SHARE = 0.02  # of the time left, kept for steps that turn out slower than the last ones
 WHOLE_FROM = 0.875  # share of all steps after which passes leave no row out (2303.04947)
 
@@ -56,8 +57,9 @@ class Schedule:
         Args:
             steps, seconds: that the training has taken so far.
         """
-        unknown = steps < MIN_PACE_STEPS and seconds < MIN_PACE_SECONDS
+        unknown = seconds <= 0.0 or (steps < MIN_PACE_STEPS and seconds < MIN_PACE_SECONDS)
         if unknown and seconds_left > 0.0:
             return
-        affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * steps / seconds)
+        pace = steps / max(seconds, TINY)
+        affordable = math.floor(seconds_left * (1.0 - RESERVED_SHARE) * pace)
         self.total_steps = min(self._planned, self.step + max(0, affordable))

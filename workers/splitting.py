@@ -80,6 +80,13 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     shared = len(set(hashes).intersection(image_hashes(data.test_images)))
     if shared:
         notes.append(f"{shared:,} images of the test set are in the training rows as well")
+    alone = columns.folds is None and groups is None and spec.folds is None
+    if known == 2 and alone and not by_time and final != "refit":
+        learnt = len(folds.folds[1].train_rows) / len(data.train_labels)
+        notes.append(
+            f"there are so few images that each network learns from {learnt:.0%} of them; "
+            "--final refit learns from all"
+        )
     if by_time and spec.final is None:
         notes.append("the finalist is trained once more on all rows, the latest included")
     return Split(

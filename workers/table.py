@@ -62,9 +62,9 @@ def find_table(folder: Path) -> Path | None:
 
 
 def _is_of_images(path: Path) -> bool:
-    """Whether a table has a column of paths, or cannot be read, which is then told."""
+    """Whether a table has paths or labels, or cannot be read: what it lacks is then told."""
     try:
-        return "path" in _columns(path, _header(path))
+        return bool({"path", "label", "target"}.intersection(_columns(path, _header(path))))
     except DataError:
         return True
 

@@ -316,7 +316,7 @@ class Training:
         labels = self.rows.validation_labels
         loss, accuracy = loss_and_accuracy(labels, probabilities, scale=self.scale)
         score = self.metric.score(labels, probabilities)
-        if not math.isfinite(score):
+        if not math.isfinite(score) and len(np.unique(labels)) > 1:  # of one class there is none
             raise Diverged(f"the {self.metric.label} of epoch {report.epoch} is {score}")
         return replace(
             report,

@@ -245,13 +245,11 @@ class _TrialRun:
 
     def _interrupt(self) -> None:
         self._bench.heartbeat.check()
-        bench = self._bench
-        left = bench.heartbeat.seconds_until(bench.plan.search_seconds)
+        left = self._bench.heartbeat.seconds_until(self._bench.plan.search_seconds)
         if left > 0.0 or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        over = bench.heartbeat.seconds_until(bench.job.spec.budget) <= 0.0
-        if over or bench.trials.leaderboard():
+        if self._bench.trials.leaderboard():
             raise TrialStopped("out of time")
 
     def _complete(self, training: Training) -> None:

@@ -24,7 +24,7 @@ from search.store import StudyStore, TrialRecord
 from spaces.errors import InputError
 from workers.data import ImageData
 
-NOT_COMPARED = ("name", "priority", "reopen_test")  # keys that change no result
+NOT_COMPARED = ("name", "priority", "reopen_test", "keep_test_closed")  # keys that change no result
 
 
 def read_comparison(

@@ -41,7 +41,7 @@ def _run(place: Place, *, seed: int, kills: int) -> tuple[list[Any], int, int]:
         artifacts=place.artifacts,
         cache=place.cache,
         threads=1,
-        workers=1,
+        workers=SLOTS,
         job_id=job.id,
     )
     faults = hits = 0

@@ -2,7 +2,6 @@
 
 import math
 from time import perf_counter
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +20,7 @@ def turn_clock(monkeypatch: pytest.MonkeyPatch, training: Training) -> None:
         steps = training.schedule.step - training.epoch * training.batches.per_epoch
         return perf_counter() + steps * STEP_SECONDS
 
-    monkeypatch.setattr("workers.training.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(training, "_clock", clock)
 
 
 @pytest.mark.parametrize("schedule", ["triangular", "cosine"])
