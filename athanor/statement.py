@@ -222,5 +222,7 @@ def _spans_text(begun: dict[str, float], promised: dict[str, float]) -> str:
     for name, span in phase_spans(begun).items():
         if span >= 1:
             of = f" of {clock_text(promised[name])}" if name in promised else ""
-            texts.append(f"{name} {clock_text(span)}{of}")
+            # before a job is created its command has begun, and read the data
+            told = "starting" if name == "queued" else name
+            texts.append(f"{told} {clock_text(span)}{of}")
     return ", ".join(texts)

@@ -30,6 +30,6 @@ def test_each_phase_is_compared_with_what_it_had() -> None:
         result={},
     )
     assert phases_line(job) == (
-        "queued 0:02, preparing 0:08, searching 0:50 of 1:00, landing 0:50 of 1:00, "
+        "starting 0:02, preparing 0:08, searching 0:50 of 1:00, landing 0:50 of 1:00, "
         "assembling 0:05 of 0:10; 1:55 of 2:00 promised"
     )

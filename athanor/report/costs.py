@@ -1,9 +1,6 @@
 """What a job took, phase by phase, and who opened its test set."""
 
-import itertools
-from collections.abc import Mapping
-
-from athanor.progress import PHASES
+from athanor.progress import phase_spans
 from athanor.report.values import Costs, Opening, Phase
 from search.job import Job
 from search.store import StudyStore
@@ -11,7 +8,7 @@ from search.store import StudyStore
 
 def costs_of(job: Job, *, joules: float | None) -> Costs:
     """Return the phases that have ended, by the clock and in seconds of all processors."""
-    spans, processor = _spans(job.phases), _spans(job.processor_phases)
+    spans, processor = phase_spans(job.phases), phase_spans(job.processor_phases)
     return Costs(
         phases=tuple(Phase(name, span, processor.get(name, 0.0)) for name, span in spans.items()),
         seconds=job.seconds_used,
@@ -21,11 +18,6 @@ def costs_of(job: Job, *, joules: float | None) -> Costs:
         search_planned=None if job.plan is None else job.plan.search_seconds,
         joules=joules,
     )
-
-
-def _spans(begun: Mapping[str, float]) -> dict[str, float]:
-    order = [name for name in PHASES if name in begun]
-    return {before: begun[after] - begun[before] for before, after in itertools.pairwise(order)}
 
 
 def openings_of(store: StudyStore, job: Job) -> tuple[Opening, ...]:
