@@ -16,7 +16,7 @@ from search.folds import JUDGING_FOLD
 from search.job import Job
 from search.metrics import METRICS, Metric, score_text
 from search.optimism import score_of_a_choice
-from search.pairing import Difference, difference
+from search.pairing import Difference, Judged, difference
 from search.store import FoldTask, StudyStore, TrialRecord
 from search.store.records import pareto_front
 
@@ -75,16 +75,15 @@ class Leaderboard:
         return [] if cost is None else pareto_front(self.trials, cost, raced=self.raced)
 
     def behind(self, record: TrialRecord) -> Difference | None:
-        """Compare a finished trial with the first one, on the same images; None for that itself.
-
-        None also where another metric than accuracy counts.
-        """
+        """Compare a finished trial with the first one, on the same images; None for that itself."""
         first = self.trials[0]
-        by_accuracy = self.metric.name == "accuracy"
-        if record is first or not by_accuracy:
+        if record is first:
             return None
-        mine, best = record.marks, first.marks
+        mine, best = self._judged(record), self._judged(first)
         return None if mine is None or best is None else difference(mine, best)
+
+    def _judged(self, record: TrialRecord) -> Judged | None:
+        return record.judged(by_accuracy=self.metric.name == "accuracy")
 
     @property
     def tied(self) -> list[TrialRecord]:
@@ -97,12 +96,10 @@ class Leaderboard:
 
     @cached_property
     def corrected(self) -> float | None:
-        """The best finished trial's accuracy on images that did not choose it, if it is known."""
+        """The best finished trial's score on images that did not choose it, if it is known."""
         finished = [record for record in self.trials if record.state == "complete"]
-        if self.metric.name != "accuracy":
-            return None
-        marks = [found for record in finished if (found := record.marks) is not None]
-        return score_of_a_choice(marks) if len(marks) == len(finished) else None
+        judged = [found for record in finished if (found := self._judged(record)) is not None]
+        return score_of_a_choice(judged) if len(judged) == len(finished) else None
 
     def json(self) -> dict[str, Any]:
         """Return everything."""
@@ -179,7 +176,7 @@ class Leaderboard:
         apart = self.behind(record)
         if apart is None:
             return ""
-        return "tied" if apart.tied else f"{-100.0 * apart.share:.2f}"
+        return "tied" if apart.tied else self.metric.gap_text(-apart.share)
 
     def _tied_text(self) -> str:
         """Say which trials luck may have put in their order."""
@@ -196,7 +193,7 @@ class Leaderboard:
         count = sum(record.state == "complete" for record in self.trials)
         return (
             f"the best of {count} scores is partly the luckiest: judged on images that did not "
-            f"choose it, it would be about {corrected:.4f}"
+            f"choose it, it would be about {score_text(corrected)}"
         )
 
     def folds_text(self, record: TrialRecord) -> str:

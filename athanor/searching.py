@@ -138,7 +138,11 @@ def run_search(spec: JobSpec, options: SearchOptions) -> int:
     _check_out(options)
     spec = with_earlier_trials(spec, options.places, console)
     spec.space.check()
-    data = check_data(spec, options.places, console, limit=_limit(spec))
+    try:
+        data = check_data(spec, options.places, console, limit=_limit(spec))
+    except KeyboardInterrupt:
+        print("interrupted while the data were read: there is no job yet", file=sys.stderr)
+        return 130
     if data.decoded is not None:
         _tell_late(spec, console)
     _check_artifacts(options.places)

@@ -10,6 +10,7 @@ CANDIDATE = "athanor:candidate"
 BASELINE = "athanor:baseline:"  # of the study, followed by the name
 COSTS = "athanor:costs"  # of the network, by name
 CURVE = "athanor:curve"  # score by epoch, where Optuna keeps none: with two objectives
+DRAWS = "athanor:draws"  # scores of rows drawn again, as `search.draws` writes them
 ERROR = "athanor:error"  # standard error of the score
 ENDED = "athanor:ended"
 FILES = "athanor:files"

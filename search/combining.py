@@ -22,6 +22,21 @@ Predictions = Mapping[str, OutOfFoldPredictions]
 Parts = Sequence[NDArray[np.int64]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossFitted:
+    """What models say together of rows that have not chosen how they are combined.
+
+    Attributes:
+        rows: (n,) their ids, each once.
+        probabilities: (n, classes or 1).
+        targets: (n,).
+    """
+
+    rows: NDArray[np.int64]
+    probabilities: NDArray[Any]
+    targets: Targets
+
+
 @dataclass(frozen=True, slots=True)
 class Combining:
     """A way to combine models.
@@ -49,8 +64,8 @@ class Combining:
             return fitted_stack(predictions, ensemble.members, seed=self.seed)
         return ensemble
 
-    def cross_fitted(self, predictions: Predictions, parts: Parts) -> tuple[NDArray[Any], Targets]:
-        """Return what the models say together (rows, classes or 1) and targets (rows,).
+    def cross_fitted(self, predictions: Predictions, parts: Parts) -> CrossFitted:
+        """Return what the models say together of the rows that they have left out.
 
         Part after part, each by what was fitted to the others; a row that several parts have
         counts once. A single part is halved. With one model, or one row, there is nothing to fit:
@@ -70,7 +85,8 @@ class Combining:
                 kept = {n: _only(each, np.concatenate(others)) for n, each in predictions.items()}
                 means = self.fit(kept).combine(said)
             found.append(means.astype(first.probabilities.dtype))
-        return np.concatenate(found), first.targets[np.concatenate(list(parts))]
+        rows = np.concatenate(list(parts))
+        return CrossFitted(rows, np.concatenate(found), first.targets[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +119,18 @@ def compare_stack(
     if len(combining.mean(predictions).members) < 2 or len(_apart(parts)) < 2:
         return None
     metric, seed = combining.metric, combining.seed
-    mean, targets = combining.cross_fitted(predictions, parts)
-    stacked, _ = replace(combining, stacked=True).cross_fitted(predictions, parts)
+    mean = combining.cross_fitted(predictions, parts)
+    stacked = replace(combining, stacked=True).cross_fitted(predictions, parts)
     return StackComparison(
-        score=metric.score(targets, stacked),
-        mean_score=metric.score(targets, mean),
+        score=metric.score(stacked.targets, stacked.probabilities),
+        mean_score=metric.score(mean.targets, mean.probabilities),
         used=clearly_better(
             metric,
-            targets,
-            stacked=stacked,
-            mean=mean,
+            mean.targets,
+            stacked=stacked.probabilities,
+            mean=mean.probabilities,
             seed=seed,
-            groups=None if groups is None else groups[np.concatenate(_apart(parts))],
+            groups=None if groups is None else groups[mean.rows],
         ),
     )
 

@@ -6,15 +6,12 @@ flatters itself.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from search.calibration import as_scored
-from search.combining import Combining
-from search.predictions import Z_95, OutOfFoldPredictions, share_interval
+from search.combining import CrossFitted
+from search.metrics import Metric
+from search.predictions import Z_95, share_interval
 from search.score_errors import standard_error
 
 THOROUGH = 0.9  # of the images that its folds have seen, from which on a refit is as good as they
@@ -38,34 +35,29 @@ class Estimate:
 
 
 def estimate(
-    predictions: Mapping[str, OutOfFoldPredictions],
-    parts: Sequence[NDArray[np.int64]],
+    judged: CrossFitted,
     *,
-    combining: Combining,
+    metric: Metric,
+    seed: int,
     temperature: float = 1.0,
     effect: float = 1.0,
     test_rows: int,
     lower: bool,
 ) -> Estimate:
-    """Estimate the test score from out-of-fold predictions.
+    """Estimate the test score from what a model says of rows that have chosen nothing of it.
 
     Args:
-        predictions: of each finalist.
-        parts: the rows that each fold has left out; a row that several have counts once.
-        combining: how they become one.
         temperature: of the model's probabilities.
         effect: of groups, by which rows here and in the test are fewer than they seem
             (`search.score_errors.design_effect`).
     """
-    probabilities, targets = combining.cross_fitted(predictions, parts)
-    metric = combining.metric
-    probabilities = as_scored(metric, probabilities, temperature)
-    score, rows = metric.score(targets, probabilities), len(targets)
+    probabilities = as_scored(metric, judged.probabilities, temperature)
+    score, rows = metric.score(judged.targets, probabilities), len(judged.rows)
     if metric.name == "accuracy":  # the variances of both add up, as if there were fewer rows
         both = rows * test_rows / (rows + test_rows)
         interval = share_interval(score, rows=both / effect)
     else:
-        error = standard_error(metric, targets, probabilities, seed=combining.seed)
+        error = standard_error(metric, judged.targets, probabilities, seed=seed)
         reach = Z_95 * error * math.sqrt(effect * (1.0 + rows / test_rows))
         interval = (score - reach, min(score + reach, metric.highest))
     return Estimate(score=score, interval=interval, rows=rows, lower=lower)

@@ -60,6 +60,10 @@ class Metric:
         """The score of predictions that are all right and sure."""
         return 0.0 if self.name in ("log_loss", "rmse", "mae") else 1.0
 
+    def gap_text(self, gap: float) -> str:
+        """Write by how much scores differ: shares in points, others in their own unit."""
+        return f"{100.0 * gap:.2f}" if self.highest == 1.0 else score_text(gap)
+
     @property
     def by_class(self) -> bool:
         """Whether it depends on the most probable class of each row alone."""

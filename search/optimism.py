@@ -9,23 +9,50 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.draws import Draws
 from search.marks import Marks
+from search.pairing import Judged
 
 DRAWS = 400
 
 
-def score_of_a_choice(marks: Sequence[Marks], *, seed: int = 0) -> float | None:
-    """Return the accuracy that the best trial has on images that did not choose it.
-
-    Images of one group are drawn, and left out, together; every image counts alike, whatever the
-    size of its group.
-
-    Args:
-        marks: which images each trial has right.
+def score_of_a_choice(judged: Sequence[Judged], *, seed: int = 0) -> float | None:
+    """Return the score that the best of some trials has on images that did not choose it.
 
     None unless there are two trials at least, all judged on the same number of images.
     """
-    if len(marks) < 2 or len({len(each.right) for each in marks}) > 1:
+    marks = [each for each in judged if isinstance(each, Marks)]
+    draws = [each for each in judged if isinstance(each, Draws)]
+    if len(judged) < 2 or (marks and draws):
+        return None
+    return _of_marks(marks, seed=seed) if marks else _of_draws(draws)
+
+
+def _of_draws(draws: Sequence[Draws]) -> float | None:
+    """Return the score, on rows that were not drawn, of the trial that is best on those drawn.
+
+    Of the rows that a draw leaves out there is no score, but by as much as its own is above that of
+    all rows, theirs is below it, but for chance: they are the rest of the same rows.
+    """
+    if len({len(each.scores) for each in draws}) > 1:
+        return None
+    own = np.array([each.score for each in draws])
+    drawn = np.stack([each.scores for each in draws])
+    drawn = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    if not drawn.shape[1]:
+        return None
+    best = drawn.argmax(axis=0)
+    above = drawn[best, np.arange(drawn.shape[1])] - own[best]
+    return float((own[best] - above).mean())
+
+
+def _of_marks(marks: Sequence[Marks], *, seed: int) -> float | None:
+    """Return the accuracy of the best trial on images that did not choose it.
+
+    Images of one group are drawn, and left out, together; every image counts alike, whatever the
+    size of its group.
+    """
+    if len({len(each.right) for each in marks}) > 1:
         return None
     scores = np.stack([each.right for each in marks]).astype(np.float64)
     known = [each.groups for each in marks if each.groups is not None]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.draws import Draws
 from search.marks import Marks
 from search.metrics import Metric, Targets
 from search.predictions import Z_95
-from search.score_errors import resampled
 
-DRAWS = 200  # of rows, for the error of a difference
+Judged = Marks | Draws  # by accuracy, or by another metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,26 @@ class Difference:
         return self.share > errors * self.error
 
 
-def difference(one: Marks, other: Marks) -> Difference:
+def difference(one: Judged, other: Judged) -> Difference:
+    """Compare two networks that were judged on the same rows, in the same way.
+
+    Raises:
+        ValueError: they were judged on different numbers of images, or drew so many rows.
+    """
+    if isinstance(one, Marks) and isinstance(other, Marks):
+        return _of_marks(one, other)
+    if isinstance(one, Draws) and isinstance(other, Draws):
+        error = float(np.nanstd(one.scores - other.scores, ddof=1))
+        return Difference(share=one.score - other.score, error=error)
+    raise ValueError("two networks must be judged in the same way, but one has no accuracy")
+
+
+def _of_marks(one: Marks, other: Marks) -> Difference:
     """Compare two networks by the images that each has right.
 
     Images of one group are right or wrong together, so they say less (`design_effect`). One image
     more counts for each of the two: so few differ, sometimes, that what they say is an accident (A.
     Agresti and Y. Min, Statistics in Medicine 24, 2005).
-
-    Raises:
-        ValueError: they were judged on different numbers of images.
     """
     rows = len(one.right)
     if rows != len(other.right):
@@ -83,9 +94,5 @@ def paired(
     """
     if metric.name == "accuracy":
         return difference(*(Marks(said.argmax(1) == targets, groups) for said in (one, other)))
-    share = metric.score(targets, one) - metric.score(targets, other)
-    draws = [
-        resampled(metric, targets, said, seed=seed, count=DRAWS, groups=groups)
-        for said in (one, other)
-    ]  # equal seeds draw equal rows
-    return Difference(share=share, error=float(np.nanstd(draws[0] - draws[1], ddof=1)))
+    draws = [Draws.of(metric, targets, said, seed=seed, groups=groups) for said in (one, other)]
+    return difference(*draws)

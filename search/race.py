@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
+from search.draws import Draws
 from search.folds import JUDGING_FOLD
 from search.marks import Marks
 from search.pairing import difference
@@ -143,6 +142,5 @@ def ahead(one: FoldTask, other: FoldTask, *, errors: float) -> bool:
         marks = Marks.read(mine[RIGHT]), Marks.read(theirs[RIGHT])
         return difference(*marks).leads(errors=errors)
     assert one.score is not None and other.score is not None
-    draws = [np.array(report[DRAWS], dtype=np.float64) for report in (mine, theirs)]
-    apart = draws[0] - draws[1]  # the same rows were drawn for both
-    return one.score - other.score > errors * float(np.nanstd(apart, ddof=1))
+    draws = Draws.read(one.score, mine[DRAWS]), Draws.read(other.score, theirs[DRAWS])
+    return difference(*draws).leads(errors=errors)

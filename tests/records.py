@@ -21,6 +21,7 @@ def record(
         train_pace=None,
         predict_pace=None,
         right=None,
+        draws=None,
         note="",
         files=None,
     )

@@ -44,6 +44,7 @@ def row(number: int, score: float, *, tied: bool = False, parameters: int = 1000
         state="complete",
         score=Score(score),
         behind=None,
+        behind_text="",
         tied=tied,
         folds=None,
         parameters=parameters,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from search.combining import Combining
-from search.estimate import estimate
+from search.estimate import Estimate, estimate
 from search.metrics import METRICS
 from search.predictions import OutOfFoldPredictions
 from search.selection import greedy_selection
@@ -38,14 +38,23 @@ def some_models(seed: int, *, models: int, skill: float = 0.6) -> Problem:
     return predictions, parts, tests, targets[rows:]
 
 
+def estimated(
+    predictions: dict[str, OutOfFoldPredictions],
+    parts: list[NDArray[np.int64]],
+    combining: Combining,
+    **more: Any,
+) -> Estimate:
+    judged = combining.cross_fitted(predictions, parts)
+    given: dict[str, Any] = {"test_rows": TEST, "lower": False, **more}
+    return estimate(judged, metric=combining.metric, seed=combining.seed, **given)
+
+
 @pytest.mark.parametrize("models", [1, 12])
 def test_the_interval_holds_the_test_score_nearly_always(models: int) -> None:
     held, flattered = 0, []
     for seed in range(60):
         predictions, parts, tests, targets = some_models(seed, models=models)
-        found = estimate(
-            predictions, parts, combining=Combining(seed=seed), test_rows=TEST, lower=False
-        )
+        found = estimated(predictions, parts, Combining(seed=seed))
         ensemble = greedy_selection(predictions=predictions, seed=seed)
         low, high = found.interval
         held += low <= ACCURACY.score(targets, ensemble.combine(tests)) <= high
@@ -63,18 +72,16 @@ def test_rows_in_groups_make_an_interval_as_wide_as_fewer_rows(name: str) -> Non
     combining = Combining(seed=0, metric=METRICS[name])  # type: ignore[index]
     widths = []
     for effect in (1.0, 4.0):
-        found = estimate(
-            predictions, parts, combining=combining, effect=effect, test_rows=TEST, lower=False
-        )
+        found = estimated(predictions, parts, combining, effect=effect)
         widths.append(found.interval[1] - found.interval[0])
     assert widths[1] == pytest.approx(2.0 * widths[0], rel=0.05)
 
 
 def test_one_model_is_taken_as_it_is() -> None:
     predictions, parts, *_ = some_models(0, models=1)
-    probabilities, targets = Combining(seed=0).cross_fitted(predictions, parts)
-    assert np.array_equal(probabilities, predictions["m0"].probabilities)
-    assert np.array_equal(targets, predictions["m0"].targets)
+    judged = Combining(seed=0).cross_fitted(predictions, parts)
+    assert np.array_equal(judged.probabilities, predictions["m0"].probabilities)
+    assert np.array_equal(judged.targets, predictions["m0"].targets)
 
 
 def test_a_row_has_no_say_in_its_own_weights() -> None:
@@ -87,7 +94,7 @@ def test_a_row_has_no_say_in_its_own_weights() -> None:
         name: OutOfFoldPredictions.empty(targets, 2).with_fold(np.arange(8), values)
         for name, values in (("a", first), ("b", first[::-1].copy()))
     }
-    found = estimate(predictions, parts, combining=Combining(seed=0), test_rows=8, lower=True)
+    found = estimated(predictions, parts, Combining(seed=0), test_rows=8, lower=True)
     assert found.score == 0.0 and found.lower and found.rows == 8
 
 
@@ -102,7 +109,7 @@ def test_with_one_fold_the_weights_are_those_of_the_other_half() -> None:
         for name, each in said.items()
     }
     part = [np.arange(12)]
-    found = estimate(predictions, part, combining=Combining(seed=0), test_rows=12, lower=False)
+    found = estimated(predictions, part, Combining(seed=0), test_rows=12)
     assert found.score == 1.0 and found.rows == 12
 
 
@@ -114,7 +121,5 @@ def test_no_score_is_expected_that_cannot_be() -> None:
     parts = [np.arange(20), np.arange(20, 40)]
     for name in ("accuracy", "log_loss", "roc_auc"):
         metric = METRICS[name]
-        found = estimate(
-            one, parts, combining=Combining(seed=0, metric=metric), test_rows=9, lower=False
-        )
+        found = estimated(one, parts, Combining(seed=0, metric=metric), test_rows=9)
         assert found.interval[0] < found.score <= found.interval[1] <= metric.highest

@@ -78,8 +78,8 @@ def test_work_that_does_not_get_further_is_ended(store: StudyStore, hung: thread
 
 def test_a_database_that_is_away_is_no_hang(store: StudyStore, hung: threading.Event) -> None:
     database, pulse = Database(store), beating(store)
-    database.back.clear()
     database.failures_left = AWAY_BEATS
+    database.back.clear()
     pulse.expect(0.0)
     assert database.back.wait(LIMIT_SECONDS)
     assert not hung.is_set()

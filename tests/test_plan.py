@@ -178,3 +178,12 @@ def test_trials_have_equal_times_within_limits_where_finalists_have() -> None:
         assert seconds == pytest.approx(12 * speed.seconds_per_image(10**7), rel=0.06)
     equal = Plan.model_construct(speed=speed, search_epochs=12, prior_macs=None)
     assert equal.trial_epochs(10**6) == equal.trial_epochs(10**9) == 12
+
+
+@pytest.mark.parametrize(("finalists", "times"), [(2, 4.5), (3, 9.0), (4, 9.0)])
+def test_a_heat_has_the_recipe_of_the_training_that_it_is_run_for(
+    finalists: int, times: float
+) -> None:
+    """Two workers train four folds in two rounds of nine tenths, heats in rounds of one tenth."""
+    plan = Plan.model_construct(race_share=0.1, survivors=1, folds=4, final="bag", workers=2)
+    assert plan.times_race(finalists=finalists) == pytest.approx(times)

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from search.attributes import RUNG
+from search.attributes import MEMORY_MET, RUNG
 from search.epoch_budget import epochs_used
 from search.how_to_train import HOW_TO_TRAIN
 from search.job_spec import JobSpec
 from search.store import Lease, StaleFence, StudyStore
 from tests.small_job import SPEC, bench_of, prepared, resume, take_steps, worked
 from workers.steps import Waiting, next_step
+from workers.training import Diverged, Training
 from workers.workbench import Workbench
 
 
@@ -291,4 +292,42 @@ def test_what_is_trained_to_its_end_is_complete_whatever_the_pruner_says(
     job, _ = worked(tmp_path, trials=2)  # of an epoch each
     store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
     assert [record.state for record in store.trials(job).records()] == ["complete"] * 2
+    store.close()
+
+
+def test_trials_that_run_out_of_memory_or_diverge_twice_end_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job lands with the others; a network that did not fit is a constraint for the sampler."""
+    failures = iter([None, MemoryError("no room"), Diverged("NaN"), Diverged("NaN again")])
+    run = Training.run
+
+    def failing(training: Training, **options: Any) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        run(training, **options)
+
+    monkeypatch.setattr("workers.trial.Training.run", failing)
+    store, job, worker = prepared(tmp_path, trials=3)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    first, full, lost = store.trials(job).records()
+    assert [each.state for each in (first, full, lost)] == ["complete", "out of memory", "diverged"]
+    assert full.note == "no room" and "trained again with clipping" in lost.note
+    (frozen,) = (t for t in store.trials(job).study.get_trials() if t.number == full.number)
+    assert frozen.constraints[MEMORY_MET] == 1.0
+    store.close()
+
+
+def test_an_equal_candidate_is_not_trained_again(tmp_path: Path) -> None:
+    store, job, worker = prepared(tmp_path, trials=2)
+    store.trials(job).enqueue(dict(job.plan.first_trials[0]) if job.plan else {}, again=True)
+    store.trials(job).enqueue(dict(job.plan.first_trials[0]) if job.plan else {}, again=True)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+    first, again = store.trials(job).records()[:2]
+    assert (first.state, again.state) == ("complete", "copied")
+    shown = ("score", "error", "right", "files", "train_pace")
+    assert [getattr(first, name) for name in shown] == [getattr(again, name) for name in shown]
+    assert f"trained as trial {first.number}" in again.note
     store.close()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from athanor.report import asked
-from search.folds import ALL_ROWS, Folds
+from search.folds import ALL_ROWS, Fold, Folds
 from search.grouping import deal_groups, image_hashes, merged, with_duplicates
 from search.job_spec import JobSpec
 from search.splits import Columns, make_folds, repeated
 from spaces.errors import DataError
-from tests.small_job import worked
+from tests.small_job import CACHE, worked
 from workers.data import load_data
 from workers.derived_test import derived_test
 from workers.files import JobFiles
 from workers.model_folder import read_manifest
-from workers.splitting import split
+from workers.splitting import Split, check_metric, split
 
 Ints = NDArray[np.int64]
 
@@ -390,3 +391,21 @@ def test_repeats_need_two_folds(tmp_path: Path) -> None:
     data = load_data("digits", cache=tmp_path)
     with pytest.raises(DataError, match="two folds besides the judging one, but got 1"):
         split(JobSpec.parse({"data": "digits", "repeats": 2, "folds": 1}), data)
+
+
+@pytest.mark.parametrize(("metric", "said"), [("roc_auc", "two classes"), ("r2", "two different")])
+def test_folds_that_a_metric_cannot_judge_are_refused(metric: Any, said: str) -> None:
+    labels = np.array([0, 1, 0, 1, 1, 1, 0, 1])
+    data = load_data("digits", cache=CACHE)
+    classes = () if metric == "r2" else ("a", "b")
+    answers = labels.astype(np.float64) if metric == "r2" else labels
+    few = replace(data, train_images=data.train_images[:8], train_labels=answers)
+    few = replace(few, test_labels=few.train_labels[:0], class_names=classes)
+    rows = np.arange(8)
+    folds = tuple(
+        Fold(number, np.setdiff1d(rows, judged), judged)
+        for number, judged in enumerate((rows[:4], rows[4:6]))
+    )
+    parts = Split(Folds(folds, seed=0, data_fingerprint=""), 2, 1, "bag", ())
+    with pytest.raises(DataError, match=f"{metric} needs .*{said}.* in each fold, but fold 1 has"):
+        check_metric(metric, few, parts)

@@ -147,8 +147,9 @@ def test_no_row_is_judged_by_a_stack_that_was_fitted_to_it() -> None:
     stack = fitted_stack(said, list(said), seed=0)
     fitted = stack.combine({name: each.probabilities for name, each in said.items()})
     combining = replace(LOG_LOSS, stacked=True)
-    unseen, rows = combining.cross_fitted(said, list(np.arange(60).reshape(3, 20)))
-    assert mean_log_loss(fitted, targets) < np.log(CLASSES) < mean_log_loss(unseen, rows)
+    unseen = combining.cross_fitted(said, list(np.arange(60).reshape(3, 20)))
+    honest = mean_log_loss(unseen.probabilities, unseen.targets)
+    assert mean_log_loss(fitted, targets) < np.log(CLASSES) < honest
 
 
 def test_a_model_folder_predicts_by_its_stack(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.calibration import HOTTEST
-from search.combining import Combining, StackComparison, compare_stack
+from search.calibration import HOTTEST, as_scored
+from search.combining import Combining, CrossFitted, StackComparison, compare_stack
 from search.ensemble import Ensemble, member_name
 from search.estimate import THOROUGH, estimate
 from search.folds import ALL_ROWS, JUDGING_FOLD
@@ -101,11 +101,14 @@ def choose(bench: Workbench) -> Choice:
     if stacking is not None and stacking.used:
         combining = replace(combining, stacked=True)
         stack = fitted_stack(predictions, chosen.ensemble.members, seed=combining.seed)
-    scores = _scores(bench, chosen, predictions, stack)
+    judged = combining.cross_fitted(predictions, parts)
+    scores = _scores(bench, chosen, predictions, judged)
+    if len(predictions) > 1 and chosen.final != "best":
+        scores["fitted_score"] = _fitted_score(bench, chosen, predictions, stack, scores)
     expected = estimate(
-        predictions,
-        parts,
-        combining=combining,
+        judged,
+        metric=bench.metric,
+        seed=combining.seed,
         temperature=scores.get("temperature", 1.0),
         effect=scores.get("design_effect", 1.0),
         test_rows=len(bench.data.test_labels),
@@ -159,15 +162,34 @@ def _compared(
 
 
 def _scores(
-    bench: Workbench, chosen: _Selected, predictions: Predictions, stack: Stack | None
+    bench: Workbench, chosen: _Selected, predictions: Predictions, judged: CrossFitted
 ) -> dict[str, Any]:
     """Return the model's scores out of fold; of a single network, on the rows it has left out."""
-    combination: Ensemble | Stack = stack or chosen.ensemble
     if chosen.final == "best":
-        combination, predictions = _alone(bench, chosen.networks[0])
+        predictions = out_of_fold(bench, chosen.networks)
+        alone = left_out(bench, chosen.networks)
+        judged = chosen.combining.cross_fitted(predictions, alone)
     # a mean of networks is less sure than each of them, by which the temperature is measured
     hottest = 1.0 if chosen.final == "bag" and chosen.averaged else HOTTEST
-    return known_scores(bench, predictions, combination, hottest=hottest)
+    return known_scores(bench, predictions, judged, hottest=hottest)
+
+
+def _fitted_score(
+    bench: Workbench,
+    chosen: _Selected,
+    predictions: Predictions,
+    stack: Stack | None,
+    scores: dict[str, Any],
+) -> float:
+    """Return what the weights or the stack score on the rows that they were fitted to.
+
+    That is no measure of the model, but what its files must give again.
+    """
+    combination: Ensemble | Stack = stack or chosen.ensemble
+    first = next(iter(predictions.values()))
+    said = combination.combine({name: each.probabilities for name, each in predictions.items()})
+    scored = as_scored(bench.metric, said[first.covered], scores.get("temperature", 1.0))
+    return bench.metric.score(first.targets[first.covered], scored)
 
 
 def _joint_costs(
@@ -240,13 +262,6 @@ def _rank(task: FoldTask, networks: list[FoldTask]) -> int:
 
 def _or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
-
-
-def _alone(bench: Workbench, task: FoldTask) -> tuple[Ensemble, Predictions]:
-    """Return the ensemble of a single network, and what it says of the rows that it left out."""
-    predictions, name = out_of_fold(bench, [task]), member_name(task.trial)
-    score = predictions[name].score(bench.metric)
-    return Ensemble(members=(name,), weights=(1.0,), score=score), predictions
 
 
 def _foreseeable(bench: Workbench) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 
 from safetensors.torch import save as save_tensors
 
+from search.draws import Draws
 from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.marks import Marks
 from search.plan import Plan
 from search.race import DRAWS, RIGHT
-from search.score_errors import resampled
 from search.store import FoldTask, Lease, TrialRecord
 from spaces.recipe import Candidate
 from workers.checkpoints import load_checkpoint, save_checkpoint
@@ -187,8 +187,8 @@ def _for_the_race(bench: Workbench, training: Training) -> dict[str, Any]:
     if bench.metric.name == "accuracy":
         return {RIGHT: Marks(probabilities.argmax(1) == labels, groups).text}
     seed = bench.seed("error of a heat")  # with which all heats draw the same rows
-    draws = resampled(bench.metric, labels, probabilities, seed=seed, groups=groups)
-    return {DRAWS: [None if math.isnan(score) else score for score in draws.tolist()]}
+    draws = Draws.of(bench.metric, labels, probabilities, seed=seed, groups=groups)
+    return {DRAWS: draws.written}
 
 
 def _record(bench: Workbench, task: FoldTask, training: Training, files: FoldFiles) -> None:

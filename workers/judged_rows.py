@@ -84,7 +84,7 @@ def judged_rows(job: Job, tasks: Sequence[FoldTask], opened: Judging) -> JudgedR
             return found
     raise StoreError(
         f"the files of {job.id} must have the score in the store, "
-        f"{job.result['out_of_fold_score']}, but have {score}"
+        f"{_score_of_files(job.result)}, but have {score}"
     )
 
 
@@ -137,6 +137,11 @@ def is_stacked(result: Mapping[str, Any]) -> bool:
     return bool((result.get("stacking") or {}).get("used"))
 
 
+def _score_of_files(result: Mapping[str, Any]) -> float:
+    """Return the score of the members together on all rows, those included that chose weights."""
+    return float(result.get("fitted_score", result["out_of_fold_score"]))
+
+
 def _agrees(result: Mapping[str, Any], found: JudgedRows, score: float) -> bool:
-    same = math.isclose(score, result["out_of_fold_score"], rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    same = math.isclose(score, _score_of_files(result), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return same and len(found.rows) == result["out_of_fold_rows"]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.calibration import as_scored, at_temperature, helpful_temperature
-from search.ensemble import Ensemble, member_name
+from search.combining import CrossFitted
+from search.ensemble import member_name
 from search.folds import Folds
 from search.metrics import accuracy
 from search.predictions import OutOfFoldPredictions, mean_log_loss
 from search.score_errors import group_effect
-from search.stacking import Stack
 from search.store import FoldTask
 from workers.data import ImageData
 from workers.files import JobFiles
@@ -84,23 +84,21 @@ def left_out(bench: Judging, tasks: list[FoldTask]) -> list[NDArray[np.int64]]:
 
 
 def known_scores(
-    bench: Workbench, predictions: Predictions, combination: Ensemble | Stack, *, hottest: float
+    bench: Workbench, predictions: Predictions, judged: CrossFitted, *, hottest: float
 ) -> dict[str, Any]:
-    """Return the scores of finalists and of their combination, before the test set is opened.
+    """Return the scores of finalists and of the model, before the test set is opened.
 
     Args:
+        judged: what the model says of rows that have chosen nothing of it.
         hottest: the highest temperature that may be taken.
     """
-    covered = next(iter(predictions.values())).covered
-    said = {name: each.probabilities for name, each in predictions.items()}
-    probabilities = combination.combine(said)[covered]
-    targets, members = bench.data.train_labels[covered], sorted(predictions.items())
-    groups = bench.folds.groups
+    probabilities, targets = judged.probabilities, judged.targets
+    members = sorted(predictions.items())
+    groups = None if bench.folds.groups is None else bench.folds.groups[judged.rows]
     temperature = 1.0
     if bench.metric.task == "classification":
         seed = bench.seed("temperature")
-        own = None if groups is None else groups[covered]
-        found = helpful_temperature(probabilities, targets, seed=seed, groups=own)
+        found = helpful_temperature(probabilities, targets, seed=seed, groups=groups)
         temperature = min(found, hottest)
     scored = as_scored(bench.metric, probabilities, temperature)
     scores = {
@@ -111,7 +109,7 @@ def known_scores(
     }
     if groups is not None:
         scores["design_effect"] = group_effect(
-            bench.metric, targets, scored, groups[covered], seed=bench.seed("groups")
+            bench.metric, targets, scored, groups, seed=bench.seed("groups")
         )
     if bench.metric.task == "regression":
         return scores

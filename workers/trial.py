@@ -7,6 +7,7 @@ from dataclasses import replace
 from optuna.trial import Trial
 
 from search.attributes import MEMORY, MEMORY_MET
+from search.draws import Draws
 from search.marks import Marks
 from search.score_errors import binomial_error, standard_error
 from search.store import Lease
@@ -262,12 +263,16 @@ class _TrialRun:
         last = training.curve[-1]
         assert last.validation_score is not None and last.validation_seconds is not None
         training.validation_probabilities = probabilities
-        right = None
+        labels, groups = training.rows.validation_labels, training.rows.validation_groups
+        right = draws = None
         if training.metric.task == "classification":
-            hits = probabilities.argmax(1) == training.rows.validation_labels
-            right = Marks(hits, training.rows.validation_groups).text
+            right = Marks(probabilities.argmax(1) == labels, groups).text
+        if training.metric.name != "accuracy":
+            seed = self._bench.seed("draws of a trial")  # with which all draw the same rows
+            found = Draws.of(training.metric, labels, probabilities, seed=seed, groups=groups)
+            draws = found.written
         self._bench.trials.describe_score(
-            self._trial, error=self._error(training, last), right=right
+            self._trial, error=self._error(training, last), right=right, draws=draws
         )
         self._bench.trials.describe_pace(
             self._trial,

@@ -16,11 +16,10 @@ from athanor.report.reading import Load, Source, open_source
 from athanor.report.values import Score
 from search.calibration import as_scored
 from search.job import Job
-from search.marks import Marks
 from search.metrics import METRICS, Metric
 from search.pairing import Difference, difference, paired
 from search.predictions import Z_95
-from search.store import StudyStore, TrialRecord
+from search.store import StudyStore
 from spaces.errors import InputError
 from workers.data import ImageData
 
@@ -173,24 +172,22 @@ def _of_trials(first: Source, second: Source) -> Paired | None:
         for s in (first, second)
         if (p := s.job.plan) is not None
     ]
-    best = [_marks(source.progress.best) for source in (first, second)]
-    by_accuracy = all(
-        s.job.plan is not None and s.job.plan.metric == "accuracy" for s in (first, second)
-    )
-    if not by_accuracy or plans[0] != plans[1] or best[0] is None or best[1] is None:
+    if plans[0] != plans[1]:
+        return None
+    best = [source.progress.best for source in (first, second)]
+    by_accuracy = first.job.plan is not None and first.job.plan.metric == "accuracy"
+    judged = [found for each in best if each and (found := each.judged(by_accuracy=by_accuracy))]
+    scores = [each.score for each in best if each and each.score is not None]
+    if len(judged) < 2 or len(scores) < 2:
         return None
     return _paired(
         first,
         second,
-        difference(best[0], best[1]),
+        difference(judged[0], judged[1]),
         on="best trials, on their validation rows",
-        rows=len(best[0].right),
-        scores=(best[0].share, best[1].share),
+        rows=plans[0][1],
+        scores=(scores[0], scores[1]),
     )
-
-
-def _marks(record: TrialRecord | None) -> Marks | None:
-    return None if record is None else record.marks
 
 
 def _paired(

@@ -164,9 +164,7 @@ def _interval(
         said = as_scored(metric, judged.together, result.get("temperature", 1.0))
     effect = result.get("design_effect", 1.0)
     if metric.name == "accuracy":
-        right = int((said.argmax(1) == judged.targets).sum())
-        rows = len(judged.targets)
-        return Score(score, *share_interval(right / rows, rows=rows / effect))
+        return Score(score, *share_interval(score, rows=len(judged.targets) / effect))
     reach = Z_95 * math.sqrt(effect) * standard_error(metric, judged.targets, said, seed=0)
     return Score(score, score - reach, min(score + reach, metric.highest))
 

@@ -60,7 +60,7 @@ def _leaderboard(report: Report) -> list[str]:
             row.trial,
             row.state,
             scored(row.score),
-            "" if row.behind is None else f"{row.behind:.2f}{' (tied)' if row.tied else ''}",
+            row.behind_text and f"{row.behind_text}{' (tied)' if row.tied else ''}",
             "" if row.folds is None else f"{score_text(row.folds[0])} x {row.folds[1]}",
             count_text(row.parameters),
             count_text(row.macs),

@@ -64,7 +64,8 @@ def _row(board: Leaderboard, record: TrialRecord, tied: set[int]) -> TrialRow:
         trial=record.number,
         state=record.state,
         score=trial_score(record, by_accuracy=board.metric.name == "accuracy"),
-        behind=None if apart is None else 0.0 - 100.0 * apart.share,
+        behind=None if apart is None else 0.0 - apart.share,
+        behind_text="" if apart is None else board.metric.gap_text(0.0 - apart.share),
         tied=len(tied) > 1 and record.number in tied,
         folds=_folds(record, board.folds),
         parameters=record.parameters,
@@ -96,7 +97,7 @@ def _words(board: Leaderboard) -> list[str]:
             f"their difference to the best holds zero. The smallest is trial {tied[0].number}, "
             f"with {size}."
         )
-    elif len([record for record in board.trials if record.right is not None]) > 1:
+    elif sum(board.behind(record) is not None for record in board.trials):
         said.append("No other trial is tied with the best one on the same images.")
     if board.corrected is not None:
         finished = sum(record.state == "complete" for record in board.trials)

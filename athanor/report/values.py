@@ -51,7 +51,8 @@ class TrialRow:
     """A trial on the leaderboard.
 
     Attributes:
-        behind: the best trial on the same images, in points; None for that itself or if unknown.
+        behind: by how much of the score it is behind the best trial on the same images; None for
+            that itself or if unknown. As text, shares are in points.
         tied: with the best one: the interval of their difference holds zero.
         folds: mean score of its finished folds, and how many these are.
     """
@@ -60,6 +61,7 @@ class TrialRow:
     state: str
     score: Score
     behind: float | None
+    behind_text: str
     tied: bool
     folds: tuple[float, int] | None
     parameters: int | None

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.attributes import (
     CANDIDATE,
     COSTS,
+    DRAWS,
     ENDED,
     ERROR,
     FILES,
@@ -18,7 +19,9 @@ from search.attributes import (
     Cost,
     curve_of,
 )
+from search.draws import Draws
 from search.marks import Marks
+from search.pairing import Judged
 from search.pareto import layers
 from spaces.recipe import Candidate
 
@@ -34,6 +37,7 @@ class TrialRecord:
         latency: measured seconds to predict a batch, where that is limited or to be small.
         train_pace, predict_pace: measured seconds for one image.
         right: which validation images it has right, as `search.marks` writes them.
+        draws: where no accuracy counts, its scores on rows drawn again, as `search.draws` does.
     """
 
     number: int
@@ -49,6 +53,7 @@ class TrialRecord:
     train_pace: float | None
     predict_pace: float | None
     right: str | None
+    draws: list[float | None] | None
     note: str
     files: str | None
 
@@ -77,6 +82,7 @@ class TrialRecord:
             train_pace=attributes.get(PACE, {}).get("train"),
             predict_pace=attributes.get(PACE, {}).get("predict"),
             right=attributes.get(RIGHT),
+            draws=attributes.get(DRAWS),
             note=attributes.get(NOTE, ""),
             files=attributes.get(FILES),
         )
@@ -85,6 +91,14 @@ class TrialRecord:
     def marks(self) -> Marks | None:
         """Which validation images it has right, if that is known."""
         return None if self.right is None else Marks.read(self.right)
+
+    def judged(self, *, by_accuracy: bool) -> Judged | None:
+        """Return that by which it is compared with others, if it is known."""
+        if by_accuracy:
+            return self.marks
+        if self.draws is None or self.score is None:
+            return None
+        return Draws.read(self.score, self.draws)
 
     @property
     def open(self) -> bool:

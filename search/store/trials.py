@@ -12,6 +12,7 @@ from search.attributes import (
     CANDIDATE,
     COSTS,
     CURVE,
+    DRAWS,
     ENDED,
     ERROR,
     FILES,
@@ -176,7 +177,7 @@ class Trials:
 
     def copy(self, original: TrialRecord, trial: Trial) -> None:
         """Write of a trial what an equal one has shown: how sure it is, how fast, what is right."""
-        self.describe_score(trial, error=original.error, right=original.right)
+        self.describe_score(trial, error=original.error, right=original.right, draws=original.draws)
         if original.train_pace is not None and original.predict_pace is not None:
             self.describe_pace(trial, train=original.train_pace, predict=original.predict_pace)
         if original.latency is not None:
@@ -188,10 +189,19 @@ class Trials:
         trial.set_user_attr(COSTS, {**costs, "latency": seconds})
 
     @patient
-    def describe_score(self, trial: Trial, *, error: float | None, right: str | None) -> None:
-        """Write how sure a trial's score is, and which validation images it has right."""
+    def describe_score(
+        self,
+        trial: Trial,
+        *,
+        error: float | None,
+        right: str | None,
+        draws: list[float | None] | None,
+    ) -> None:
+        """Write how sure a trial's score is, and by what it is compared (`TrialRecord`)."""
         trial.set_user_attr(ERROR, error)
         trial.set_user_attr(RIGHT, right)
+        if draws is not None:
+            trial.set_user_attr(DRAWS, draws)
 
     @patient
     def report(self, trial: Trial, *, epoch: int, score: float, error: float | None = None) -> bool:
