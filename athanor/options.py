@@ -22,7 +22,8 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace the model folder that is there.")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes. [one a core, two with a GPU]")
+    int | None,
+    typer.Option("--workers", min=1, help="Processes. [one a core, 8 at most; 2 with a GPU]"),
 ]
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 1h30m.")

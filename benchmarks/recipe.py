@@ -21,32 +21,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.trial import FixedTrial
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a script
 
 from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
-from spaces.architecture import Architecture, Head, Stage, Stem
-from spaces.recipe import Candidate, Recipe
+from spaces.architecture import Head, Stem
+from spaces.cnn import CnnSpace
+from spaces.recipe import Candidate
 from workers.device import DevicePlan
+from workers.finalist import LARGEST_BATCH
 from workers.host_speed import host_speed
 from workers.rows import Rows
 from workers.training import Training
 
 TRAIN_ROWS = 50_000
 MAX_EPOCHS = 1000  # far beyond the time
+SIZE = 16  # channels of the first stage: what a fold of ten minutes affords
+TRIAL_BATCH = 64  # of a search of ten minutes, whose trials are short
+EPOCHS = 10  # that a fold of ten minutes is expected to have
 QUICK_SECONDS, QUICK_ARMS = 20.0, ("default", "convolution stem")
-DEFAULT = Candidate(
-    architecture=Architecture(
-        stem=Stem(kind="whitening", width=18),
-        stages=(Stage(depth=2, width=16), Stage(depth=2, width=32), Stage(depth=2, width=64)),
-        views="flip",
-    ),
-    recipe=Recipe(
-        learning_rate=0.4, weight_decay=5e-3, augmentation="flip", skip=0.75, epochs=MAX_EPOCHS
-    ),
-)
+
+
+def default() -> Candidate:
+    """Return the prior as a finalist of ten minutes trains it, for as long as there is time."""
+    space = CnnSpace.from_json({"recipe": {"batch_sizes": [TRIAL_BATCH]}})
+    trial = FixedTrial(space.prior(size=SIZE))
+    candidate = space.suggest(trial, side=28, epochs=1)
+    recipe = candidate.recipe.lengthened(
+        epochs=MAX_EPOCHS,
+        expected=EPOCHS,
+        times=(LARGEST_BATCH / TRIAL_BATCH) ** 2,
+        largest_batch=LARGEST_BATCH,
+        augmentations=space.recipe.augmentations,
+    )
+    return candidate.model_copy(update={"recipe": recipe})
+
+
+DEFAULT = default()
 ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
     "default": {},
     "convolution stem": {"architecture": {"stem": Stem(width=16)}},
@@ -67,6 +81,7 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {  # name -> changed fields
     },
     "flip and affine": {"recipe": {"augmentation": "flip_affine"}},
     "flip, affine, jitter": {"recipe": {"augmentation": "flip_affine_jitter"}},
+    "shifts until the end": {"recipe": {"augmentation": "flip_shift", "augment_until": 1.0}},
     "mixup 0.2": {"recipe": {"mixup": 0.2}},
     "no label smoothing": {"recipe": {"label_smoothing": 0.0}},
     "cosine schedule": {"recipe": {"schedule": "cosine"}},

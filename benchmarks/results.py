@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,23 @@ class Results:
         return None
 
     def add(self, row: dict[str, Any]) -> None:
-        """Keep a row, and write the file."""
-        self.rows.append(row)
+        """Keep a row, with the commit that it was measured at, and write the file."""
+        self.rows.append({**row, "commit": commit()})
         if self._path is not None:
             text = json.dumps({"machine": machine(), "rows": self.rows}, indent=1)
             self._path.write_text(text + "\n")
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the code that runs, with a mark if it was changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    root = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # a copy without its history
+        return None
+    return found.stdout.strip()
 
 
 def machine() -> dict[str, Any]:

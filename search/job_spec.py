@@ -65,7 +65,7 @@ class JobSpec(ImageOptions):
         seed: with equal seeds and one worker, a search limited by trials repeats exactly, unless
             latencies are measured.
         workers: processes that will share the work, on all machines together; None: as many as the
-            pool has whose worker prepares the job: one a core, or two with a GPU.
+            pool has whose worker prepares the job: one a core, eight at most, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
             more judges the trials, and with many rows there are ten, so that each network learns
             from nine tenths. None: four to eight, so that no worker idles.

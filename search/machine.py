@@ -6,13 +6,14 @@ from pathlib import Path
 
 from search.control_groups import group_folders
 
+MOST_WORKERS = 8  # as many as a finalist has trainings at most: more would idle in a landing
 GPU_WORKERS = 2  # while one samples, validates and writes, the other's steps have the GPU
 DEVICES, NVIDIA_GPU = Path("/dev"), "nvidia[0-9]*"  # a container may be given any one of them
 
 
 def usual_workers() -> int:
     """Return how many processes work here unless somebody says otherwise."""
-    return min(usable_cores(), GPU_WORKERS) if has_gpu() else usable_cores()
+    return min(usable_cores(), GPU_WORKERS if has_gpu() else MOST_WORKERS)
 
 
 def processor_seconds() -> float:

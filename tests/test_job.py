@@ -274,7 +274,7 @@ def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gpu", "visible", "expected"),
-    [(True, None, 2), (True, "", 6), (True, "-1", 6), (True, "0", 2), (False, None, 6)],
+    [(True, None, 2), (True, "", 8), (True, "-1", 8), (True, "0", 2), (False, None, 8)],
 )
 def test_a_gpu_that_can_be_used_has_two_workers(
     gpu: bool,
@@ -285,7 +285,7 @@ def test_a_gpu_that_can_be_used_has_two_workers(
 ) -> None:
     (tmp_path / ("nvidia3" if gpu else "nvidiactl")).touch()
     monkeypatch.setattr("search.machine.DEVICES", tmp_path)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:

@@ -26,6 +26,7 @@ from workers.landing import choose_finalists, race_of, substitute
 from workers.landing_again import finalists_again, keep_finished_folds
 from workers.landing_time import seconds_for
 from workers.retention import tidy, tidy_job, tidy_models
+from workers.search_time import search_end
 from workers.stepping import is_out_of_memory
 from workers.study_notes import annotate_study
 from workers.training import Diverged
@@ -155,7 +156,7 @@ def _wants_trial(bench: Workbench) -> bool:
         records, bench.plan, rung_of=rung_of, max_epochs=epochs
     ):
         return False
-    if bench.heartbeat.seconds_until(bench.plan.search_seconds) > 0.0:
+    if bench.heartbeat.seconds_until(search_end(bench)) > 0.0:
         endless = bench.job.spec.counts_trials or bench.job.spec.minimize is not None
         return endless or not _prior_stands(bench)
     if bench.heartbeat.seconds_until(bench.job.spec.budget) <= 0.0:

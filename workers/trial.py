@@ -22,6 +22,7 @@ from workers.gentler import gentler, is_gentler
 from workers.latency import measure_latency
 from workers.memory import batch_pieces
 from workers.retention import tidy
+from workers.search_time import search_end
 from workers.stepping import is_out_of_memory
 from workers.training import Diverged, Training
 from workers.trial_notes import note_trial
@@ -140,6 +141,7 @@ class _TrialRun:
         self._all_fences = bench.files.trial(trial.number)
         self._folder = self._all_fences / str(lease.fence)
         self._begin = self._looked = time.monotonic()
+        self._end_of_search = search_end(bench)
         self._candidate: Candidate | None = None
         self.curve: Sequence[EpochReport] = ()
 
@@ -246,7 +248,7 @@ class _TrialRun:
 
     def _interrupt(self) -> None:
         self._bench.heartbeat.check()
-        left = self._bench.heartbeat.seconds_until(self._bench.plan.search_seconds)
+        left = self._bench.heartbeat.seconds_until(self._end_of_search)
         if left > 0.0 or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
