@@ -1,4 +1,4 @@
-"""What is made of one search: the folds' ensemble, the best network, a refit, a taught network.
+"""What is made of one search: the ensemble, the best network, a refit, a taught one, a soup.
 
 All have the same wall-clock time. The search is shared: what a refit or a student has is the time
 that the search's own landing took.
@@ -20,13 +20,14 @@ import numpy as np
 
 from benchmarks.bootstrap import interval_of_mean
 from benchmarks.results import Results
+from benchmarks.soup import soup
 from search.marks import Marks
 from workers.data import load_data
 from workers.files import write_atomically
 from workers.model_folder import load_model
 
 DATA, SEARCHED = "fashion-mnist", "searched.json"
-FINALS = ("bag", "best", "refit", "distilled")
+FINALS = ("bag", "best", "refit", "distilled", "soup")
 
 
 def play(folder: Path, *, budget: float, seed: int, final: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def play(folder: Path, *, budget: float, seed: int, final: str) -> dict[str, Any
         "landing_s": round(landing, 1),
         "networks": found["result"]["networks"],
         "out_of_fold": found["result"]["out_of_fold_score"],
-        **_tested(folder / final),
+        **_tested(folder, final),
     }
 
 
@@ -76,10 +77,14 @@ def _landing_seconds(job: dict[str, Any]) -> float:
     return float(job["seconds_used"] - job["phases"]["landing"])
 
 
-def _tested(folder: Path) -> dict[str, Any]:
+def _tested(folder: Path, final: str) -> dict[str, Any]:
     """Return which test images a model has right."""
-    data = load_data(DATA, cache=folder)
-    right = load_model(folder).predict(data.test_images).argmax(1) == data.test_labels
+    data = load_data(DATA, cache=folder / final)
+    if final == "soup":
+        said = soup(folder / "bag", data.train_images, data.test_images)
+    else:
+        said = load_model(folder / final).predict(data.test_images)
+    right = said.argmax(1) == data.test_labels
     return {"accuracy": float(right.mean()), "right": Marks(right).text}
 
 

@@ -9,9 +9,12 @@ import pytest
 from benchmarks import leaks
 from benchmarks.leaks import Searched
 from benchmarks.selection import compare, drawn, ours, random_problems, transcript, worse
+from benchmarks.soup import soup
 from search.folds import Fold, Folds
 from search.grouping import image_hashes
+from tests.small_job import CACHE, worked
 from workers.data import ImageData, load_data
+from workers.model_folder import load_model
 
 
 @pytest.mark.parametrize("number", range(4))  # one of each metric
@@ -97,3 +100,13 @@ def test_an_interval_holds_the_score_or_lies_below_it(
     assert found["held"] is held and found["above"] is (accuracy > 0.94)
     binomial = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 400)
     assert found["width"] == pytest.approx(0.08 / binomial)
+
+
+def test_a_soup_of_one_network_is_that_network_with_norms_measured_again(tmp_path: Path) -> None:
+    job, _ = worked(tmp_path, folds=1, search_epochs=3)
+    assert job.result is not None
+    folder = tmp_path / "artifacts" / job.id / job.result["model"]
+    data = load_data("digits", cache=CACHE)
+    said = soup(folder, data.train_images, data.train_images)
+    alone = load_model(folder).predict(data.train_images)
+    assert (said.argmax(1) == alone.argmax(1)).mean() > 0.8
