@@ -113,7 +113,9 @@ def plant_nothing(path: Path, *, seed: int) -> None:
     )
 
 
-def run_search(folder: Path, *, core: int, budget: float = BUDGET, seed: int = 0) -> Searched:
+def run_search(
+    folder: Path, *, core: int, budget: float = BUDGET, seed: int = 0, finalists: int = 1
+) -> Searched:
     """Search on the file `data.npz` of a folder, on one core."""
     command = [
         "taskset",
@@ -128,6 +130,7 @@ def run_search(folder: Path, *, core: int, budget: float = BUDGET, seed: int = 0
         "--json",
     ]
     command += ["--budget", f"{budget:g}s", "--seed", str(seed), *SMALL]
+    command += ["--finalists", str(finalists)]
     root = Path(__file__).resolve().parents[1]
     begin = time.monotonic()
     done = subprocess.run(
@@ -145,24 +148,29 @@ def run_search(folder: Path, *, core: int, budget: float = BUDGET, seed: int = 0
     return Searched(json.loads(done.stdout.splitlines()[-1]), folder, seconds)
 
 
-def run_searches(folders: Sequence[Path], *, budget: float = BUDGET) -> Iterator[Searched]:
+def run_searches(
+    folders: Sequence[Path], *, budget: float = BUDGET, finalists: Sequence[int] = ()
+) -> Iterator[Searched]:
     """Search in each folder, one on each core at a time; yield them in order.
 
     Two searches that share their cores wait for each other most of the time.
+
+    Args:
+        finalists: of each search; one by default.
     """
     free: SimpleQueue[int] = SimpleQueue()
     for core in os.sched_getaffinity(0):
         free.put(core)
 
-    def search(folder: Path) -> Searched:
+    def search(folder: Path, count: int) -> Searched:
         core = free.get()
         try:
-            return run_search(folder, budget=budget, core=core)
+            return run_search(folder, budget=budget, core=core, finalists=count)
         finally:
             free.put(core)
 
     with ThreadPoolExecutor(free.qsize()) as pool:
-        yield from pool.map(search, folders)
+        yield from pool.map(search, folders, finalists or [1] * len(folders))
 
 
 def above_chance(share: float, *, chance: float, independent: int) -> bool:
