@@ -35,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         x_test=data.test_images,
         y_test=data.test_labels,
     )
-    job, _ = worked(root, data=str(root / "copies.npz"), trials=2, search_rows=800)
+    job, _ = worked(
+        root, data=str(root / "copies.npz"), trials=2, search_rows=800, finalists=1, folds=2
+    )
     assert job.state == "done", job.error
     return root
 

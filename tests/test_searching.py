@@ -117,7 +117,7 @@ def test_a_search_of_one_trial_s_epochs_has_one_trial(tmp_path: Path) -> None:
         ({"budget": "60s", "space": {**SPEC["space"], "recipe": {"mixup": [0.0, 0.3]}}}, {"mixup"}),
         ({}, set(HOW_TO_TRAIN)),
     ],
-    ids=str,
+    ids=["for a time", "all of it", "what is stated", "by trials"],
 )
 def test_in_a_search_for_a_time_the_first_trials_decide_how_to_train(
     options: dict[str, Any], tried: set[str], tmp_path: Path
