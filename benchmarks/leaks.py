@@ -232,14 +232,15 @@ def untold_groups_leak(searched: Searched) -> bool:
 def held(searched: Searched) -> dict[str, Any]:
     """Say whether the test score lay in the interval that was stated before, and its width.
 
-    The width is relative to that of a binomial interval of the test score alone. A model that is
-    said to be better than the estimate must only not lie below the interval; if it lies above, that
-    is told as well.
+    The width is relative to that of a binomial interval of as many test rows at the score that was
+    expected. A model that is said to be better than the estimate must only not lie below the
+    interval; if it lies above, that is told as well.
     """
     result = searched.result["result"]
     expected, share = result["expected"], result["test_accuracy"]
     low, high = expected["interval"]
-    binomial = 2.0 * 1.96 * math.sqrt(max(share * (1.0 - share), 1e-9) / result["test_rows"])
+    variance = max(expected["score"] * (1.0 - expected["score"]), 1e-9)
+    binomial = 2.0 * 1.96 * math.sqrt(variance / result["test_rows"])
     return {
         "held": low <= share and (share <= high or expected["lower"]),
         "above": share > high,

@@ -94,11 +94,11 @@ def test_leaks_are_seen(tmp_path: Path) -> None:
 def test_an_interval_holds_the_score_or_lies_below_it(
     tmp_path: Path, accuracy: float, lower: bool, held: bool
 ) -> None:
-    expected = {"interval": [0.86, 0.94], "lower": lower}
+    expected = {"interval": [0.86, 0.94], "score": 0.9, "lower": lower}
     result = {"expected": expected, "test_accuracy": accuracy, "test_rows": 400}
     found = leaks.held(Searched({"result": result}, tmp_path, 20.0))
     assert found["held"] is held and found["above"] is (accuracy > 0.94)
-    binomial = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 400)
+    binomial = 2 * 1.96 * np.sqrt(0.9 * 0.1 / 400)
     assert found["width"] == pytest.approx(0.08 / binomial)
 
 
