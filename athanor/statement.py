@@ -202,7 +202,7 @@ def phases_line(job: Job) -> str:
     if job.spec.lands is None:  # else another job has searched
         ends["searching"] = end
     had = {
-        name: second - job.phases[name]
+        name: max(0.0, second - job.phases[name])
         for name, second in ends.items()
         if second is not None and name in job.phases
     }

@@ -18,7 +18,7 @@ import psutil
 
 Mishap = Literal["none", "a worker killed", "slow disk"]
 THROTTLE = Path("/sys/fs/cgroup/blkio/blkio.throttle.write_iops_device")
-WRITES_A_SECOND = 30
+WRITES_A_SECOND = 100  # of a slow hard disk
 SLOWER = 2.0  # times, that writes must be to count as slow
 HOPELESS = 300.0  # seconds beyond the budget, after which a search is ended
 

@@ -74,6 +74,7 @@ class Heartbeat:
         self._overdue_at = float("inf")
         self._by_steps = False
         self._stood = 0.0
+        self._beaten_at: float | None = None  # by our clock, if no beat has failed since
         self._parent = parent
         self.told = processor_seconds() if told is None else told
         self._closed = threading.Event()
@@ -254,10 +255,22 @@ class Heartbeat:
         with self._renewing:
             lease = self._lease
             processor = processor_seconds()
+            beaten_at, self._beaten_at = self._beaten_at, None
+            at = self.clock()
+
+            def alive() -> float:
+                nonlocal at
+                at = self.clock()
+                return 0.0 if beaten_at is None else at - beaten_at
+
             beat = self._store.beats.beat(
-                self.worker, self._job.id, lease, processor_seconds=processor - self.told
+                self.worker,
+                self._job.id,
+                lease,
+                processor_seconds=processor - self.told,
+                alive=alive,
             )
-            self.told = processor
+            self.told, self._beaten_at = processor, at
             if not beat.lease_held:
                 self._lost = lease
             self._job_clock = beat.seconds_used, time.monotonic()

@@ -1,7 +1,7 @@
 """A worker's beat: one transaction a second in which it says that it lives, and hears the news."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -70,16 +70,21 @@ class Beats(Table):
         lease: Lease | None,
         *,
         processor_seconds: float = 0.0,
+        alive: Callable[[], float] = lambda: 0.0,
     ) -> Beat:
         """Renew the lease, count the job's time, tell what the worker does.
 
         Args:
             processor_seconds: that the worker's process has taken since its last beat.
+            alive: returns for how many seconds the worker has lived, and has reached the database,
+                since its last beat was written; asked once this one can be written.
         """
         with self._engine.begin() as connection:  # in the order in which others lock the rows
             seconds = self._database.lease_seconds
             held = lease is None or prolong(connection, lease, seconds=seconds)
-            used = count_time(connection, job_id, processor_seconds=processor_seconds)
+            used = count_time(
+                connection, job_id, processor_seconds=processor_seconds, alive=alive()
+            )
             _see(connection, worker, job_id=job_id, doing=None if lease is None else lease.key)
             row = connection.execute(
                 sa.select(jobs.c.state, jobs.c.paused).where(jobs.c.id == job_id)

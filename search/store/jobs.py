@@ -18,6 +18,7 @@ from search.store.tables import jobs, leases
 from spaces.errors import JobError
 
 MAX_TICK = 5.0  # seconds; a longer silence means that nobody worked, so it is not counted
+ROUNDING = 0.5  # seconds between the clocks of a process and of a database
 
 
 class Jobs(Table):
@@ -179,14 +180,23 @@ class Jobs(Table):
             return count_time(connection, job_id, processor_seconds=processor_seconds)
 
 
-def count_time(connection: sa.Connection, job_id: str, *, processor_seconds: float = 0.0) -> float:
+def count_time(
+    connection: sa.Connection,
+    job_id: str,
+    *,
+    processor_seconds: float = 0.0,
+    alive: float = 0.0,
+) -> float:
     """Count a job's time within a transaction; see `Jobs.tick`.
 
     Args:
         processor_seconds: that a process has worked on the job since it last said so.
+        alive: seconds since its own last tick for which the caller knows that it lived and the
+            database was there, if slow: so long a silence counts as well.
     """
     elapsed = clock() - jobs.c.ticked_at
-    idle = sa.or_(jobs.c.paused, elapsed > MAX_TICK, elapsed < 0.0)
+    longest = max(MAX_TICK, alive + ROUNDING)
+    idle = sa.or_(jobs.c.paused, elapsed > longest, elapsed < 0.0)
     counted = sa.case((idle, 0.0), else_=elapsed)
     change = (
         sa.update(jobs)

@@ -22,6 +22,16 @@ def test_a_beat_renews_the_lease_and_counts_the_time(store: StudyStore, job: Job
     assert store.leases.held(job.id) == {lease.key}
 
 
+@pytest.mark.parametrize(("alive", "counted"), [(0.0, False), (20.0, False), (61.0, True)])
+def test_a_slow_database_counts_where_a_worker_has_lived_all_the_time(
+    store: StudyStore, job: Job, alive: float, counted: bool
+) -> None:
+    before = store.jobs.tick(job.id)
+    shift_clock(store.url, job, 60.0)
+    beat = store.beats.beat(ME, job.id, None, alive=lambda: alive)
+    assert (beat.seconds_used - before >= 60.0) is counted
+
+
 def test_processor_seconds_of_all_who_work_add_up(store: StudyStore) -> None:
     job = store.jobs.create(JobSpec.parse({"data": "digits"}), processor_seconds=0.5)
     store.jobs.tick(job.id, processor_seconds=0.25)
