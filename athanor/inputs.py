@@ -26,6 +26,7 @@ from search.sources import (
 )
 from spaces.errors import DataError, InputError
 from workers.data import load_data
+from workers.decode_pool import DecodePool
 from workers.decoding import Shape
 from workers.decoding_run import ROWS, decode_rows
 from workers.folders import images_below, is_image_name
@@ -180,7 +181,8 @@ def _decoded(
 ) -> Inputs:
     (folder / ROWS).write_text(json.dumps([str(Path(file).absolute()) for file in files]))
     reader = {"kind": "files", "root": "/", "rows": str(folder / ROWS)}
-    images, _, failures = decode_rows(reader, options, shape, len(files), folder, progress)
+    with DecodePool(folder) as pool:
+        images, _, failures = decode_rows(pool, reader, options, shape, len(files), progress)
     skipped = tuple((files[row], details) for row, (_, details) in failures.items())
     if len(skipped) == len(files):
         name, details = skipped[0]

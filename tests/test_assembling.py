@@ -189,6 +189,13 @@ def test_a_job_is_judged_by_its_metric(metric: str, tmp_path: Path) -> None:
     store.close()
 
 
+def test_finalists_weights_are_not_scored_on_the_rows_that_chose_them(tmp_path: Path) -> None:
+    job, _ = worked(tmp_path, trials=3, finalists=2, metric="log_loss")
+    assert job.result is not None and len(job.result["out_of_fold_of_members"]) == 2
+    assert job.result["out_of_fold_score"] == job.result["expected"]["score"]
+    assert abs(job.result["out_of_fold_score"] - job.result["fitted_score"]) > 1e-5
+
+
 def test_a_first_look_may_leave_the_test_set_closed(tmp_path: Path) -> None:
     looked, _ = worked(tmp_path, keep_test_closed=True)
     assert looked.state == "done" and looked.result is not None

@@ -119,6 +119,33 @@ def test_time_for_which_all_was_stopped_is_no_time_of_the_process(
         assert pulse.clock() - before == pytest.approx(counted)
 
 
+def test_a_beat_tells_for_how_long_the_database_was_there(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse = beating(store)
+    pulse.close()
+    now, told = 100.0, list[float]()
+    beat, failing = store.beats.beat, False
+
+    def spy(*given: Any, alive: Any, **more: Any) -> Any:
+        if failing:
+            raise sa.exc.OperationalError("", None, Exception())
+        told.append(alive())
+        return beat(*given, **more)
+
+    monkeypatch.setattr(pulse, "clock", lambda: now)
+    vars(store.beats).update(beat=spy)
+    pulse._beat()
+    now = 130.0
+    pulse._beat()
+    failing = True
+    with pytest.raises(sa.exc.OperationalError):
+        pulse._beat()
+    failing = False
+    pulse._beat()  # nobody knows how long it was away
+    assert told[1:] == [30.0, 0.0]
+
+
 def test_the_jobs_clock_stands_while_the_database_is_away(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

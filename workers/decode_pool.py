@@ -28,7 +28,7 @@ class DecodePool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._idle: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -98,7 +98,7 @@ class DecodePool:
             kept = None
             with suppress(IndexError):
                 kept = self._idle.pop()
-            process = _start(self._folder) if kept is None else kept
+            process = _start(self.folder) if kept is None else kept
             shared.processes.add(process)
             if _exchange(process, None) == READY:
                 return process

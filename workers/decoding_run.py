@@ -74,41 +74,29 @@ def decode_listing(
         headers, failed = pool.read(count, progress=teller)
         _check_failures(listing, {int(row): said for row, said in failed.items()})
         shape, notes = shape_for([header for header in headers if header is not None], options)
-        images, digests, failures = _decode(
-            pool, description, options, shape, count, folder, progress, limit=limit
+        images, digests, failures = decode_rows(
+            pool, description, options, shape, count, progress, limit=limit
         )
     _check_failures(listing, failures)
     return Decoded(images, digests, failures, shape, notes)
 
 
 def decode_rows(
-    description: Description,
-    options: ImageOptions,
-    shape: Shape,
-    count: int,
-    folder: Path,
-    progress: Progress,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Failed]:
-    """Decode the images of a reader into a file in `folder`.
-
-    Returns them, (count, height, width, channels), mapped, the digests of their contents (count,
-    bytes), and what could not be read.
-    """
-    with DecodePool(folder) as pool:
-        return _decode(pool, description, options, shape, count, folder, progress, limit=None)
-
-
-def _decode(
     pool: DecodePool,
     description: Description,
     options: ImageOptions,
     shape: Shape,
     count: int,
-    folder: Path,
     progress: Progress,
     *,
-    limit: TimeLimit | None,
+    limit: TimeLimit | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Failed]:
+    """Decode the images of a reader into a file in the pool's folder.
+
+    Returns them, (count, height, width, channels), mapped, the digests of their contents (count,
+    bytes), and what could not be read.
+    """
+    folder = pool.folder
     write_request(folder, description, options, shape)
     images = _allocated(folder / IMAGES, (count, *asdict(shape).values()))
     teller = _Teller("decoding", count, progress, limit)
