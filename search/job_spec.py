@@ -67,8 +67,8 @@ class JobSpec(ImageOptions):
         workers: processes that will share the work, on all machines together; None: as many as the
             pool has whose worker prepares the job: one a core, eight at most, or two with a GPU.
         folds: on how many a finalist is trained: the networks that it gives to the ensemble. One
-            more judges the trials, and with many rows there are ten, so that each network learns
-            from nine tenths. None: four to eight, so that no worker idles.
+            more judges the trials, and with many rows there are up to twenty parts, so that each
+            network learns from 95 %. None: four to eight, so that no worker idles.
         repeats: how often the rows are parted anew into so many folds: each finalist then gives
             `folds` times `repeats` networks, and each of its rows is judged more than once.
         final: what is made of the folds' networks: "bag" averages all, "best" keeps the most

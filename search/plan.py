@@ -43,8 +43,9 @@ FEWEST_EPOCHS, EPOCHS_POWER = 2.0, 0.4  # see `macs_for`
 TRAIN_PER_FORWARD = 3.0  # a training step costs about three forward passes
 FIXED_COST = 0.55  # of the probe's time per image on processors is independent of its MACs
 FOLDS = range(4, 9)  # on which a finalist is trained, the first of these where no worker idles
-SPLITS = 10  # into which many rows are parted: each network learns from nine tenths
-SPLIT_ROWS = 4000  # each part has, where there are not so many
+SPLITS = 20  # into which many rows are parted: each network learns from 19 of 20
+SPLIT_ROWS = 3000  # each part has, where there are not so many
+JUDGING_PART_OF = 8  # such a part of the rows judges trials, where finer parts would be too few
 MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
 
 Final = Literal["bag", "best", "refit"]
@@ -306,6 +307,11 @@ def folds_for(*, survivors: int, workers: int, refit: bool) -> int:
 def splits_for(*, rows: int, folds: int) -> int:
     """Return into how many parts the rows are split: at least the judging fold and the others."""
     return max(folds + 1, min(SPLITS, rows // SPLIT_ROWS))
+
+
+def judging_parts_for(*, splits: int, folds: int) -> int:
+    """Return how many of these parts the judging fold has: of those that no other fold needs."""
+    return max(1, min(splits // JUDGING_PART_OF, splits - folds))
 
 
 def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | None:

@@ -66,6 +66,25 @@ def make_folds(
     return Folds(folds=tuple(folds), seed=seed, data_fingerprint=data_fingerprint), note
 
 
+def with_larger_judging_fold(folds: Folds, *, parts: int) -> Folds:
+    """Return the folds with so many parts in the judging fold: its own and the last ones.
+
+    Trials and races are compared on more rows then; a network that learns in another fold loses
+    none for that.
+
+    Args:
+        folds: by class or by group, at least so many.
+    """
+    if parts == 1:
+        return folds
+    judging, *others = folds.folds
+    kept, taken = others[: 1 - parts], others[1 - parts :]
+    validation = [fold.validation_rows for fold in (judging, *taken)]
+    judged = np.sort(np.concatenate(validation))
+    learnt = np.setdiff1d(judging.train_rows, judged)
+    return replace(folds, folds=(Fold(JUDGING_FOLD, learnt, judged), *kept))
+
+
 def repeated(
     folds: Folds,
     labels: NDArray[np.integer[Any]],

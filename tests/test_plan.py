@@ -14,6 +14,7 @@ from search.plan import (
     Shape,
     finalists_for,
     folds_for,
+    judging_parts_for,
     macs_for,
     rows_for_trials,
     search_seconds,
@@ -123,7 +124,7 @@ def test_folds_keep_all_workers_busy(survivors: int, workers: int, folds: int) -
 
 @pytest.mark.parametrize(
     ("rows", "folds", "splits"),
-    [(60_000, 4, 10), (60_000, 12, 13), (24_000, 4, 6), (1_797, 4, 5), (8, 1, 2)],
+    [(60_000, 4, 20), (60_000, 24, 25), (24_000, 4, 8), (1_797, 4, 5), (8, 1, 2)],
 )
 def test_a_judging_fold_is_left_and_many_rows_are_split_finely(
     rows: int, folds: int, splits: int
@@ -131,9 +132,18 @@ def test_a_judging_fold_is_left_and_many_rows_are_split_finely(
     assert splits_for(rows=rows, folds=folds) == splits
 
 
+@pytest.mark.parametrize(
+    ("splits", "folds", "parts"), [(20, 4, 2), (16, 8, 2), (8, 4, 1), (5, 4, 1), (20, 19, 1)]
+)
+def test_the_judging_fold_has_more_parts_where_none_is_missed(
+    splits: int, folds: int, parts: int
+) -> None:
+    assert judging_parts_for(splits=splits, folds=folds) == parts
+
+
 def test_a_class_of_few_rows_has_fewer_folds_unless_they_are_asked_for() -> None:
     spec = JobSpec.parse({"data": "digits", "budget": "10m", "workers": 16})
-    counts = {100: (8, 10), 9: (8, 9), 5: (4, 5), 2: (1, 2)}
+    counts = {100: (8, 20), 9: (8, 9), 5: (4, 5), 2: (1, 2)}
     for rarest, (folds, splits) in counts.items():
         assert spec.fold_count(rarest=rarest, refit=False) == folds
         assert spec.split_count(rows=60_000, rarest=rarest, count=folds) == splits

@@ -307,6 +307,37 @@ def test_rows_are_parted_repeatedly_and_those_of_the_judging_fold_judge_no_netwo
     assert np.array_equal(few.folds[1].validation_rows, others[0].validation_rows)
 
 
+def test_of_many_rows_more_judge_trials_and_a_network_misses_few(tmp_path: Path) -> None:
+    rows, random = np.arange(48_000), np.random.default_rng(0)
+    images = random.integers(0, 256, (len(rows), 4, 4), np.uint8)
+    test = random.integers(0, 256, (20, 4, 4), np.uint8)
+    for name, known in {"class": {}, "group": {"groups": rows // 5}}.items():
+        path = tmp_path / f"{name}.npz"
+        np.savez(
+            path,
+            images=images,
+            labels=rows % 2,
+            test_images=test,
+            test_labels=rows[:20] % 2,
+            **known,
+        )
+        parts = split(
+            JobSpec.parse({"data": str(path), "folds": 4}), load_data(str(path), cache=tmp_path)
+        )
+        judging, *others = parts.folds.folds
+        assert (parts.parts, parts.count, len(others)) == (16, 4, 14)
+        assert len(judging.validation_rows) == pytest.approx(6_000, abs=5)
+        for fold in others:
+            assert len(fold.validation_rows) == pytest.approx(3_000, abs=5)
+        every = [fold.validation_rows for fold in parts.folds.folds]
+        assert np.array_equal(np.sort(np.concatenate(every)), rows)
+        for fold in parts.folds.folds:
+            both = np.sort(np.concatenate([fold.train_rows, fold.validation_rows]))
+            assert np.array_equal(both, rows)
+            if known:
+                assert not set(fold.train_rows // 5) & set(fold.validation_rows // 5)
+
+
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10_000), grouped=st.booleans(), more=st.integers(0, 3))
 def test_added_and_moved_rows_leave_the_others_in_the_test_or_out_of_it(

@@ -8,8 +8,15 @@ from search.folds import Folds, class_sizes, strata
 from search.grouping import Rows, groups_by_class, image_hashes, with_duplicates
 from search.job_spec import JobSpec
 from search.metrics import METRICS, MetricName
-from search.plan import FOLDS, Final
-from search.splits import Columns, crossing, make_folds, most_folds_by_time, repeated
+from search.plan import FOLDS, Final, judging_parts_for
+from search.splits import (
+    Columns,
+    crossing,
+    make_folds,
+    most_folds_by_time,
+    repeated,
+    with_larger_judging_fold,
+)
 from spaces.errors import DataError
 from workers.data import ImageData
 
@@ -22,7 +29,7 @@ class Split:
     """The folds of a job.
 
     Attributes:
-        parts: into how many the rows are parted at a time.
+        parts: into how many the rows are parted at a time; the judging fold may have several.
         count: on how many folds, besides the judging one, a finalist is trained.
         final: what is made of these.
         notes: what was decided because of the data, for people.
@@ -64,6 +71,9 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             f"the data must state {count} folds besides the judging one, "
             f"but state {len(folds.folds)} in all"
         )
+    if columns.folds is None and not by_time:
+        judging = judging_parts_for(splits=parts, folds=count)
+        folds = with_larger_judging_fold(folds, parts=judging)
     known = len(folds.folds)
     if spec.repeats > 1:
         if by_time or columns.folds is not None:
@@ -91,7 +101,7 @@ def split(spec: JobSpec, data: ImageData) -> Split:
         notes.append("the finalist is trained once more on all rows, the latest included")
     return Split(
         folds=replace(folds, groups=groups),
-        parts=known,
+        parts=known if columns.folds is not None else parts,
         count=count,
         final=final,
         notes=tuple(note for note in notes if note),

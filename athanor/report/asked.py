@@ -60,10 +60,13 @@ def _rows(job: Job, folds: Folds | None, data: ImageData | None) -> list[str]:
             f"({data.test_split})"
         )
     if folds is not None:
-        sizes = sorted({len(fold.validation_rows) for fold in folds.folds})
+        judging, *others = (len(fold.validation_rows) for fold in folds.folds)
+        larger = judging > 1.5 * max(others)
+        sizes = sorted({*others} if larger else {judging, *others})
         each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+        more = f" (the one that judges trials of {judging:,})" if larger else ""
         said.append(
-            f"the rows are parted into {folds.parts(repeats=repeats)} folds of {each} rows"
+            f"the rows are parted into {folds.parts(repeats=repeats)} folds of {each} rows{more}"
             f"{times(repeats)}; seed {folds.seed}"
         )
         if data is not None and not _known(data):
