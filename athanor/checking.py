@@ -93,7 +93,8 @@ def _teller(console: Console) -> Callable[[str], None]:
 
 
 def _summary(source: str, data: ImageData) -> dict[str, object]:
-    counts = np.bincount(data.train_labels).tolist() if data.class_names else None
+    names = len(data.class_names)
+    counts = np.bincount(data.train_labels, minlength=names).tolist() if names else None
     return {
         "source": source,
         "training_images": len(data.train_labels),

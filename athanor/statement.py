@@ -67,6 +67,11 @@ def print_statement(console: Console, progress: Progress) -> None:
         f"{' or more' if result['expected']['lower'] else ''} "
         f"(95 % interval {score_text(low)} to {score_text(high)})"
     )
+    if "contenders" in result:
+        console.print(
+            f"the same rows chose these trials among {result['contenders']} before, "
+            "hence this is flattered a little"
+        )
     if result.get("design_effect", 1.0) > TELLING:
         console.print(
             f"rows of a group are alike: {images:,} that judged tell as much as "
@@ -144,13 +149,15 @@ def _stacking_line(stacking: dict[str, Any], label: str) -> str:
 def _limits_line(result: dict[str, Any]) -> str:
     """Say what the networks cost together, of what they may."""
     costs = []
-    for name, limit in result["limits"].items():
+    missed = result.get("limits_missed", {})
+    for name, limit in {**result["limits"], **missed}.items():
         cost = result["costs"][name]
         pair = (f"{1e3 * cost:.3g}", f"{1e3 * limit:.3g} ms")
         if name == "parameters":
             pair = (f"{cost:,.0f}", f"{limit:,.0f}")
         costs.append(f"{name} {' of '.join(pair)}")
-    return f"{result['networks']} networks together: {', '.join(costs)}"
+    line = f"{result['networks']} networks together: {', '.join(costs)}"
+    return f"{line}; no network that was trained is within the limits" if missed else line
 
 
 def _ended_early(job: Job) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.ensemble import Ensemble
+from search.folds import strata
 from search.joint_costs import JointCosts
 from search.metrics import METRICS, Metric, Targets
 from search.predictions import OutOfFoldPredictions
@@ -64,18 +65,26 @@ class Combining:
             return fitted_stack(predictions, ensemble.members, seed=self.seed)
         return ensemble
 
-    def cross_fitted(self, predictions: Predictions, parts: Parts) -> CrossFitted:
+    def cross_fitted(
+        self,
+        predictions: Predictions,
+        parts: Parts,
+        *,
+        groups: NDArray[np.int64] | None = None,
+    ) -> CrossFitted:
         """Return what the models say together of the rows that they have left out.
 
         Part after part, each by what was fitted to the others; a row that several parts have
         counts once. A single part is halved. With one model, or one row, there is nothing to fit:
         that is the plain mean.
+
+        Args:
+            groups: of all rows, those that are right or wrong together, and so are in one half.
         """
         first = next(iter(predictions.values()))
         found, parts = [], _apart(parts)
-        if len(parts) == 1 < min(len(predictions), len(parts[0])):
-            rows = np.random.default_rng(self.seed).permutation(parts[0])
-            parts = [np.sort(half) for half in np.array_split(rows, 2)]
+        if len(parts) == 1 < len(predictions):
+            parts = _halves(parts[0], first.targets, groups, seed=self.seed)
         for part in parts:
             others = [rows for rows in parts if rows is not part]
             said = {name: each.probabilities[part] for name, each in predictions.items()}
@@ -119,8 +128,8 @@ def compare_stack(
     if len(combining.mean(predictions).members) < 2 or len(_apart(parts)) < 2:
         return None
     metric, seed = combining.metric, combining.seed
-    mean = combining.cross_fitted(predictions, parts)
-    stacked = replace(combining, stacked=True).cross_fitted(predictions, parts)
+    mean = combining.cross_fitted(predictions, parts, groups=groups)
+    stacked = replace(combining, stacked=True).cross_fitted(predictions, parts, groups=groups)
     return StackComparison(
         score=metric.score(stacked.targets, stacked.probabilities),
         mean_score=metric.score(mean.targets, mean.probabilities),
@@ -150,3 +159,26 @@ def _only(predictions: OutOfFoldPredictions, rows: NDArray[np.int64]) -> OutOfFo
     """Return the predictions of some rows."""
     empty = OutOfFoldPredictions.empty(predictions.targets, predictions.probabilities.shape[1])
     return empty.with_fold(rows, predictions.probabilities[rows])
+
+
+def _halves(
+    rows: NDArray[np.int64],
+    targets: Targets,
+    groups: NDArray[np.int64] | None,
+    *,
+    seed: int,
+) -> list[NDArray[np.int64]]:
+    """Part rows into halves of equal shares of each class, or range of numbers; none if empty.
+
+    A group counts as one of its rarest class.
+    """
+    unit = np.unique(rows if groups is None else groups[rows], return_inverse=True)[1]
+    kinds = strata(targets[rows])
+    rarity = np.argsort(np.argsort(-np.bincount(kinds), kind="stable"), kind="stable")
+    rarest = np.zeros(int(unit.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(rarest, unit, rarity[kinds])
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(rarest)), rarest))
+    half = np.empty(len(rarest), dtype=np.int64)
+    half[order] = np.arange(len(rarest)) % 2
+    found = [rows[half[unit] == number] for number in range(2)]
+    return [part for part in found if len(part)]

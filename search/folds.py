@@ -57,19 +57,22 @@ class Folds:
         data_fingerprint: of the data that the row ids belong to.
         groups: (rows,) of rows that are right or wrong together, stated ones and equal images; None
             where all rows stand for themselves. They are no part of the hash.
+        parts: into how many the rows were parted at a time, of which the judging fold may have
+            several; None: as many as there are folds.
+        repeats: how often.
     """
 
     folds: tuple[Fold, ...]
     seed: int
     data_fingerprint: str
     groups: NDArray[np.int64] | None = None
+    parts: int | None = None
+    repeats: int = 1
 
-    def parts(self, *, repeats: int) -> int:
-        """Return into how many folds the rows are parted, each of so many times.
-
-        All partings have the judging fold in common.
-        """
-        return 1 + (len(self.folds) - 1) // repeats
+    @property
+    def parted_into(self) -> int:
+        """Into how many parts the rows were parted at a time."""
+        return self.parts or len(self.folds)
 
     @property
     def hash(self) -> str:
@@ -97,6 +100,8 @@ class Folds:
             "seed": np.array(self.seed, dtype=np.int64),
             "data_fingerprint": np.array(self.data_fingerprint),
             "hash": np.array(self.hash),
+            "parts": np.array(self.parted_into, dtype=np.int64),
+            "repeats": np.array(self.repeats, dtype=np.int64),
         }
         for number, fold in enumerate(self.folds):
             arrays[f"train_{number}"] = fold.train_rows
@@ -116,10 +121,11 @@ class Folds:
             )
             seed, fingerprint = int(arrays["seed"]), str(arrays["data_fingerprint"])
             expected = str(arrays["hash"])
+            parted = {name: int(arrays[name]) for name in ("parts", "repeats")}
         except (KeyError, TypeError, ValueError) as failure:
             raise StoreError(f"{path} must hold folds, but got {failure!r}") from failure
         groups = arrays.get("groups")
-        loaded = cls(folds=folds, seed=seed, data_fingerprint=fingerprint, groups=groups)
+        loaded = cls(folds=folds, seed=seed, data_fingerprint=fingerprint, groups=groups, **parted)
         if loaded.hash != expected:
             raise StoreError(f"the folds in {path} must hash to {expected}, but got {loaded.hash}")
         return loaded

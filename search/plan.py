@@ -45,7 +45,7 @@ FIXED_COST = 0.55  # of the probe's time per image on processors is independent 
 FOLDS = range(4, 9)  # on which a finalist is trained, the first of these where no worker idles
 SPLITS = 20  # into which many rows are parted: each network learns from 19 of 20
 SPLIT_ROWS = 3000  # each part has, where there are not so many
-JUDGING_PART_OF = 8  # such a part of the rows judges trials, where finer parts would be too few
+JUDGING_PART_OF = 8  # about such a part of the rows judges trials, where there are finer ones
 MIN_MACS_SHARE = 0.35  # of the probe's network; below it no network of the space would fit
 
 Final = Literal["bag", "best", "refit"]
@@ -311,7 +311,7 @@ def splits_for(*, rows: int, folds: int) -> int:
 
 def judging_parts_for(*, splits: int, folds: int) -> int:
     """Return how many of these parts the judging fold has: of those that no other fold needs."""
-    return max(1, min(splits // JUDGING_PART_OF, splits - folds))
+    return max(1, min(round(splits / JUDGING_PART_OF), splits - folds))
 
 
 def macs_for(budget: float | None, *, shape: Shape, speed: HostSpeed) -> int | None:

@@ -1,7 +1,7 @@
 """The race of finalists on the judging fold, and how two of them are compared."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search.draws import Draws
@@ -23,10 +23,12 @@ class Thrift:
     Attributes:
         costs: of each trial, by number.
         tolerance: standard errors of the difference by which it may be worse.
+        searched: trials as the search ranks them by the same rule, for finalists that did not run.
     """
 
     costs: Mapping[int, float]
     tolerance: float
+    searched: Sequence[int] = ()
 
     def ranked(self, heats: list[FoldTask]) -> list[FoldTask]:
         """Return the finalists near the best, the cheapest first, then the others, best first."""
@@ -37,7 +39,10 @@ class Thrift:
         near = [heat for heat in done if not ahead(done[0], heat, errors=self.tolerance)]
         near.sort(key=lambda heat: self.costs.get(heat.trial, math.inf))
         far = [heat for heat in done if heat not in near]
-        return [*near, *far, *(heat for heat in heats if heat not in done)]
+        places = {trial: place for place, trial in enumerate(self.searched)}
+        rest = [heat for heat in heats if heat not in done]
+        rest.sort(key=lambda heat: places.get(heat.trial, len(places)))
+        return [*near, *far, *rest]
 
 
 class Race:

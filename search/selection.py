@@ -59,7 +59,8 @@ def greedy_selection(
     scores: list[float] = []
     worths: list[float] = []  # scores less what the members cost
     for _ in range(rounds):
-        tries = tally.with_each(total, size=len(chosen) + 1)
+        # where the rows have no score (of one class there are no ranks), all models are alike
+        tries = np.nan_to_num(tally.with_each(total, size=len(chosen) + 1), nan=0.0)
         worth = np.where(room.fits(), tries - room.prices(), -np.inf) / unit
         compared = worth.round(SCORE_DECIMALS) if chosen else worth
         tied = np.flatnonzero(compared == compared.max())

@@ -113,6 +113,47 @@ def test_with_one_fold_the_weights_are_those_of_the_other_half() -> None:
     assert found.score == 1.0 and found.rows == 12
 
 
+@pytest.mark.parametrize("positives", [1, 2, 5])
+def test_halves_of_one_fold_have_equal_shares_of_a_rare_class_where_it_has_two_rows(
+    positives: int,
+) -> None:
+    """Without a positive row there is no rank: no model is better, and nothing ends in an error."""
+    rng = np.random.default_rng(0)
+    targets = (np.arange(60) < positives).astype(np.int64)
+    right = np.clip(targets + rng.normal(0.0, 0.1, 60), 0.01, 0.99).astype(np.float32)
+    predictions = {
+        name: OutOfFoldPredictions.empty(targets, 2).with_fold(
+            np.arange(60), np.stack([1.0 - said, said], axis=1)
+        )
+        for name, said in (("right", right), ("wrong", 1.0 - right))
+    }
+    combining = Combining(seed=0, metric=METRICS["roc_auc"])
+    found = combining.cross_fitted(predictions, [np.arange(60)])
+    assert np.array_equal(np.sort(found.rows), np.arange(60))
+    if positives > 1:
+        assert METRICS["roc_auc"].score(found.targets, found.probabilities) == 1.0
+
+
+def test_halves_of_one_fold_part_no_group() -> None:
+    """Labels by chance, which a model knows of all rows: its copies would tell the other half."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 4)
+    targets = np.repeat(rng.integers(0, 2, 30), 4)
+    predictions = {
+        f"m{n}": OutOfFoldPredictions.empty(targets, 2).with_fold(
+            np.arange(120), np.repeat(rng.dirichlet([1.0, 1.0], 30), 4, axis=0).astype(np.float32)
+        )
+        for n in range(40)
+    }
+    combining = Combining(seed=0)
+    kept = combining.cross_fitted(predictions, [np.arange(120)], groups=groups)
+    said = {group: kept.probabilities[groups[kept.rows] == group] for group in range(30)}
+    assert all(len(np.unique(each, axis=0)) == 1 for each in said.values())
+    parted = combining.cross_fitted(predictions, [np.arange(120)])
+    scores = [METRICS["accuracy"].score(one.targets, one.probabilities) for one in (kept, parted)]
+    assert scores[0] < scores[1] - 0.1
+
+
 def test_no_score_is_expected_that_cannot_be() -> None:
     targets = np.arange(40) % 2
     said = np.eye(2, dtype=np.float32)[targets]

@@ -12,6 +12,7 @@ import pytest
 from search.folds import ALL_ROWS, JUDGING_FOLD, Folds
 from search.race import Race
 from search.store import FoldTask, StudyStore
+from search.store.results import FoldState
 from spaces.recipe import Candidate
 from tests.small_job import SPEC, bench_of, failing, prepared, take_steps, worked
 from workers.contenders import contenders
@@ -19,7 +20,7 @@ from workers.epoch_report import EpochReport
 from workers.finalist import run_fold
 from workers.gentler import CLIP_NORM
 from workers.heartbeat import Stopped
-from workers.steps import next_step
+from workers.steps import MAX_ATTEMPTS, _unjudged, next_step
 from workers.training import Diverged, Training
 
 
@@ -81,6 +82,48 @@ def test_a_landing_without_any_time_left_still_trains_one_fold(
     assert [fold for fold, state in states.items() if state == "done"] == [trained]
     assert set(states.values()) == {"done", "given up"}
     assert (ALL_ROWS in states) is ("final" in more)
+
+
+@pytest.mark.usefixtures("no_time")
+def test_without_any_time_the_last_fold_is_given_up_after_as_many_deaths_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, job, worker = prepared(tmp_path, trials=1, budget="60s", folds=1)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("workers.steps.run_fold", dies)
+    with bench_of(store, job, worker) as bench:
+        take_steps(bench, "searching")
+        for _ in range(MAX_ATTEMPTS):
+            with pytest.raises(RuntimeError, match="killed"):
+                next_step(bench, "landing")
+        next_step(bench, "landing")
+    (task,) = store.folds.all(job.id)
+    assert task.state == "given up" and task.report is not None
+    assert "killed" in task.report["reason"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("states", "useless"),
+    [
+        ({(1, 1): "done", (2, 1): "given up"}, [2]),
+        ({(1, 1): "done", (2, 1): "planned"}, []),
+        ({(1, 1): "given up", (2, 1): "given up"}, []),  # it may be all that there is
+    ],
+)
+def test_a_refit_that_nothing_can_judge_takes_no_time_from_others(
+    states: dict[tuple[int, int], FoldState], useless: list[int]
+) -> None:
+    refits: dict[tuple[int, int], FoldState]
+    refits = {(1, ALL_ROWS): "planned", (2, ALL_ROWS): "planned"}
+    tasks = [
+        FoldTask("job", trial, fold, 0, state, None, None, None)
+        for (trial, fold), state in {**states, **refits}.items()
+    ]
+    assert [task.trial for task in _unjudged(tasks)] == useless
 
 
 def test_a_fold_that_somebody_trains_is_not_given_up(

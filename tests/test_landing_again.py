@@ -22,6 +22,7 @@ from tests.command import asked
 from tests.small_job import CACHE, bench_of, resume, worked
 from tests.statements import statement_of
 from workers.distillation import soft_labels, taught
+from workers.ensemble_limits import EnsembleLimits
 from workers.files import JobFiles
 from workers.judged_rows import Opened, combination_of
 from workers.out_of_fold import out_of_fold
@@ -208,6 +209,10 @@ def test_a_landing_can_be_landed_again(searched: tuple[Path, Job, list[FoldTask]
     second, folds = landed(folder, job, finalists=2)
     third, kept = landed(folder, second)
     assert [task.report for task in kept] == [task.report for task in folds]
+    assert "contenders" not in result(second) and "contenders" not in result(third)
+    alone, _ = landed(folder, second, finalists=1)  # the one that these very rows preferred
+    assert result(alone)["contenders"] == 2 and not result(alone)["expected"]["lower"]
+    assert "chose these trials among 2 before" in statement_of(alone)
     assert result(third)["out_of_fold_score"] == result(second)["out_of_fold_score"]
 
 
@@ -225,6 +230,30 @@ def test_an_ensemble_stays_within_its_limit(searched: tuple[Path, Job, list[Fold
     slow, _ = landed(folder, whole, ensemble_latency=1e-9)
     assert slow.state == "failed"
     assert slow.error is not None and "must be within the limits {'latency': 1e-09}" in slow.error
+
+
+def test_a_search_s_networks_are_kept_where_none_is_within_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latencies vary: what the search allowed may be a little too slow in the end."""
+    monkeypatch.setattr("workers.ensemble_limits._cost", lambda *_: 60_000.0)
+    job, _ = worked(tmp_path, ensemble_parameters=50_000, max_parameters=80_000)
+    assert job.plan is not None and job.plan.limits.parameters == 50_000
+    found = result(job)
+    assert found["networks"] == 1 and found["limits_missed"] == {"parameters": 50_000.0}
+    told = statement_of(job)
+    assert "parameters 60,000 of 50,000; no network that was trained is within the limits" in told
+
+
+@pytest.mark.parametrize(("asked", "missed"), [(1_000, True), (4_000, False)])
+def test_limits_that_no_network_keeps_are_those_of_the_cheapest(asked: int, missed: bool) -> None:
+    limits = EnsembleLimits(
+        limits={"latency": 0.5, "parameters": float(asked)}, costs={3: (0.2, 9e3), 5: (0.4, 2e3)}
+    )
+    found = limits.reachable()
+    assert found.missed == (limits.limits if missed else {})
+    assert found.limits == {"latency": 0.5, "parameters": max(2e3, asked)}
+    assert found.networks_each(4) == 1
 
 
 def test_what_cannot_be_landed_again(

@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 
 from search.combining import Combining
-from search.folds import ALL_ROWS
+from search.folds import ALL_ROWS, JUDGING_FOLD
 from search.metrics import METRICS
 from search.plan import Plan
 from search.predictions import OutOfFoldPredictions
 from search.store import FoldTask
+from search.store.results import FoldState
 from tests.small_job import bench_of, prepared, take_steps
 from workers.device import DevicePlan
 from workers.landing_time import (
+    ASSEMBLY_SECONDS,
+    ASSEMBLY_SHARE,
     RANKING_PACE,
     SAMPLE_ROWS,
     STACKING_PACE,
     _exported,
     _network_pace,
+    folds_deadline,
     seconds_for,
     stacking_seconds,
     verifying_seconds,
@@ -112,12 +116,63 @@ def test_as_many_rankings_are_foreseen_as_a_choice_takes(folds: int) -> None:
     bench: Any = SimpleNamespace(
         plan=Plan.model_construct(final="bag", folds=folds),
         metric=metric,
-        folds=SimpleNamespace(folds=parts),
+        folds=SimpleNamespace(
+            folds=[None, *(SimpleNamespace(validation_rows=part) for part in parts)]
+        ),
         data=SimpleNamespace(train_labels=targets, classes=classes),
     )
     besides = STACKING_PACE * members * rows * classes
     foreseen = (stacking_seconds(bench, members) - besides) / (RANKING_PACE * classes)
     assert 0.7 * foreseen < sum(ranked) < 1.1 * foreseen
+
+
+def planned(trial: int, fold: int, *, state: FoldState = "planned") -> FoldTask:
+    return FoldTask("job", trial, fold, 0, state, None, None, None)
+
+
+def test_time_to_stack_is_kept_for_survivors_alone_and_never_much_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("scoring_seconds", "verifying_seconds"):
+        monkeypatch.setattr(f"workers.landing_time.{name}", lambda *_: 0.0)
+    monkeypatch.setattr("workers.landing_time._exported", lambda *_: 1)
+    monkeypatch.setattr("workers.landing_time.stacking_seconds", lambda _, members: 8.0 * members)
+    tasks = [planned(trial, fold) for trial in range(8) for fold in (JUDGING_FOLD, 1, 2)]
+
+    def deadline(*, budget: float, survivors: int) -> float | None:
+        spec, plan = SimpleNamespace(budget=budget), SimpleNamespace(survivors=survivors)
+        bench: Any = SimpleNamespace(job=SimpleNamespace(spec=spec), plan=plan)
+        return folds_deadline(bench, tasks)
+
+    besides = ASSEMBLY_SECONDS + ASSEMBLY_SHARE * 1000.0
+    assert deadline(budget=1000.0, survivors=1) == pytest.approx(1000.0 - besides - 8.0)
+    assert deadline(budget=1000.0, survivors=2) == pytest.approx(1000.0 - besides - 16.0)
+    short = deadline(budget=100.0, survivors=2)  # where 16 seconds would be a sixth
+    assert short == pytest.approx(100.0 - ASSEMBLY_SECONDS - 2.0 - 5.0)
+
+
+def test_what_the_first_heats_have_shown_gives_later_ones_no_other_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def deadline(_: Any, tasks: list[FoldTask]) -> float:
+        return 900.0 if any(task.done for task in tasks) else 500.0
+
+    monkeypatch.setattr("workers.landing_time.folds_deadline", deadline)
+    tasks = [planned(trial, fold) for trial in range(4) for fold in (JUDGING_FOLD, 1)]
+    plan = Plan.model_construct(workers=2, race_share=0.1)
+    bench: Any = SimpleNamespace(
+        plan=plan,
+        job=SimpleNamespace(id="job"),
+        heartbeat=SimpleNamespace(seconds_until=lambda second: second - 100.0),
+        store=SimpleNamespace(
+            folds=SimpleNamespace(all=lambda _: tasks),
+            jobs=SimpleNamespace(get=lambda _: SimpleNamespace(phases={"landing": 100.0})),
+        ),
+    )
+    before = seconds_for(bench, tasks[-2], tasks)
+    assert before == pytest.approx(400.0 * 0.1 / 2)
+    tasks[0] = planned(0, JUDGING_FOLD, state="done")
+    assert seconds_for(bench, tasks[-2], tasks) == before
 
 
 @pytest.mark.parametrize(("refits", "networks"), [(2, 2), (1, 8), (0, 8)])

@@ -133,7 +133,7 @@ def test_a_judging_fold_is_left_and_many_rows_are_split_finely(
 
 
 @pytest.mark.parametrize(
-    ("splits", "folds", "parts"), [(20, 4, 2), (16, 8, 2), (8, 4, 1), (5, 4, 1), (20, 19, 1)]
+    ("splits", "folds", "parts"), [(20, 4, 2), (12, 8, 2), (11, 4, 1), (5, 4, 1), (20, 19, 1)]
 )
 def test_the_judging_fold_has_more_parts_where_none_is_missed(
     splits: int, folds: int, parts: int

@@ -122,6 +122,16 @@ def test_a_finalist_that_could_not_be_trained_is_last_however_cheap() -> None:
     assert [task.trial for task in race.ranked(heats)] == [3, 0, 7]
 
 
+def test_where_no_finalist_could_be_raced_the_search_s_ranking_holds() -> None:
+    thrift = Thrift(costs={7: 1.0, 0: 5.0, 3: 9.0}, tolerance=1.0, searched=(4, 3, 0))
+    heats = [runner(7, lost=True), runner(0, lost=True), runner(3, lost=True)]
+    race = Race(field(*heats), survivors=1, thrift=thrift)
+    assert [task.trial for task in race.ranked(heats)] == [3, 0, 7]
+    half = [runner(7, accuracy=0.5), *heats[1:]]
+    ranked = Race(field(*half), survivors=1, thrift=thrift).ranked(half)
+    assert [task.trial for task in ranked] == [7, 3, 0]
+
+
 @pytest.mark.parametrize(("paired", "winner"), [(True, 0), (False, 7)])
 def test_by_another_metric_scores_of_the_same_drawn_rows_are_compared(
     paired: bool, winner: int

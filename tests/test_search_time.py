@@ -33,7 +33,9 @@ def test_the_finalists_of_slow_networks_have_more_time(pace: float | None, end: 
         job=SimpleNamespace(spec=JobSpec.parse({"data": "digits", "budget": "2m"})),
         trials=SimpleNamespace(leaderboard=lambda: board),
         data=SimpleNamespace(train_labels=np.zeros(ROWS), test_labels=np.zeros(900), classes=2),
-        folds=SimpleNamespace(folds=[None] * 5, groups=None),
+        folds=SimpleNamespace(
+            folds=[SimpleNamespace(validation_rows=range(ROWS // 5))] * 5, groups=None
+        ),
         metric=METRICS["accuracy"],
     )
     assert search_end(bench) == pytest.approx(end, abs=0.01)

@@ -311,7 +311,8 @@ def test_of_many_rows_more_judge_trials_and_a_network_misses_few(tmp_path: Path)
     rows, random = np.arange(48_000), np.random.default_rng(0)
     images = random.integers(0, 256, (len(rows), 4, 4), np.uint8)
     test = random.integers(0, 256, (20, 4, 4), np.uint8)
-    for name, known in {"class": {}, "group": {"groups": rows // 5}}.items():
+    cases: dict[str, dict[str, Any]] = {"class": {}, "group": {"groups": rows // 5}}
+    for name, known in cases.items():
         path = tmp_path / f"{name}.npz"
         np.savez(
             path,

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.job import JobState
 from search.job_spec import JobSpec
 from search.store import StudyStore
 from spaces.errors import WorkerUnfit
 from tests.command import athanor
 from tests.pictures import picture, write, write_classes
 from tests.small_job import CACHE, SPEC
+from workers.steps import next_step
+from workers.workbench import Workbench
 from workers.worker import MANY_WAITS, MAX_PREPARATIONS, Worker, identify
 
 
@@ -158,6 +161,38 @@ def test_a_worker_prefers_another_job_to_one_whose_work_others_hold(tmp_path: Pa
     assert preferred() == second.id
     store.jobs.pause(second.id, paused=True)
     assert preferred() == first.id  # better than none
+    store.close()
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_an_urgent_job_is_turned_to_between_two_steps_unless_the_worker_has_one_job(
+    bound: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db", create=True)
+    job = store.jobs.create(JobSpec.parse({**SPEC, "trials": 3}))
+    worker = Worker(
+        store,
+        artifacts=tmp_path,
+        cache=CACHE,
+        parent=os.getppid(),
+        job_id=job.id if bound else None,
+    )
+    steps: list[str] = []
+
+    def step(bench: Workbench, state: JobState) -> None:
+        steps.append(state)
+        if len(steps) == 1:
+            store.jobs.create(JobSpec.parse({**SPEC, "priority": 1}))
+        if len(steps) == 3:
+            worker.interrupted.set()
+        next_step(bench, state)
+
+    monkeypatch.setattr("workers.worker.next_step", step)
+    worker._work_on(job)  # prepares it
+    worker._work_on(store.jobs.get(job.id))
+    assert steps == ["searching"] * (3 if bound else 1)
+    following = worker._next_job()
+    assert following is not None and (following.id == job.id) == bound
     store.close()
 
 

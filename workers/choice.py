@@ -22,6 +22,7 @@ from search.store import FoldTask
 from spaces.errors import JobFailed
 from workers.ensemble_limits import EnsembleLimits, ensemble_limits
 from workers.landing import race_of
+from workers.landing_again import earlier_of, networks_of
 from workers.landing_time import (
     ASSEMBLY_SECONDS,
     scoring_seconds,
@@ -101,10 +102,11 @@ def choose(bench: Workbench) -> Choice:
     if stacking is not None and stacking.used:
         combining = replace(combining, stacked=True)
         stack = fitted_stack(predictions, chosen.ensemble.members, seed=combining.seed)
-    judged = combining.cross_fitted(predictions, parts)
+    judged = combining.cross_fitted(predictions, parts, groups=bench.folds.groups)
     scores = _scores(bench, chosen, predictions, judged)
     if len(predictions) > 1 and chosen.final != "best":
         scores["fitted_score"] = _fitted_score(bench, chosen, predictions, stack, scores)
+    contenders = _contenders(bench, chosen)
     expected = estimate(
         judged,
         metric=bench.metric,
@@ -112,7 +114,7 @@ def choose(bench: Workbench) -> Choice:
         temperature=scores.get("temperature", 1.0),
         effect=scores.get("design_effect", 1.0),
         test_rows=len(bench.data.test_labels),
-        lower=(chosen.averaged or chosen.learnt_more) and _foreseeable(bench),
+        lower=(chosen.averaged or chosen.learnt_more) and contenders == 1 and _foreseeable(bench),
     )
     scores |= {"final": chosen.final, "expected": asdict(expected), **chosen.facts}
     if stacking is not None:
@@ -120,6 +122,10 @@ def choose(bench: Workbench) -> Choice:
     if chosen.limits.limits:
         scores["limits"] = dict(chosen.limits.limits)
         scores["costs"] = chosen.limits.total(chosen.networks)
+    if contenders > 1:
+        scores["contenders"] = contenders
+    if chosen.limits.missed:
+        scores["limits_missed"] = dict(chosen.limits.missed)
     return Choice(networks=chosen.networks, shares=chosen.shares, stack=stack, scores=scores)
 
 
@@ -128,6 +134,8 @@ def _select(bench: Workbench) -> _Selected:
     trained, judged = _finished_folds(bench)
     predictions = out_of_fold(bench, judged)
     limits = ensemble_limits(bench, trained)
+    if bench.job.spec.lands is None:  # what a whole search has trained is not thrown away
+        limits = limits.reachable()
     folds = len({task.fold for task in trained}) if bench.plan.final == "bag" else 1
     each = limits.networks_each(folds)
     combining = Combining(
@@ -262,6 +270,19 @@ def _rank(task: FoldTask, networks: list[FoldTask]) -> int:
 
 def _or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
+
+
+def _contenders(bench: Workbench, chosen: _Selected) -> int:
+    """Return of how many trials an earlier job's weights left these; 1 where they left out none.
+
+    These weights were chosen on the rows that judge here.
+    """
+    spec = bench.job.spec
+    if spec.lands is None or spec.distills is not None:
+        return 1
+    earlier = networks_of(bench.store, earlier_of(bench.store, bench.job))
+    before = {task.trial for task in earlier}
+    return 1 if before <= {task.trial for task in chosen.judged} else len(before)
 
 
 def _foreseeable(bench: Workbench) -> bool:

@@ -108,8 +108,8 @@ def protocol_of(job: Job, data: ImageData, *, folds: Folds) -> dict[str, Any]:
     plan = job.plan
     assert plan is not None
     return {
-        "splits": folds.parts(repeats=job.spec.repeats),
-        "repeats": job.spec.repeats,
+        "splits": folds.parted_into,
+        "repeats": folds.repeats,
         "folds_hash": plan.folds_hash,
         "train_rows": len(data.train_labels),
         "test_split": data.test_split,

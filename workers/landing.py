@@ -1,5 +1,6 @@
 """Which trials are finalists, which of them race, and who takes the place of those that fail."""
 
+from search.attributes import Cost
 from search.finalists import (
     best_trials,
     prior_stands,
@@ -72,5 +73,20 @@ def race_of(bench: Workbench, tasks: list[FoldTask]) -> Race:
     if cost is not None:
         prices = {record.number: record.cost(cost) for record in bench.trials.records()}
         costs = {number: price for number, price in prices.items() if price is not None}
-        thrift = Thrift(costs=costs, tolerance=bench.job.spec.tolerance)
+        thrift = Thrift(
+            costs=costs, tolerance=bench.job.spec.tolerance, searched=_by_thrift(bench, cost)
+        )
     return Race(tasks, survivors=bench.plan.survivors, thrift=thrift)
+
+
+def _by_thrift(bench: Workbench, cost: Cost) -> list[int]:
+    """Return the search's trials, the cheapest that are near its best first, then the best."""
+    board, _ = contenders(bench)
+    near = smallest_within(
+        board,
+        cost=cost,
+        errors=bench.job.spec.tolerance,
+        count=len(board),
+        validation_rows=bench.plan.validation_rows,
+    )
+    return list(dict.fromkeys(record.number for record in (*near, *board)))

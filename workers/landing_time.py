@@ -19,7 +19,8 @@ ASSEMBLY_SECONDS = 6.0  # to start the verifying process, write files and export
 ASSEMBLY_SHARE = 0.02  # of the budget, for all that is not foreseen,
 MAX_UNFORESEEN = 36.0  # seconds at most
 PACE_BATCH = 8  # images by which the processor's pace is measured
-STACKING_PACE = 6e-6  # seconds a row, class and finalist
+STACKING_PACE = 1.5e-5  # seconds a row that judges, class and finalist
+STACKING_SHARE = 0.05  # of the budget at most: without a stack there is still the mean
 RANKING_PACE = 2e-7  # seconds to rank a row once for a class,
 RANKINGS, GROUP_DRAWS = 300, 200  # how often that is done, and more where rows are in groups
 COUNTING_PACE = 5e-8  # seconds to draw a row and to count it
@@ -39,7 +40,9 @@ def folds_deadline(bench: Workbench, tasks: list[FoldTask]) -> float | None:
     count = min(len(wanted), _exported(bench, wanted))
     trials = {task.trial for task in wanted}
     shown = [task for task in tasks if task.trial in trials]
-    foreseen = ASSEMBLY_SECONDS + stacking_seconds(bench, len(trials)) + scoring_seconds(bench)
+    members = min(len(trials), bench.plan.survivors)  # others lose the race
+    stacking = min(stacking_seconds(bench, members), STACKING_SHARE * budget)
+    foreseen = ASSEMBLY_SECONDS + stacking + scoring_seconds(bench)
     foreseen += verifying_seconds(bench, wanted[:count], shown or tasks)
     return budget - foreseen - min(ASSEMBLY_SHARE * budget, MAX_UNFORESEEN)
 
@@ -61,13 +64,18 @@ def stacking_seconds(bench: Workbench, members: int) -> float:
     """
     if members < 2 or bench.plan.final == "best":
         return 0.0
-    rows, classes = len(bench.data.train_labels), bench.data.classes
-    seconds = STACKING_PACE * members * rows * classes
+    judged, classes = judging_rows(bench), bench.data.classes
+    seconds = STACKING_PACE * members * judged * classes
     if bench.metric.name == "roc_auc":
-        judged = rows * bench.plan.folds / len(bench.folds.folds)
         selections = 2 + 3 * max(bench.plan.folds - 1, 1)
         seconds += RANKING_PACE * ROUNDS * members * selections * judged * classes
     return seconds
+
+
+def judging_rows(bench: Workbench) -> int:
+    """Return how many rows a finalist's networks are judged on together."""
+    folds = bench.folds.folds[JUDGING_FOLD + 1 : bench.plan.folds + 1]
+    return sum(len(fold.validation_rows) for fold in folds)
 
 
 def scoring_seconds(bench: Workbench) -> float:
@@ -75,7 +83,7 @@ def scoring_seconds(bench: Workbench) -> float:
 
     So is the standard error by which a limit on the ensemble has its price.
     """
-    rows = max(len(bench.data.test_labels), len(bench.data.train_labels) // 2)
+    rows = max(len(bench.data.test_labels), judging_rows(bench))
     more = 0 if bench.folds.groups is None else GROUP_DRAWS
     if bench.job.spec.ensemble_latency or bench.job.spec.ensemble_parameters:
         more += RANKINGS
@@ -135,15 +143,18 @@ def seconds_for(bench: Workbench, task: FoldTask, free: list[FoldTask]) -> float
         free: the folds that nobody has begun, `task` included.
     """
     tasks = bench.store.folds.all(bench.job.id)
-    deadline = folds_deadline(bench, tasks)
+    heats = [each for each in tasks if each.fold == JUDGING_FOLD]
+    races = task.fold == JUDGING_FOLD
+    # what the first heats have shown must not give later ones another time
+    known = [each for each in tasks if each not in heats] if races else tasks
+    deadline = folds_deadline(bench, known)
     if deadline is None:
         return math.inf
     left = bench.heartbeat.seconds_until(deadline)
-    if task.fold != JUDGING_FOLD:  # shared by those who are there; more may come, and go again
+    if not races:  # shared by those who are there; more may come, and go again
         workers = max(1, min(bench.plan.workers, bench.store.beats.hands(bench.job.id)))
         return left / math.ceil(len(free) / workers)
-    heats = sum(task.fold == JUDGING_FOLD for task in tasks)
     landing = deadline - bench.store.jobs.get(bench.job.id).phases["landing"]
     # a landing that was interrupted has less time than its race was planned with
-    share = bench.plan.heat_share(finalists=heats)
+    share = bench.plan.heat_share(finalists=len(heats))
     return share * min(landing, left / (1.0 - bench.plan.race_share))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from optuna.trial import FixedTrial
@@ -46,6 +46,8 @@ MIN_STEPS = 200  # of a trial, where the space has a batch size so small
 PRIOR_EXCESS = -0.15  # the first network stays this far below every limit
 KEPT_EXCESS = 0.5  # a width stays in the space if its prior network exceeds no limit by more
 
+Limit = TypeVar("Limit", int, float)
+
 
 def prepare(
     store: StudyStore,
@@ -79,10 +81,10 @@ def prepare(
     macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
     limits = Limits(
-        parameters=spec.max_parameters,
+        parameters=_smaller(spec.max_parameters, spec.ensemble_parameters),
         macs=macs,
         activations=spec.max_activations,
-        latency=spec.max_latency,
+        latency=_smaller(spec.max_latency, spec.ensemble_latency),
         latency_batch=spec.latency_batch,
         memory=memory,
     )
@@ -141,6 +143,11 @@ def prepare(
         folds_hash=folds.hash,
     )
     store.jobs.set_plan(job.id, plan)
+
+
+def _smaller(*limits: Limit | None) -> Limit | None:
+    """Return the tightest of the limits that are stated: one network must be within all."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _metric(spec: JobSpec, data: ImageData) -> tuple[MetricName, str]:

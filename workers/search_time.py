@@ -4,7 +4,7 @@ import math
 
 from search.plan import FEWEST_EPOCHS
 from workers.finalist import EXACT_COST, OVERHEAD
-from workers.landing_time import ASSEMBLY_SECONDS, scoring_seconds
+from workers.landing_time import ASSEMBLY_SECONDS, judging_rows, scoring_seconds
 from workers.workbench import Workbench
 
 
@@ -21,7 +21,7 @@ def search_end(bench: Workbench) -> float | None:
         return planned
     plan, rows = bench.plan, len(bench.data.train_labels)
     trainings = plan.survivors * (plan.folds + plan.refit)
-    judged = rows / len(bench.folds.folds)
+    judged = judging_rows(bench) / plan.folds
     exact = EXACT_COST * (best.predict_pace or best.train_pace)
     each = FEWEST_EPOCHS * (rows - judged) * best.train_pace + OVERHEAD + judged * exact
     verifying = plan.survivors * plan.folds * len(bench.data.test_labels) * exact / plan.workers

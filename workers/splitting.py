@@ -21,6 +21,7 @@ from spaces.errors import DataError
 from workers.data import ImageData
 
 ENOUGH = FOLDS.start + 1  # rows, or groups, of a class that may not be missing from a fold
+GROUPS_A_PART = 2  # of each class at least, before a part is made smaller than it must be
 MOST_NAMED = 5  # of the classes that may
 
 
@@ -58,7 +59,8 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     count = spec.fold_count(rarest=most, refit=final == "refit")
     parts = count + 1
     if not by_time:
-        parts = spec.split_count(rows=len(data.train_labels), rarest=most, count=count)
+        finest = most if columns.groups is None else most // GROUPS_A_PART
+        parts = spec.split_count(rows=len(data.train_labels), rarest=finest, count=count)
     folds, how = make_folds(
         strata(data.train_labels),
         columns,
@@ -71,7 +73,9 @@ def split(spec: JobSpec, data: ImageData) -> Split:
             f"the data must state {count} folds besides the judging one, "
             f"but state {len(folds.folds)} in all"
         )
-    if columns.folds is None and not by_time:
+    if columns.folds is not None:
+        parts = len(folds.folds)
+    elif not by_time:
         judging = judging_parts_for(splits=parts, folds=count)
         folds = with_larger_judging_fold(folds, parts=judging)
     known = len(folds.folds)
@@ -100,8 +104,8 @@ def split(spec: JobSpec, data: ImageData) -> Split:
     if by_time and spec.final is None:
         notes.append("the finalist is trained once more on all rows, the latest included")
     return Split(
-        folds=replace(folds, groups=groups),
-        parts=known if columns.folds is not None else parts,
+        folds=replace(folds, groups=groups, parts=parts, repeats=spec.repeats),
+        parts=parts,
         count=count,
         final=final,
         notes=tuple(note for note in notes if note),

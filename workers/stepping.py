@@ -140,36 +140,34 @@ class Stepper:
         for piece in batch.split(self.pieces):
             with self.plan.autocast():
                 logits = self.network(self.plan.laid_out(piece.images))
-                losses = self._losses(logits, piece)
+                losses, weighed = self._losses(logits, piece)
             if self.losses is not None and piece.rows is not None:
                 self.losses.note(piece.rows, losses)
-            losses = self._weighed(losses, piece)
-            loss = (losses if piece.weights is None else losses * piece.weights).mean()
+            loss = (weighed if piece.weights is None else weighed * piece.weights).mean()
             share = len(piece.labels) / len(batch.labels)
             (loss * share if share < 1.0 else loss).backward()  # type: ignore[no-untyped-call]
             done.append((logits.detach(), piece, loss.detach()))
         for counted in done:  # a batch counts once, also when memory ran out half-way
             self.sums.add(*counted)
 
-    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of each image (n,)."""
-        numbers = batch.labels.is_floating_point() and batch.labels.ndim == 1
-        row_losses = self._errors if numbers else self._cross_entropy
-        losses = row_losses(logits, batch.labels)
-        if batch.other_labels is None:
-            return losses
-        others = row_losses(logits, batch.other_labels)
-        return batch.share * losses + (1.0 - batch.share) * others
+    def _losses(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return each image's loss (n,), and that times the weight of its class.
 
-    def _weighed(self, losses: Tensor, batch: Batch) -> Tensor:
-        """Return each image's loss (n,) times the weight of its class, or of its two."""
+        Of a mixed image each of its two labels has its own weight.
+        """
+        plain, weighed = self._losses_of(logits, batch.labels)
+        if batch.other_labels is None:
+            return plain, weighed
+        others, others_weighed = self._losses_of(logits, batch.other_labels)
+        share, rest = batch.share, 1.0 - batch.share
+        return share * plain + rest * others, share * weighed + rest * others_weighed
+
+    def _losses_of(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = labels.is_floating_point() and labels.ndim == 1
+        losses = (self._errors if numbers else self._cross_entropy)(logits, labels)
         if self.class_weights is None:
-            return losses
-        weights = self._weights_of(self.class_weights, batch.labels)
-        if batch.other_labels is not None:
-            others = self._weights_of(self.class_weights, batch.other_labels)
-            weights = batch.share * weights + (1.0 - batch.share) * others
-        return losses * weights
+            return losses, losses
+        return losses, losses * self._weights_of(self.class_weights, labels)
 
     @staticmethod
     def _weights_of(class_weights: Tensor, labels: Tensor) -> Tensor:

@@ -249,7 +249,11 @@ def _land(bench: Workbench) -> None:
     beaten = race.beaten
     for task in beaten:
         bench.store.folds.give_up(task, reason=BEATEN)
-    tasks = [task for task in race.ranked(planned) if task.pending and task not in beaten]
+    useless = _unjudged(planned)
+    for task in useless:
+        bench.store.folds.give_up(task, reason="no fold of its trial could be trained")
+    ended = [*beaten, *useless]
+    tasks = [task for task in race.ranked(planned) if task.pending and task not in ended]
     held = bench.store.leases.held(f"{bench.job.id}/fold/")
     free = [task for task in tasks if _fold_key(bench, task) not in held]
     records = bench.trials.records()
@@ -291,6 +295,8 @@ def _skip(bench: Workbench, task: FoldTask) -> bool:
 
     False if it must be trained all the same: no other fold has, or may have, a network.
     """
+    if _is_last_hope(task, bench.store.folds.all(bench.job.id)):
+        return False  # before its lease is had, which would forget its attempts when it ends well
     with bench.lease(f"fold/{task.trial}/{task.fold}") as lease:
         if lease is None or task not in bench.store.folds.all(bench.job.id):
             return True
@@ -298,6 +304,22 @@ def _skip(bench: Workbench, task: FoldTask) -> bool:
             return False
         tidy(bench.files.finalist(task.trial, task.fold), until=lease.fence)
         return True
+
+
+def _is_last_hope(task: FoldTask, tasks: list[FoldTask]) -> bool:
+    """Whether no other fold that can judge a network has one, or may have one."""
+    if task.fold <= JUDGING_FOLD:
+        return False
+    judged = {(t.trial, t.fold) for t in tasks if t.fold > JUDGING_FOLD and (t.done or t.pending)}
+    return judged <= {(task.trial, task.fold)}
+
+
+def _unjudged(tasks: list[FoldTask]) -> list[FoldTask]:
+    """Return the refits of no use: no fold may say how good they are, but others' folds may."""
+    hopes = [task for task in tasks if task.fold > JUDGING_FOLD and (task.done or task.pending)]
+    judged = {task.trial for task in hopes}
+    refits = [task for task in tasks if task.fold == ALL_ROWS and task.pending]
+    return [task for task in refits if judged and task.trial not in judged]
 
 
 def _fold_key(bench: Workbench, task: FoldTask) -> str:

@@ -48,7 +48,7 @@ def protocol_of(job: Job, folds: Folds | None, data: ImageData | None) -> Protoc
 
 
 def _rows(job: Job, folds: Folds | None, data: ImageData | None) -> list[str]:
-    plan, repeats = job.plan, job.spec.repeats
+    plan = job.plan
     assert plan is not None
     height, width, channels = plan.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
@@ -64,10 +64,10 @@ def _rows(job: Job, folds: Folds | None, data: ImageData | None) -> list[str]:
         larger = judging > 1.5 * max(others)
         sizes = sorted({*others} if larger else {judging, *others})
         each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        more = f" (the one that judges trials of {judging:,})" if larger else ""
+        more = f", some together ({judging:,} rows) to judge trials" if larger else ""
         said.append(
-            f"the rows are parted into {folds.parts(repeats=repeats)} folds of {each} rows{more}"
-            f"{times(repeats)}; seed {folds.seed}"
+            f"the rows are parted into {folds.parted_into} folds of {each} rows{more}"
+            f"{times(folds.repeats)}; seed {folds.seed}"
         )
         if data is not None and not _known(data):
             said.append("each fold has an equal share of every class")

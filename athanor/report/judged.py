@@ -196,8 +196,16 @@ def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]
             else "Out of fold each row is judged by fewer networks than the model has"
         )
         said.append(f"{why}, so the test should be as good or better.")
+    if "contenders" in result:
+        said.append(
+            f"Its trials were chosen among {result['contenders']} by an earlier job's weights, "
+            "on the rows that judge here: the score is flattered a little."
+        )
     if "limits" in result:
         said.append(f"Limits on all networks together: {result['limits']}.")
+    if "limits_missed" in result:
+        asked = result["limits_missed"]
+        said.append(f"No network that was trained is within those asked for: {asked}.")
     if "teacher" in result:
         teacher = result["teacher"]
         said.append(f"It was taught by {teacher['networks']} networks of {teacher['job']}.")

@@ -15,6 +15,9 @@ from search.store.tables import fold_results, test_openings
 LOOK = "athanor predict"  # why a test set is opened that no search opens
 
 
+FoldState = Literal["planned", "done", "given up"]
+
+
 @dataclass(frozen=True, slots=True)
 class FoldTask:
     """One finalist on one fold; `files` names the folder that counts, once it is done.
@@ -29,7 +32,7 @@ class FoldTask:
     trial: int
     fold: int
     place: int
-    state: Literal["planned", "done", "given up"]
+    state: FoldState
     files: str | None
     score: float | None
     report: dict[str, Any] | None
