@@ -9,6 +9,7 @@ from rich.console import Console
 from athanor.progress import Progress, clock_text, phase_spans
 from athanor.report.values import Opening
 from search.estimate import THOROUGH
+from search.finalists import CHALLENGERS
 from search.folds import ALL_ROWS
 from search.job import Job
 from search.metrics import METRICS, score_text
@@ -24,11 +25,9 @@ def print_statement(console: Console, progress: Progress) -> None:
     console.print(f"\n{progress.states()}")
     console.print(f"time: {phases_line(job)}")
     console.print(f"processors: {processor_line(job)}")
-    if _ended_early(job):
-        console.print(
-            "the search ended before its time: no trial clearly beat the default network, "
-            "whose training has the time that was left"
-        )
+    early = early_line(progress)
+    if early is not None:
+        console.print(early)
     for note in job.plan.notes if job.plan is not None else ():
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     members = ", ".join(f"trial {m['trial']} x {m['weight']:.2f}" for m in result["members"])
@@ -160,13 +159,25 @@ def _limits_line(result: dict[str, Any]) -> str:
     return f"{line}; no network that was trained is within the limits" if missed else line
 
 
-def _ended_early(job: Job) -> bool:
-    """Whether the landing began although there was time for more trials, and no number of them."""
-    end = None if job.plan is None else job.plan.search_seconds
-    counted = job.spec.counts_trials or job.plan is None or job.plan.most_trials is not None
+def early_line(progress: Progress) -> str | None:
+    """Say why the landing began although there was time for more trials; None if it did not.
+
+    Nor where a number of trials was to be made, or an earlier job's are landed.
+    """
+    job, plan = progress.job, progress.job.plan
+    end = None if plan is None else plan.search_seconds
+    counted = job.spec.counts_trials or plan is None or plan.most_trials is not None
     if end is None or counted or "landing" not in job.phases:
-        return False
-    return end - job.phases["landing"] > EARLY_SECONDS
+        return None
+    if end - job.phases["landing"] <= EARLY_SECONDS:
+        return None
+    stood = sum(not record.open for record in progress.trials) >= CHALLENGERS
+    why = (
+        "no trial clearly beat the default network, whose training has the time that was left"
+        if stood
+        else "networks are slower than was foreseen, and the best would hardly be trained"
+    )
+    return f"the search ended before its time: {why}"
 
 
 def _test_lines(result: dict[str, Any], label: str, *, keep_closed: bool) -> list[str]:

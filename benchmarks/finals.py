@@ -115,7 +115,7 @@ def finals(
     """Land searches in each way; return the ensemble's lead over each other one, in points.
 
     Args:
-        wanted: of `FINALS`, those to be made now.
+        wanted: of `FINALS`, those to be made now; a soup is the mean of the folds' weights.
         kept: where searches stay until all of `FINALS` has been made of them, so that an
             interrupted benchmark does not search again; None: nowhere.
     """

@@ -70,7 +70,7 @@ class JobSpec(ImageOptions):
             more judges the trials, and with many rows there are up to twenty parts, so that each
             network learns from 95 %. None: four to eight, so that no worker idles.
         repeats: how often the rows are parted anew into so many folds: each finalist then gives
-            `folds` times `repeats` networks, and each of its rows is judged more than once.
+            `folds` times `repeats` networks, and a row may be judged more than once.
         final: what is made of the folds' networks: "bag" averages all, "best" keeps the most
             accurate one, "refit" trains each finalist once more, on all rows; the folds' networks
             say how accurate that is. None: "refit" where rows have times, else "bag".
@@ -79,8 +79,9 @@ class JobSpec(ImageOptions):
         search_rows: training images of a trial; None: so many that enough trials fit into the
             budget.
         search_epochs: of a trial; None: 12.
-        pruning: which trials stop early: "discard" lets only the best so far go on after some
-            epochs; successive "halving", "hyperband", "median" and "patience" judge each epoch.
+        pruning: which trials stop early: "discard" ends those that are clearly worse than the best
+            so far and not among the `keep` best, after some epochs; successive "halving",
+            "hyperband", "median" and "patience" judge each epoch.
         discard_after: epochs after which trials that are clearly worse than the best so far end, or
             the same share of those of networks that have more or fewer in the same time; 0 turns it
             off. None: a quarter of a trial's epochs.
@@ -105,8 +106,10 @@ class JobSpec(ImageOptions):
             what their folds have given is kept.
         distills: with `lands`, the trial that is trained on all rows to predict what the earlier
             job's ensemble does.
-        ensemble_parameters: that all networks of the model may have together.
-        ensemble_latency: seconds that they may take together for `latency_batch` images.
+        ensemble_parameters: that all networks of the model may have together. Trials keep to it,
+            too; where no network of a search is within it in the end, the cheapest one is kept,
+            which is said.
+        ensemble_latency: seconds that they may take together for `latency_batch` images; likewise.
         max_macs: multiplications and additions that a network may need for an image; None: so many
             that its finalists can be trained within the budget.
         max_parameters: that a network may have.

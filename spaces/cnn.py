@@ -76,8 +76,8 @@ class CnnSpace(Value):
         activations: choices for the nonlinearity.
         downsampling: choices for what halves height and width: pooling, or a convolution's stride.
         stems: choices for the first convolution: a trained one of the first stage's width, a
-            whitening one of at most `whitening_width` channels, or patches of that width.
-        whitening_width: channels of a whitening or patch stem at most.
+            whitening one of at most `whitening_width` channels, or patches of the first stage's.
+        whitening_width: channels of a whitening stem at most.
         stem_strides: choices for its stride.
         poolings: choices for what the head keeps of each channel's map.
         grids: choices for the rows and columns that the head pools to.

@@ -59,6 +59,18 @@ def test_a_host_is_measured_once(probe: Probe, tmp_path: Path) -> None:
     assert len(probe.asked) == measured and len(probe.progress) == 1
 
 
+def test_other_numbers_of_threads_are_measured_apart(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A speed of eight threads would plan a budget for one."""
+    probe.speed(tmp_path)
+    asked = len(probe.asked)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads + 1)
+    probe.speed(tmp_path)
+    assert len(probe.asked) == 2 * asked
+
+
 @pytest.mark.parametrize(("busy", "kept"), [(3.0, False), (1.1, True), (0.5, True)])
 def test_what_was_measured_on_a_busy_host_is_measured_again(
     probe: Probe, tmp_path: Path, busy: float, kept: bool

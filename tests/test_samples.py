@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spaces.errors import ModelFolderError
-from workers.samples import Samples
+from workers.samples import SAMPLES, Samples
 
 IMAGES = np.zeros((5, 4, 6, 1), dtype=np.uint8)
 LABELS = np.arange(5) % 3
@@ -42,3 +42,28 @@ def test_samples_that_do_not_fit_are_refused(
     Samples(**arrays).save(tmp_path)
     with pytest.raises(ModelFolderError, match=said):
         Samples.load(tmp_path, image_shape=(4, 6, 1), outputs=3)
+
+
+def test_of_large_images_fewer_are_kept() -> None:
+    images = np.zeros((10, 1024, 1024, 1), dtype=np.uint8)
+    assert len(Samples(images, np.arange(10), PREDICTIONS[[0] * 10]).few().labels) == 2
+    small = Samples(np.zeros((100, 4, 6, 1), np.uint8), np.arange(100), PREDICTIONS[[0] * 100])
+    assert len(small.few().labels) == 64
+
+
+def test_broken_or_huge_samples_are_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusal() -> str:
+        with pytest.raises(ModelFolderError) as refused:
+            Samples.load(tmp_path, image_shape=(4, 6, 1), outputs=3)
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    (tmp_path / SAMPLES).write_bytes(b"x")
+    assert "must hold sample images" in refusal()
+    np.savez(tmp_path / SAMPLES, images=IMAGES, labels=LABELS)
+    assert "must hold sample images" in refusal()
+    Samples(IMAGES, LABELS, PREDICTIONS).save(tmp_path)
+    monkeypatch.setattr("workers.samples.MOST_BYTES", 100)
+    assert "must hold at most 100 bytes" in refusal()
