@@ -313,9 +313,14 @@ def test_parts_are_no_smaller_than_two_groups_of_a_class_unless_they_must_be(
 ) -> None:
     rows = np.arange(48_000)
     images = np.random.default_rng(0).integers(0, 256, (len(rows), 4, 4), np.uint8)
-    known = {"groups": rows % each, "labels": rows // each % 2}  # each has rows of both classes
-    test = {"test_images": images[:20] ^ 1, "test_labels": rows[:20] % 2}
-    np.savez(tmp_path / "d.npz", images=images, **known, **test)
+    np.savez(
+        tmp_path / "d.npz",
+        images=images,
+        labels=rows // each % 2,  # a group has rows of both
+        groups=rows % each,
+        test_images=images[:20] ^ 1,
+        test_labels=rows[:20] % 2,
+    )
     data = load_data(str(tmp_path / "d.npz"), cache=tmp_path)
     spec = JobSpec.parse({"data": str(tmp_path / "d.npz"), "budget": "10m", "workers": 2})
     assert split(spec, data).parts == (parts if each > 4 else 4)
