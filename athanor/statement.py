@@ -12,6 +12,7 @@ from search.estimate import THOROUGH
 from search.finalists import CHALLENGERS
 from search.folds import ALL_ROWS
 from search.job import Job
+from search.joint_costs import exceed
 from search.metrics import METRICS, score_text
 from search.overfitting import gaps
 
@@ -66,9 +67,9 @@ def print_statement(console: Console, progress: Progress) -> None:
         f"{' or more' if result['expected']['lower'] else ''} "
         f"(95 % interval {score_text(low)} to {score_text(high)})"
     )
-    if "contenders" in result:
+    if "chosen_among" in result:
         console.print(
-            f"the same rows chose these trials among {result['contenders']} before, "
+            f"the same rows chose these trials among {result['chosen_among']} before, "
             "hence this is flattered a little"
         )
     if result.get("design_effect", 1.0) > TELLING:
@@ -148,15 +149,15 @@ def _stacking_line(stacking: dict[str, Any], label: str) -> str:
 def _limits_line(result: dict[str, Any]) -> str:
     """Say what the networks cost together, of what they may."""
     costs = []
-    missed = result.get("limits_missed", {})
-    for name, limit in {**result["limits"], **missed}.items():
+    for name, limit in result["limits"].items():
         cost = result["costs"][name]
         pair = (f"{1e3 * cost:.3g}", f"{1e3 * limit:.3g} ms")
         if name == "parameters":
             pair = (f"{cost:,.0f}", f"{limit:,.0f}")
         costs.append(f"{name} {' of '.join(pair)}")
     line = f"{result['networks']} networks together: {', '.join(costs)}"
-    return f"{line}; no network that was trained is within the limits" if missed else line
+    over = exceed(result["costs"], result["limits"])
+    return f"{line}; no network that was trained is within the limits" if over else line
 
 
 def early_line(progress: Progress) -> str | None:

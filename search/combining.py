@@ -17,7 +17,9 @@ from search.joint_costs import JointCosts
 from search.metrics import METRICS, Metric, Targets
 from search.predictions import OutOfFoldPredictions
 from search.selection import FREE, greedy_selection
+from search.splits import dealt
 from search.stacking import Stack, clearly_better, fitted_stack
+from spaces.errors import DataError
 
 Predictions = Mapping[str, OutOfFoldPredictions]
 Parts = Sequence[NDArray[np.int64]]
@@ -168,17 +170,10 @@ def _halves(
     *,
     seed: int,
 ) -> list[NDArray[np.int64]]:
-    """Part rows into halves of equal shares of each class, or range of numbers; none if empty.
-
-    A group counts as one of its rarest class.
-    """
-    unit = np.unique(rows if groups is None else groups[rows], return_inverse=True)[1]
-    kinds = strata(targets[rows])
-    rarity = np.argsort(np.argsort(-np.bincount(kinds), kind="stable"), kind="stable")
-    rarest = np.zeros(int(unit.max(initial=-1)) + 1, dtype=np.int64)
-    np.maximum.at(rarest, unit, rarity[kinds])
-    order = np.lexsort((np.random.default_rng(seed).permutation(len(rarest)), rarest))
-    half = np.empty(len(rarest), dtype=np.int64)
-    half[order] = np.arange(len(rarest)) % 2
-    found = [rows[half[unit] == number] for number in range(2)]
-    return [part for part in found if len(part)]
+    """Part rows into halves by class and by group; all together where they are too few."""
+    own = None if groups is None else groups[rows]
+    try:
+        numbers = dealt(strata(targets[rows]), own, parts=2, seed=seed)
+    except DataError:
+        return [rows]
+    return [rows[numbers == number] for number in range(2)]

@@ -31,6 +31,11 @@ class JointCosts:
         return max(self.of(name), default=0.0) <= WITHIN
 
 
+def exceed(costs: Mapping[str, float], limits: Mapping[str, float]) -> bool:
+    """Return whether costs are beyond some limit, each by its name."""
+    return any(costs[name] > WITHIN * limit for name, limit in limits.items())
+
+
 class Room:
     """What is left of the limits while members are added, and which models still fit.
 

@@ -108,9 +108,8 @@ def repeated(
     chosen = parts[:count]
     for repeat in range(1, repeats):
         seed = derived_seed(folds.seed, "repeat", repeat)
-        numbers = _dealt(
-            labels[others], None if groups is None else groups[others], len(parts), seed
-        )
+        own = None if groups is None else groups[others]
+        numbers = dealt(labels[others], own, parts=len(parts), seed=seed)
         chosen += [others[numbers == part] for part in range(count)]
     every = np.arange(len(labels))
     more = [
@@ -120,8 +119,12 @@ def repeated(
     return replace(folds, folds=(judging, *more))
 
 
-def _dealt(labels: NDArray[np.integer[Any]], groups: Rows | None, parts: int, seed: int) -> Rows:
-    """Return the number of a part (rows,) for each row, by class and by group."""
+def dealt(labels: NDArray[np.integer[Any]], groups: Rows | None, *, parts: int, seed: int) -> Rows:
+    """Return the number of a part (rows,) for each row, by class and by group.
+
+    Raises:
+        DataError: there are too few rows or groups.
+    """
     if groups is not None:
         return deal_groups(labels, groups, shares=[1.0 / parts] * parts, seed=seed)
     numbers = np.empty(len(labels), dtype=np.int64)

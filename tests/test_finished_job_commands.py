@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from search.folds import ALL_ROWS, Folds
 from search.job import Job
+from search.job_spec import JobSpec
 from search.label_noise import suspected_labels
 from search.predictions import OutOfFoldPredictions
 from search.store import FoldTask, StudyStore
@@ -116,3 +118,35 @@ def test_finalists_are_trained_on_all_rows_by_a_command(
     manifest = read_manifest(folder / "refitted")
     assert len(manifest.networks) == 1
     assert "test_accuracy" not in found  # the search has opened it
+
+
+def test_what_the_commands_are_given_is_what_is_landed(
+    ended: tuple[Path, Job, list[FoldTask]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, job, _ = ended
+    noted: list[JobSpec] = []
+
+    def note(spec: JobSpec, _: Any) -> int:
+        noted.append(spec)
+        return 0
+
+    monkeypatch.setattr("athanor.landing_again.run_search", note)
+    places = of_store(folder)
+    more = ("--folds", "2", "--budget", "60s", "--reopen-test")
+    chosen = ("--members", "2", "--final", "best")
+    asked("ensemble", job.id, *chosen, *more, *places, cwd=folder)
+    asked("distill", job.id, "--trial", "1", *more, *places, cwd=folder)
+    asked("distill", job.id, "--max-parameters", "10m", *places, cwd=folder)
+    asked("refit", job.id, *places, cwd=folder)
+    ensemble, student, small, refit = noted
+    assert (ensemble.finalists, ensemble.final, ensemble.distills) == (2, "best", None)
+    for spec in (ensemble, student):
+        assert (spec.lands, spec.folds, spec.budget, spec.reopen_test) == (job.id, 2, 60.0, True)
+    assert (student.final, student.distills) == ("refit", 1)
+    assert (small.lands, small.budget, small.reopen_test) == (job.id, None, False)
+    store = StudyStore(f"sqlite:///{folder}/athanor.db")
+    assert small.distills == store.trials(job).leaderboard()[0].number
+    store.close()
+    assert (refit.final, refit.distills) == ("refit", None)
+    both = asked("distill", job.id, "--trial", "1", "--max-parameters", "10m", *places, cwd=folder)
+    assert both.returncode != 0 and "but got both" in both.stderr and len(noted) == 4

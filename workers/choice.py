@@ -106,7 +106,7 @@ def choose(bench: Workbench) -> Choice:
     scores = _scores(bench, chosen, predictions, judged)
     if len(predictions) > 1 and chosen.final != "best":
         scores["fitted_score"] = _fitted_score(bench, chosen, predictions, stack, scores)
-    contenders = _contenders(bench, chosen)
+    among = _chosen_among(bench, chosen)
     expected = estimate(
         judged,
         metric=bench.metric,
@@ -114,7 +114,7 @@ def choose(bench: Workbench) -> Choice:
         temperature=scores.get("temperature", 1.0),
         effect=scores.get("design_effect", 1.0),
         test_rows=len(bench.data.test_labels),
-        lower=(chosen.averaged or chosen.learnt_more) and contenders == 1 and _foreseeable(bench),
+        lower=(chosen.averaged or chosen.learnt_more) and among == 1 and _foreseeable(bench),
     )
     scores |= {"final": chosen.final, "expected": asdict(expected), **chosen.facts}
     if stacking is not None:
@@ -122,10 +122,8 @@ def choose(bench: Workbench) -> Choice:
     if chosen.limits.limits:
         scores["limits"] = dict(chosen.limits.limits)
         scores["costs"] = chosen.limits.total(chosen.networks)
-    if contenders > 1:
-        scores["contenders"] = contenders
-    if chosen.limits.missed:
-        scores["limits_missed"] = dict(chosen.limits.missed)
+    if among > 1:
+        scores["chosen_among"] = among
     return Choice(networks=chosen.networks, shares=chosen.shares, stack=stack, scores=scores)
 
 
@@ -133,9 +131,9 @@ def _select(bench: Workbench) -> _Selected:
     """Choose finalists by the rows that all of them have left out, then which networks are kept."""
     trained, judged = _finished_folds(bench)
     predictions = out_of_fold(bench, judged)
-    limits = ensemble_limits(bench, trained)
-    if bench.job.spec.lands is None:  # what a whole search has trained is not thrown away
-        limits = limits.reachable()
+    asked = ensemble_limits(bench, trained)
+    # what a whole search has trained is not thrown away
+    limits = asked.reachable() if bench.job.spec.lands is None else asked
     folds = len({task.fold for task in trained}) if bench.plan.final == "bag" else 1
     each = limits.networks_each(folds)
     combining = Combining(
@@ -152,7 +150,7 @@ def _select(bench: Workbench) -> _Selected:
         judged = one_parting(bench, judged)
     if final == "best":
         judged = [task for task in judged if task.trial == networks[0].trial]
-    return _Selected(final, networks, shares, ensemble, combining, limits, judged, facts)
+    return _Selected(final, networks, shares, ensemble, combining, asked, judged, facts)
 
 
 def _compared(
@@ -272,7 +270,7 @@ def _or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
 
 
-def _contenders(bench: Workbench, chosen: _Selected) -> int:
+def _chosen_among(bench: Workbench, chosen: _Selected) -> int:
     """Return of how many trials an earlier job's weights left these; 1 where they left out none.
 
     These weights were chosen on the rows that judge here.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from search.joint_costs import WITHIN
 from search.store import FoldTask
@@ -22,12 +22,10 @@ class EnsembleLimits:
     Attributes:
         limits: by what they limit: "latency" in seconds, "parameters".
         costs: of a network of each finalist, by trial, in the order of the limits.
-        missed: the limits that were asked for, where no network is within them.
     """
 
     limits: Mapping[str, float]
     costs: Mapping[int, tuple[float, ...]]
-    missed: Mapping[str, float] = field(default_factory=dict)
 
     def reachable(self) -> "EnsembleLimits":
         """Return limits that the cheapest finalist's network keeps: these, or wider ones."""
@@ -37,7 +35,7 @@ class EnsembleLimits:
             return self
         pairs = zip(self.limits.items(), self.costs[cheapest], strict=True)
         wider = {name: max(limit, cost) for (name, limit), cost in pairs}
-        return replace(self, limits=wider, missed=self.limits)
+        return replace(self, limits=wider)
 
     def networks_each(self, count: int) -> int:
         """Return of how many networks each finalist may consist, `count` at most.

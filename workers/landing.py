@@ -7,7 +7,6 @@ from search.finalists import (
     smallest_within,
     spread_over_costs,
 )
-from search.folds import JUDGING_FOLD
 from search.race import Race, Thrift
 from search.store import FoldTask, TrialRecord
 from spaces.errors import JobFailed
@@ -56,7 +55,7 @@ def substitute(bench: Workbench, tasks: list[FoldTask]) -> TrialRecord | None:
     Nor after `MOST_SUBSTITUTES` in vain, nor where the finalists were named by an earlier job.
     """
     tried = {task.trial for task in tasks}
-    hope = any(task.done or task.pending for task in tasks if task.fold > JUDGING_FOLD)
+    hope = any(task.may_judge for task in tasks)
     if hope or bench.job.spec.lands is not None:
         return None
     if len(tried) >= len(choose_finalists(bench)) + MOST_SUBSTITUTES:

@@ -117,7 +117,7 @@ def _protocol(manifest: Manifest) -> list[str]:
         f"- Data: {manifest.data}, {protocol['train_rows']:,} training rows "
         f"(fingerprint {protocol['train_fingerprint'][:16]}…); "
         f"test rows: {protocol['test_split']}.",
-        f"- The rows were parted into {protocol['splits']} folds{times(protocol['repeats'])} (hash "
+        f"- The rows were parted into {protocol['splits']} parts{times(protocol['repeats'])} (hash "
         f"{protocol['folds_hash'][:16]}…). Chosen by {METRICS[protocol['metric']].label} on "
         f"{protocol['selected_on']}.",
         f"- Seed {protocol['seed']}; "

@@ -16,6 +16,7 @@ from search.job import JobState
 from search.plan import Plan
 from search.race import BEATEN
 from search.store import FoldTask, Lease, TrialRecord
+from search.store.results import is_last_hope
 from spaces.errors import JobFailed
 from workers.assembly import assemble
 from workers.baselines import measure_baseline
@@ -282,9 +283,9 @@ def _least_missed(bench: Workbench, free: list[FoldTask]) -> FoldTask:
     It is the last fold of the worst finalist, of those that nobody has trained in part; a refit
     before the only fold that may say how good it is.
     """
-    judged = [task for task in bench.store.folds.all(bench.job.id) if task.fold > JUDGING_FOLD]
+    judged = [task for task in bench.store.folds.all(bench.job.id) if task.may_judge]
     refits = [task for task in free if task.fold == ALL_ROWS]
-    if refits and sum(task.done or task.pending for task in judged) == 1:
+    if refits and len(judged) == 1:
         return refits[-1]
     fresh = [t for t in free if not has_checkpoint(bench.files.finalist(t.trial, t.fold))]
     return (fresh or free)[-1]
@@ -295,7 +296,7 @@ def _skip(bench: Workbench, task: FoldTask) -> bool:
 
     False if it must be trained all the same: no other fold has, or may have, a network.
     """
-    if _is_last_hope(task, bench.store.folds.all(bench.job.id)):
+    if is_last_hope(task, bench.store.folds.all(bench.job.id)):
         return False  # before its lease is had, which would forget its attempts when it ends well
     with bench.lease(f"fold/{task.trial}/{task.fold}") as lease:
         if lease is None or task not in bench.store.folds.all(bench.job.id):
@@ -306,18 +307,9 @@ def _skip(bench: Workbench, task: FoldTask) -> bool:
         return True
 
 
-def _is_last_hope(task: FoldTask, tasks: list[FoldTask]) -> bool:
-    """Whether no other fold that can judge a network has one, or may have one."""
-    if task.fold <= JUDGING_FOLD:
-        return False
-    judged = {(t.trial, t.fold) for t in tasks if t.fold > JUDGING_FOLD and (t.done or t.pending)}
-    return judged <= {(task.trial, task.fold)}
-
-
 def _unjudged(tasks: list[FoldTask]) -> list[FoldTask]:
     """Return the refits of no use: no fold may say how good they are, but others' folds may."""
-    hopes = [task for task in tasks if task.fold > JUDGING_FOLD and (task.done or task.pending)]
-    judged = {task.trial for task in hopes}
+    judged = {task.trial for task in tasks if task.may_judge}
     refits = [task for task in tasks if task.fold == ALL_ROWS and task.pending]
     return [task for task in refits if judged and task.trial not in judged]
 

@@ -61,12 +61,12 @@ def _rows(job: Job, folds: Folds | None, data: ImageData | None) -> list[str]:
         )
     if folds is not None:
         judging, *others = (len(fold.validation_rows) for fold in folds.folds)
-        larger = judging > 1.5 * max(others)
-        sizes = sorted({*others} if larger else {judging, *others})
+        several = folds.parted_into > len(folds.folds) and folds.repeats == 1
+        sizes = sorted({*others} if several else {judging, *others})
         each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        more = f", some together ({judging:,} rows) to judge trials" if larger else ""
+        more = f", of which several ({judging:,} rows) judge trials" if several else ""
         said.append(
-            f"the rows are parted into {folds.parted_into} folds of {each} rows{more}"
+            f"the rows are parted into {folds.parted_into} parts of {each} rows{more}"
             f"{times(folds.repeats)}; seed {folds.seed}"
         )
         if data is not None and not _known(data):

@@ -19,6 +19,7 @@ from search.calibration import as_scored, at_temperature
 from search.ensemble import member_name
 from search.estimate import THOROUGH
 from search.job import Job
+from search.joint_costs import exceed
 from search.metrics import METRICS, Metric, confusion, score_text
 from search.mistakes import confused_pairs, worst_mistakes
 from search.predictions import Z_95, share_interval
@@ -196,16 +197,15 @@ def _words(result: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]
             else "Out of fold each row is judged by fewer networks than the model has"
         )
         said.append(f"{why}, so the test should be as good or better.")
-    if "contenders" in result:
+    if "chosen_among" in result:
         said.append(
-            f"Its trials were chosen among {result['contenders']} by an earlier job's weights, "
+            f"Its trials were chosen among {result['chosen_among']} by an earlier job's weights, "
             "on the rows that judge here: the score is flattered a little."
         )
     if "limits" in result:
         said.append(f"Limits on all networks together: {result['limits']}.")
-    if "limits_missed" in result:
-        asked = result["limits_missed"]
-        said.append(f"No network that was trained is within those asked for: {asked}.")
+        if exceed(result["costs"], result["limits"]):
+            said.append("No network that was trained is within them; the cheapest is kept.")
     if "teacher" in result:
         teacher = result["teacher"]
         said.append(f"It was taught by {teacher['networks']} networks of {teacher['job']}.")

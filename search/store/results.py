@@ -43,6 +43,14 @@ class FoldTask:
         return self.state == "done"
 
     @property
+    def may_judge(self) -> bool:
+        """Whether it has a network, or may yet, that did not learn the rows that it predicts.
+
+        The judging fold's do not count.
+        """
+        return self.fold > JUDGING_FOLD and (self.done or self.pending)
+
+    @property
     def pending(self) -> bool:
         """Whether the fold is still to be trained."""
         return self.state == "planned"
@@ -123,13 +131,8 @@ class FoldResults(Table):
     @patient
     def all(self, job_id: str) -> list[FoldTask]:
         """Return a job's folds by finalist, then by fold."""
-        query = (
-            sa.select(fold_results)
-            .where(fold_results.c.job_id == job_id)
-            .order_by(fold_results.c.place, fold_results.c.fold)
-        )
         with self._engine.connect() as connection:
-            return [FoldTask.from_row(row) for row in connection.execute(query)]
+            return _of_job(connection, job_id)
 
     def record(
         self, task: FoldTask, *, files: str, score: float | None, report: dict[str, Any]
@@ -139,20 +142,10 @@ class FoldResults(Table):
 
     @patient
     def spare(self, task: FoldTask, *, reason: str) -> bool:
-        """Give a fold up unless it is the last hope; return whether it is given up now.
-
-        That is a fold besides which no other one has a network, or may still have one, that was
-        not trained on the rows that it predicts; the judging fold's do not count.
-        """
-        others = (
-            sa.select(sa.func.count())
-            .where(fold_results.c.job_id == task.job_id, fold_results.c.fold > JUDGING_FOLD)
-            .where(fold_results.c.state.in_(("planned", "done")))
-            .where(sa.or_(fold_results.c.trial != task.trial, fold_results.c.fold != task.fold))
-        )
+        """Give a fold up unless it is the last hope; return whether it is given up now."""
         with self._engine.begin() as connection:
             lock_table(connection, fold_results)
-            if task.fold > JUDGING_FOLD and not connection.scalar(others):
+            if is_last_hope(task, _of_job(connection, task.job_id)):
                 return False
             end = {"state": "given up", "report": {"reason": reason}}
             connection.execute(_planned(task).values(end))
@@ -173,6 +166,21 @@ class FoldResults(Table):
     def _end(self, task: FoldTask, **values: Any) -> None:
         with self._engine.begin() as connection:
             connection.execute(_planned(task).values(**values))
+
+
+def _of_job(connection: sa.Connection, job_id: str) -> list[FoldTask]:
+    query = (
+        sa.select(fold_results)
+        .where(fold_results.c.job_id == job_id)
+        .order_by(fold_results.c.place, fold_results.c.fold)
+    )
+    return [FoldTask.from_row(row) for row in connection.execute(query)]
+
+
+def is_last_hope(task: FoldTask, tasks: Iterable[FoldTask]) -> bool:
+    """Whether it may judge a network, and no other fold of its job may."""
+    hopes = {(each.trial, each.fold) for each in tasks if each.may_judge}
+    return task.fold > JUDGING_FOLD and hopes <= {(task.trial, task.fold)}
 
 
 def _planned(task: FoldTask) -> sa.Update:

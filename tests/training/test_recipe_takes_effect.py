@@ -15,7 +15,7 @@ from workers.batches import Batch
 from workers.device import DevicePlan
 from workers.evaluation import predict
 from workers.gentler import gentler, is_gentler
-from workers.optimization import DecoupledSGD, learning_rate_factor, make_optimizer, set_rate
+from workers.optimization import learning_rate_factor, make_optimizer, set_rate
 from workers.rows import Rows
 from workers.schedule import Schedule
 from workers.stepping import Stepper
@@ -55,22 +55,17 @@ def test_each_group_of_weights_has_its_own_rate() -> None:
 
 
 def test_momentum_is_nesterov_s() -> None:
-    weight = nn.Parameter(torch.zeros(1, 1))
-    optimizer = make_optimizer_of(weight)
+    network = Logits(torch.zeros(1, 1))
+    optimizer = make_optimizer(network, Recipe(learning_rate=1.0, weight_decay=0.0))
     for _ in range(2):
-        weight.grad = torch.ones(1, 1)
+        network.logits.grad = torch.ones(1, 1)
         optimizer.step()
-    assert weight.item() == pytest.approx(-(1.9 + 2.71))  # momentum 0.9
-
-
-def make_optimizer_of(weight: nn.Parameter) -> DecoupledSGD:
-    groups = [{"params": [weight], "decoupled_decay": 0.0}]
-    return DecoupledSGD(groups, lr=1.0, momentum=0.9, nesterov=True)
+    assert network.logits.item() == pytest.approx(-(1.9 + 2.71))  # momentum 0.9
 
 
 def stepper_of(network: nn.Module, recipe: Recipe, **more: Any) -> Stepper:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    return Stepper(network, optimizer, recipe=recipe, plan=CPU, losses=None, **more)
+    return Stepper(network, optimizer, recipe=recipe, plan=CPU, **more)
 
 
 class Logits(nn.Module):
@@ -138,10 +133,10 @@ def test_each_label_of_a_mixed_image_has_the_weight_of_its_class() -> None:
 
 def test_memory_that_runs_out_half_way_counts_no_image_twice() -> None:
     class Short(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, *, fails_at: int) -> None:
             super().__init__()
             torch.manual_seed(0)
-            self.layer, self.calls = nn.Linear(4, 5), 0
+            self.layer, self.fails_at, self.calls = nn.Linear(4, 5), fails_at, 0
 
         def forward(self, seen: torch.Tensor) -> torch.Tensor:
             self.calls += 1
@@ -150,19 +145,13 @@ def test_memory_that_runs_out_half_way_counts_no_image_twice() -> None:
             found: torch.Tensor = self.layer(seen.flatten(1))
             return found
 
-        fails_at = 0
-
+    pixels = torch.randn(80, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     found = []
     for fails_at in (0, 2):
-        network = Short()
-        network.fails_at = fails_at
+        network = Short(fails_at=fails_at)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        stepper = Stepper(
-            network, optimizer, recipe=Recipe(), plan=CPU, losses=None, class_weights=None, pieces=2
-        )
-        stepper.step(
-            Batch(torch.randn(80, 1, 2, 2, generator=torch.manual_seed(1)), torch.arange(80) % 5)
-        )
+        stepper = Stepper(network, optimizer, recipe=Recipe(), plan=CPU, pieces=2)
+        stepper.step(Batch(pixels, torch.arange(80) % 5))
         assert float(stepper.sums.weight) == 80.0
         found.append((float(stepper.sums.loss), network.layer.weight.detach()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
