@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from spaces.errors import DataError
+from tests.command import asked, result_of
 from tests.refusals import one_line
 from workers.data import GIVEN, ImageData, fingerprint, load_data
 from workers.derived_test import DERIVED
@@ -158,6 +159,9 @@ def test_class_names_allow_classes_without_rows(tmp_path: Path) -> None:
     names = np.array(["ant", "bee", "cat", "dog", "elk"])
     data = load(tmp_path, images=IMAGES, labels=LABELS, class_names=names)
     assert data.class_names == ("ant", "bee", "cat", "dog", "elk") and data.classes == 5
+    told = asked("data", "check", tmp_path / "mine.npz", "--json", cwd=tmp_path)
+    counts = result_of(told)["training_images_by_class"]
+    assert counts == np.bincount(data.train_labels, minlength=5).tolist() and counts[4] == 0
 
 
 def test_rows_without_a_test_split_are_parted_once_and_for_all(tmp_path: Path) -> None:
