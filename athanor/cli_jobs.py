@@ -79,7 +79,7 @@ def status(job: JobArgument, store: StoreOption = None, as_json: JsonOption = Fa
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if progress.job.state == "done":
         print_statement(console, progress)
-        print_openings_since(console, openings_of(opened, progress.job), job=job)
+        print_openings_since(console, openings_of(opened, progress.job), job=progress.job)
 
 
 def leaderboard(job: JobArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:

@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from athanor.loading import LoadedModel, load
+from search.grouping import image_hashes, with_duplicates
 from spaces.errors import DataError
 from workers.npz import checked_images
 from workers.row_images import RowImages
@@ -34,8 +35,9 @@ PACKAGES = Path(__file__).resolve().parents[1]
 class _Estimator(BaseEstimator):  # type: ignore[misc]
     """What both estimators share.
 
-    A tenth of the rows is set aside, as a search opens a test set at its end; what is found there
-    is `test_scores_`.
+    A tenth of the rows is set aside, always the same of equal ones, as a search opens a test set at
+    its end; what is found there is `test_scores_`. The best of many fits by these is flattered:
+    settings are to be compared by cross-validation.
 
     Args:
         budget: wall-clock time for everything, such as "60s" or "10m"; None: no limit but `trials`.
@@ -84,7 +86,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             arrays: what else the search's file of rows holds.
         """
         kind = "labels" if "class_names" in arrays else "targets"
-        rows = _parted(answers, classes=kind == "labels")
+        rows = _parted(images, answers, classes=kind == "labels")
         parts: dict[str, Any] = {
             f"{part}_{name}": array[chosen]
             for part, chosen in zip(("train", "test"), rows, strict=True)
@@ -258,21 +260,29 @@ def _in_unit(images: NDArray[Any], *, unit: bool) -> NDArray[Any]:
     return images
 
 
-def _parted(answers: NDArray[Any], *, classes: bool) -> list[NDArray[np.int64]]:
-    """Return the rows to learn from and those to be set aside, which have some of each class."""
+def _parted(
+    images: NDArray[np.uint8], answers: NDArray[Any], *, classes: bool
+) -> list[NDArray[np.int64]]:
+    """Return the rows to learn from and those to be set aside, which have some of each class.
+
+    Equal images are on one side.
+    """
+    same, _ = with_duplicates(None, image_hashes(images))
+    image_of_row = np.arange(len(answers)) if same is None else same
+    different = np.unique(image_of_row)
     share = HELD_OUT
     if classes:
-        share = max(HELD_OUT, len(np.unique(answers)) / len(answers))
+        share = max(HELD_OUT, len(np.unique(answers)) / len(different))
     try:
-        parts: list[NDArray[np.int64]] = train_test_split(
-            np.arange(len(answers)),
+        parts = train_test_split(
+            different,
             test_size=share,
             random_state=0,
-            stratify=answers if classes else None,
+            stratify=answers[different] if classes else None,
         )
     except ValueError as failure:
         raise ValueError(f"there are too few rows to set some aside: {failure}") from None
-    return parts
+    return [np.flatnonzero(np.isin(image_of_row, part)) for part in parts]
 
 
 def _dimensions(X: Any) -> int:

@@ -15,6 +15,7 @@ from search.job import Job
 from search.joint_costs import exceed
 from search.metrics import METRICS, score_text
 from search.overfitting import gaps
+from search.store.results import LOOK
 
 EARLY_SECONDS = 5.0  # of the search's time that were left when it ended
 TELLING = 1.2  # design effect of groups from which it is worth a word
@@ -48,6 +49,10 @@ def print_statement(console: Console, progress: Progress) -> None:
     )
     if result["final"] == "refit" and result.get("refit_share", 1.0) < THOROUGH:
         console.print(f"{_refit_line(result['refit_share'])}: its score may be lower than theirs")
+    if "unverified" in result:
+        console.print(_unverified_line(result["unverified"]), highlight=False)
+    if "incomparable" in result:
+        console.print(_incomparable_line(result["incomparable"]), highlight=False)
     if result.get("stacking") is not None:
         console.print(_stacking_line(result["stacking"], label), highlight=False)
     if "limits" in result:
@@ -127,16 +132,30 @@ def _teacher_line(result: dict[str, Any], label: str) -> str:
     )
 
 
-def print_openings_since(console: Console, openings: Sequence[Opening], *, job: str) -> None:
-    """Say who has looked at a job's test set after the job did."""
-    own = next((place for place, each in enumerate(openings) if each.job == job), len(openings))
+def print_openings_since(console: Console, openings: Sequence[Opening], *, job: Job) -> None:
+    """Say who has looked at a job's test set after the job had ended, opened or left closed."""
+    result = job.result or {}
+    known = {(each["job"], each["at"]) for each in result.get("test_opened_before", [])}
     since = [
         _opening_text({"job": each.job, "at": each.at, "score": each.score})
-        for each in openings[own + 1 :]
+        for each in openings
+        if (each.job, each.at) not in known and (each.job != job.id or each.reason == LOOK)
     ]
     if since:
-        told = f"test set opened again since, by {'; '.join(since)}"
+        again = "again " if result.get("test_opened") else ""
+        told = f"test set opened {again}since, by {'; '.join(since)}"
         console.print(told, highlight=False, markup=False, soft_wrap=True)
+
+
+def _unverified_line(count: int) -> str:
+    return f"{count} more networks are left out: the budget leaves no time to verify them"
+
+
+def _incomparable_line(count: int) -> str:
+    return (
+        f"{count} networks of finalists that lack half of the folds are not used: "
+        "too few rows would compare them with the others"
+    )
 
 
 def _stacking_line(stacking: dict[str, Any], label: str) -> str:

@@ -31,6 +31,7 @@ from workers.training import Training
 BATCH = 256
 ROWS = 20_000
 WARM_UP_STEPS = 2  # the first one builds the kernels
+PREFETCHED = 4  # batches that lie ready when a slice of the tutorials' loop begins: two a loader
 
 Loop = Callable[[ImageData, int, DevicePlan], Iterator[int]]
 
@@ -167,6 +168,8 @@ def _serve(connection: Connection, threads: int | None, start_method: str) -> No
         if key not in running:
             running[key] = LOOPS[name](data, width, plan)
             take(running[key], count=WARM_UP_STEPS)
+        if name == "tutorial":
+            take(running[key], count=PREFETCHED)
         connection.send(_slice(running[key], seconds=seconds, plan=plan))
 
 

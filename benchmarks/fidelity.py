@@ -99,7 +99,14 @@ def measure(run: Run) -> dict[str, Any] | None:
     rows = Rows(images[chosen], labels[chosen], images[judges], labels[judges], data.classes)
     begin = time.process_time()
     end = begin + (run.seconds or math.inf)
-    training = Training(run.candidate, rows, plan=run.plan, seed=run.seed, validate_every=None)
+    training = Training(
+        run.candidate,
+        rows,
+        plan=run.plan,
+        seed=run.seed,
+        validate_every=None,
+        clock=time.process_time,
+    )
     try:
         training.run(
             on_epoch=lambda *_: None,

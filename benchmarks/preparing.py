@@ -6,14 +6,15 @@ environment of its own, at stated versions. All of it lies below the cache direc
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from athanor.places import Places
 from benchmarks.environments import AUTOKERAS, rivals
-from benchmarks.side_by_side import fashion_mnist
+from benchmarks.side_by_side import fashion_mnist, side_by_side
 from workers.host_speed import host_speed
 
 DATA = "fashion-mnist"
@@ -57,10 +58,12 @@ def _write_rows() -> None:
 
 
 def _measure_speeds() -> None:
-    """Measure each trainer once, with the thread that a worker has; both are remembered."""
+    """Measure each trainer once, in a process like a worker's; both are remembered."""
     from benchmarks.their_trainer import their_speed
 
-    torch.set_num_threads(1)
-    cache = Places.of(None, None).cache
-    for measure in (host_speed, their_speed):
-        measure(cache=cache, progress=lambda text: print(text, file=sys.stderr))
+    for _ in side_by_side(_measure_speed, (host_speed, their_speed), processes=1):
+        pass
+
+
+def _measure_speed(measure: Callable[..., Any]) -> None:
+    measure(cache=Places.of(None, None).cache, progress=lambda text: print(text, file=sys.stderr))

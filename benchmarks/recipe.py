@@ -124,7 +124,14 @@ def measure(run: Run) -> dict[str, Any]:
     images, labels = data.train_images, data.train_labels
     train, held_out = slice(None, TRAIN_ROWS), slice(TRAIN_ROWS, None)
     rows = Rows(images[train], labels[train], images[held_out], labels[held_out], data.classes)
-    training = Training(changed(run.arm), rows, plan=run.plan, seed=run.seed, validate_every=None)
+    training = Training(
+        changed(run.arm),
+        rows,
+        plan=run.plan,
+        seed=run.seed,
+        validate_every=None,
+        clock=time.process_time,
+    )
     end = time.process_time() + run.seconds
     training.run(
         on_epoch=lambda *_: None,

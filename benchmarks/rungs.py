@@ -3,13 +3,14 @@
     python benchmarks/rungs.py --quick                          a minute, nothing to conclude from
     python benchmarks/rungs.py --candidates 24 --out rungs.json    half an hour on two cores
 
-Random candidates of the space train on a sample of Fashion-MNIST's first 48,000 training rows as
-trials do. What each is worth is its accuracy on the other 12,000 after a long training. Each
-scheme gives the candidate an early score at the first rung:
+Random candidates of the space train as trials do, on as few of Fashion-MNIST's first 48,000
+training rows and as many epochs. What each is worth is its accuracy on the other 12,000 after a
+long training on all 48,000. Each scheme gives the candidate an early score at the rung, after a
+quarter of the epochs:
 
     running      the trial's own schedule as it stands there, its rate far from annealed
     average      the same moment, predicted by an exponential average of the weights
-    cooldown     a branch of a quarter of an epoch in which the rate falls to zero; a promoted
+    cooldown     a branch of a quarter as many steps in which the rate falls to zero; a promoted
                  trial goes on from before the branch (this is what our trials do)
     annealed     a schedule of its own that ends at the rung; a promoted trial starts anew
 
@@ -22,7 +23,7 @@ import argparse
 import json
 import statistics
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from athanor.places import Places
 from benchmarks.results import Results, machine, print_table
 from benchmarks.side_by_side import fashion_mnist, side_by_side
 from search.folds import stratified_subset
-from search.plan import COOLDOWN
+from search.plan import COOLDOWN, MIN_SEARCH_VALIDATION, RUNG_SHARE, SEARCH_EPOCHS
 from spaces.cnn import CnnSpace
 from spaces.complexity import measure_complexity
 from spaces.recipe import Candidate
@@ -54,14 +55,15 @@ from workers.rows import Rows
 from workers.training import Diverged, Training
 
 TRAIN_ROWS = 48_000  # the rest judges the long training
-EPOCHS = 4  # of a trial; its first rung is after one
+EPOCHS = SEARCH_EPOCHS  # of a trial
+RUNG = max(1, round(RUNG_SHARE * EPOCHS))  # the epoch after which it is judged
 MAX_MACS = 10_000_000
 KEEP = 3
 COSTS = {  # epochs of the sample: for every trial, and more for a promoted one
-    "running": (1.0, EPOCHS - 1.0),
-    "average": (1.0, EPOCHS - 1.0),
-    "cooldown": (1.0 + COOLDOWN, EPOCHS - 1.0),
-    "annealed": (1.0, float(EPOCHS)),
+    "running": (float(RUNG), float(EPOCHS - RUNG)),
+    "average": (float(RUNG), float(EPOCHS - RUNG)),
+    "cooldown": (RUNG * (1.0 + COOLDOWN), float(EPOCHS - RUNG)),
+    "annealed": (float(RUNG), float(EPOCHS)),
     "final": (float(EPOCHS), 0.0),
 }
 
@@ -96,18 +98,20 @@ def accuracy(training: Training) -> float:
 
 
 def running_scores(candidate: Candidate, rows: Rows, plan: DevicePlan) -> dict[str, float]:
-    """Train a whole trial; score its first rung as it is and by averaged weights."""
+    """Train a whole trial; score its rung as it is and by averaged weights."""
     training = Averaged(with_recipe(candidate, averaging="none"), rows, plan=plan)
     scores: dict[str, float] = {}
 
     def look(_: Training, report: EpochReport) -> None:
-        if report.epoch == 1:
+        if report.epoch == RUNG:
             scores["running"] = accuracy(training)
             with training.beside.in_place():
                 scores["average"] = accuracy(training)
 
     training.run(on_epoch=look, interrupt=lambda: None)
-    return {**scores, "final": accuracy(training)}
+    averages = candidate.recipe.averaging == "ema"  # then the trial predicts with these weights
+    with training.beside.in_place() if averages else nullcontext():
+        return {**scores, "final": accuracy(training)}
 
 
 class Averaged(Training):
@@ -124,19 +128,20 @@ class Averaged(Training):
 
 
 class Reached(Exception):
-    """The training has come to its first rung."""
+    """The training has come to its rung."""
 
 
 def cooldown_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
-    """Train to the first rung as trials do, whose score there is that of a branch."""
-    training = Training(candidate, rows, plan=plan, seed=0, rung=1)
+    """Train to the rung as trials do, whose score there is that of a branch."""
+    training = Training(candidate, rows, plan=plan, seed=0, validate_every=None, rung=RUNG)
 
-    def stop(*_: object) -> None:
-        raise Reached
+    def stop(_: Training, report: EpochReport) -> None:
+        if report.epoch == RUNG:
+            raise Reached
 
     with suppress(Reached):
         training.run(on_epoch=stop, interrupt=lambda: None)
-    return training.curve[0].validation_accuracy or 0.0
+    return training.curve[-1].validation_accuracy or 0.0
 
 
 def annealed_score(candidate: Candidate, rows: Rows, plan: DevicePlan) -> float:
@@ -163,7 +168,7 @@ def measure(run: Run) -> dict[str, float] | None:
     try:
         scores = running_scores(run.candidate, sample, run.plan)
         scores["cooldown"] = cooldown_score(run.candidate, sample, run.plan)
-        short = with_recipe(run.candidate, epochs=1)
+        short = with_recipe(run.candidate, epochs=RUNG)
         scores["annealed"] = annealed_score(short, sample, run.plan)
         recipe = run.candidate.recipe.lengthened(  # as a finalist's
             epochs=run.worth_epochs,
@@ -214,7 +219,7 @@ def split(data: ImageData, *, sample: int) -> tuple[Rows, Rows]:
     first = np.arange(TRAIN_ROWS)
     chosen = stratified_subset(labels, first, size=sample, seed=0)
     judging = (images[TRAIN_ROWS:], labels[TRAIN_ROWS:])
-    few = (judging[0][:4000], judging[1][:4000])  # as many as judge a trial
+    few = (judging[0][:MIN_SEARCH_VALIDATION], judging[1][:MIN_SEARCH_VALIDATION])
     return (
         Rows(images[chosen], labels[chosen], *few, classes=data.classes),
         Rows(images[:TRAIN_ROWS], labels[:TRAIN_ROWS], *judging, classes=data.classes),
@@ -227,13 +232,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a minute")
     parser.add_argument("--prepare", action="store_true", help="only put the data into the cache")
     parser.add_argument("--candidates", type=int, default=24)
-    parser.add_argument("--sample", type=int, default=10_000, help="training rows of a trial")
+    parser.add_argument("--sample", type=int, default=1_500, help="training rows of a trial")
     parser.add_argument("--worth-epochs", type=int, default=6, help="of the long training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; finished candidates are kept")
     options = parser.parse_args()
     if options.quick:
-        options.candidates, options.sample, options.worth_epochs = 3, 3000, 1
+        options.candidates, options.sample, options.worth_epochs = 3, 600, 1
     cache = Places.of(None, None).cache
     data = fashion_mnist()
     torch.set_num_threads(1)

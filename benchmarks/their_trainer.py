@@ -36,7 +36,7 @@ from workers.augmentation import ERASE_PROBABILITY
 from workers.batches import Batch, Batches, Normalisation, always
 from workers.device import DevicePlan
 from workers.evaluation import LARGEST_BATCH
-from workers.host_speed import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE
+from workers.host_speed import PROBE_BATCH, PROBE_NETWORK, PROBE_SIDE, host_key
 from workers.stepping import Stepper
 from workers.targets import TargetScale
 from workers.worker import main as run_worker
@@ -135,7 +135,7 @@ def their_speed(
 
     Of each of so many workers: they have a core each.
     """
-    path = cache / "rivals" / f"tutorial-speed-{torch.__version__}.json"
+    path = cache / "rivals" / f"tutorial-speed-{host_key()}.json"
     if path.exists():
         return HostSpeed.from_json(json.loads(path.read_text())), THEIR_PLAN
     progress("measuring how fast the tutorials' trainer is on this host")

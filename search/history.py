@@ -1,5 +1,6 @@
 """`HistorySampler`: chooses all parameters at once, from the trials so far and nothing else."""
 
+import math
 import random
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
@@ -39,6 +40,13 @@ class History:
         self.ended_well = sorted(complete, key=lambda each: self._ranks[each.number])
         self.front = sum(rank[0] == 0 for rank in self._ranks.values())
 
+    def closest(self) -> FrozenTrial:
+        """Return the trial that is least far beyond the limits, as far as that is known.
+
+        The oldest of several, or of all if nothing is known yet.
+        """
+        return min(self.trials, key=_excess)
+
     def incumbents(self) -> list[FrozenTrial]:
         """Return the trials each of which was the best of all up to it, the last one the best."""
         found: list[FrozenTrial] = []
@@ -46,6 +54,10 @@ class History:
             if not found or self._ranks[trial.number] < self._ranks[found[-1].number]:
                 found.append(trial)
         return found
+
+
+def _excess(trial: FrozenTrial) -> float:
+    return max(0.0, *trial.constraints.values()) if trial.constraints else math.inf
 
 
 def _ranks(study: Study, complete: list[FrozenTrial]) -> dict[int, tuple[int, float, int]]:

@@ -42,7 +42,7 @@ class ModelSampler(HistorySampler):
         parents = different([scored[n] for n in order], space, count=PARENTS)
         known = len(scored) >= FEWEST
         pool = self._pool(
-            parents or history.trials[:1],
+            parents or [history.closest()],
             history,
             space,
             changes=CHANGES if known else FIRST_CHANGES,

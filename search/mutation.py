@@ -15,15 +15,16 @@ class MutationSampler(HistorySampler):
     """Local search (arXiv 2005.02960) around several parents, as in evolution (arXiv 1802.01548).
 
     The parent is one of the best trials that have ended well, with two objectives any of their
-    front; as long as there is none, the oldest trial that has parameters, so that a search is local
-    from its second trial on if the first one was queued. A number moves by a normal step within
-    its range, a choice becomes another one.
+    front; as long as there is none, the trial that is least far beyond the limits, the oldest of
+    several. So a search is local from its second trial on if the first one was queued, and comes
+    within the limits step by step if that one is not. A number moves by a normal step within its
+    range, a choice becomes another one.
     """
 
     def propose(self, history: History, space: Distributions) -> dict[str, Any]:
         """Return a parent's parameters, a few of them changed, as nobody has tried them."""
         count = max(PARENTS, history.front)
-        parents = different(history.ended_well, space, count=count) or history.trials[:1]
+        parents = different(history.ended_well, space, count=count) or [history.closest()]
         known, drawn = tried(history.trials, space), dict[str, Any]()
         for _ in range(ATTEMPTS):
             parent = self.generator.choice(parents)

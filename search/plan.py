@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from search.metrics import MetricName
+from search.row_sketch import RowSketch
 from spaces.limits import Limits
 from spaces.reading import Space
 from spaces.values import Value
@@ -111,6 +112,7 @@ class Plan(Value):
         finalist_images: that a network of trials has seen which an earlier job has trained; so
             many, then, in place of these epochs.
         data_fingerprint, folds_hash: what every worker must find before it starts.
+        test_rows: by which it is found who has opened the test set.
     """
 
     device: dict[str, Any]
@@ -140,6 +142,7 @@ class Plan(Value):
     finalist_images: dict[int, int] = pydantic.Field(default_factory=dict)
     race_share: float = RACE_SHARE
     metric: MetricName = "accuracy"
+    test_rows: RowSketch = RowSketch("")
     notes: tuple[str, ...] = ()
 
     @property

@@ -16,7 +16,7 @@ from search.store import FoldTask, StudyStore
 from spaces.errors import JobError
 from tests.small_job import CACHE, SPEC, bench_of, failing, prepared, take_steps, worked
 from tests.statements import statement_of
-from workers.choice import _finished_folds
+from workers.choice import _comparable, _finished_folds
 from workers.finalist import run_fold
 from workers.model_folder import read_manifest
 from workers.steps import MAX_ATTEMPTS
@@ -142,7 +142,7 @@ def test_a_finalist_that_lacks_a_fold_keeps_its_other_networks(
     store, job, worker = prepared(tmp_path, trials=2, finalists=2, folds=folds)
     with bench_of(store, job, worker) as bench:
         take_steps(bench, "searching", "landing")
-        trained, judged = _finished_folds(bench)
+        trained, judged = _comparable(_finished_folds(bench))
         take_steps(bench, "assembling")
     done = store.jobs.get(job.id)
     store.close()

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from athanor import AthanorClassifier, AthanorRegressor, load
-from athanor.estimators import _Estimator, _in_unit
+from athanor.estimators import _Estimator, _in_unit, _parted
 from tests.refusals import one_line
 from tests.small_job import SPEC, worked
 from workers.files import new_folder
@@ -37,6 +37,16 @@ def test_a_classifier_learns_images_and_leaves_a_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "model").predict(images), model.predict(images))
     with pytest.raises(ValueError, match=r"in 0\.\.1, as in the training, but reach 16"):
         model.predict(digits.images)
+
+
+def test_equal_images_are_set_aside_together() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (60, 4, 4, 1), dtype=np.uint8)
+    twice, labels = np.concatenate([images, images]), np.tile(np.arange(60) % 3, 2)
+    learnt, aside = _parted(twice, labels, classes=True)
+    assert sorted([*learnt, *aside]) == list(range(120)) and len(aside) == 12
+    assert not {bytes(twice[row]) for row in learnt} & {bytes(twice[row]) for row in aside}
+    assert (np.bincount(labels[aside]) == 4).all()
+    assert [len(part) for part in _parted(images, np.arange(60.0), classes=False)] == [54, 6]
 
 
 def test_dark_images_are_not_taken_for_bright_ones() -> None:

@@ -1,5 +1,6 @@
 """Commands that a person gives after a job has ended, as the command line takes them."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,32 @@ def test_a_job_s_runs_are_written_for_tensorboard(
     assert {path.name for path in (folder / "events").iterdir()} == {job.id, "trial-0", "trial-1"}
     neither = asked("log", job.id, *of_store(folder), cwd=folder)
     assert neither.returncode != 0 and "needs --tensorboard or --mlflow" in neither.stderr
+
+
+def test_who_has_opened_a_test_set_is_told_of_a_job_that_left_it_closed(tmp_path: Path) -> None:
+    closed, _ = worked(tmp_path, keep_test_closed=True)
+
+    def told(command: str, *options: str) -> str:
+        process = asked(command, closed.id, "--store", "athanor.db", *options, cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    def report() -> str:
+        told("report", "--out", "page.md", "--artifacts", "artifacts")
+        return (tmp_path / "page.md").read_text()
+
+    assert "Nobody: it is sealed." in report()
+    assert "since, by" not in told("status")
+    later, _ = worked(tmp_path, seed=1)
+    assert later.result is not None
+    store = StudyStore(f"sqlite:///{tmp_path}/athanor.db")
+    assert later.plan is not None
+    store.test.look(closed.id, rows=later.plan.test_rows, by="me", score=0.75)
+    store.close()
+    page, status = report(), told("status")
+    assert "Nobody" not in page and later.id in page and "athanor predict" in page
+    assert f"test set opened since, by {later.id}" in status
+    assert f"{closed.id} ({time.strftime('%Y-%m-%d')}, score 0.7500)" in status
 
 
 def test_finalists_are_trained_on_all_rows_by_a_command(

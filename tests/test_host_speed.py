@@ -9,6 +9,7 @@ import torch
 
 from search.plan import HostSpeed
 from workers.device import DevicePlan
+from workers.environment import thread_environment
 from workers.host_speed import fixed_share, host_speed, images_per_second
 
 CPU = DevicePlan()
@@ -69,6 +70,17 @@ def test_other_numbers_of_threads_are_measured_apart(
     monkeypatch.setattr("torch.get_num_threads", lambda: threads + 1)
     probe.speed(tmp_path)
     assert len(probe.asked) == 2 * asked
+
+
+def test_memory_in_other_pages_is_measured_apart(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark's speed, without a worker's huge pages, would plan a worker's budget."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    probe.speed(tmp_path)
+    monkeypatch.setenv("GLIBC_TUNABLES", thread_environment(1)["GLIBC_TUNABLES"] + ":a=b")
+    probe.speed(tmp_path)
+    assert len(probe.asked) == 6
 
 
 @pytest.mark.parametrize(("busy", "kept"), [(3.0, False), (1.1, True), (0.5, True)])

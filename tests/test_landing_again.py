@@ -75,6 +75,22 @@ def test_more_members_are_trained_and_what_was_trained_is_kept(
     assert found["test_opened_before"][0]["job"] == job.id
 
 
+@pytest.mark.parametrize(("each", "kept"), [(0.01, 3), (1000.0, 1)])
+def test_networks_that_the_budget_cannot_verify_are_left_out(
+    searched: tuple[Path, Job, list[FoldTask]],
+    monkeypatch: pytest.MonkeyPatch,
+    each: float,
+    kept: int,
+) -> None:
+    folder, job, folds = searched
+    assert len(folds) == 3
+    monkeypatch.setattr("workers.choice.verifying_seconds", lambda _, tasks, __: each * len(tasks))
+    again, _ = landed(folder, job, budget=60.0)
+    found = result(again)
+    assert found["networks"] == kept and found.get("unverified", 0) == 3 - kept
+    assert ("2 more networks are left out" in statement_of(again)) is (kept == 1)
+
+
 def test_the_test_set_is_opened_again_only_on_demand(
     searched: tuple[Path, Job, list[FoldTask]],
 ) -> None:
@@ -213,6 +229,7 @@ def test_a_landing_can_be_landed_again(searched: tuple[Path, Job, list[FoldTask]
     alone, _ = landed(folder, second, finalists=1)  # the one that these very rows preferred
     assert result(alone)["chosen_among"] == 2 and not result(alone)["expected"]["lower"]
     assert "chose these trials among 2 before" in statement_of(alone)
+    assert result(landed(folder, alone)[0])["chosen_among"] == 2  # nor does another landing undo it
     assert result(third)["out_of_fold_score"] == result(second)["out_of_fold_score"]
 
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import optuna
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
@@ -15,6 +16,7 @@ from optuna.distributions import (
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
+from search.model_based import ModelSampler
 from search.mutation import CHANGES, PARENTS, MutationSampler
 
 SPACE: dict[str, BaseDistribution] = {
@@ -125,6 +127,43 @@ def test_as_long_as_no_trial_has_ended_well_the_first_one_is_the_parent() -> Non
     study.enqueue_trial(PRIOR)
     assert drawn(study) == PRIOR  # it is running
     assert 1 <= len(changed(drawn(study), PRIOR)) <= max(CHANGES)
+
+
+@pytest.mark.parametrize("sampler", [MutationSampler, ModelSampler])
+def test_a_search_that_begins_beyond_its_limits_comes_within_them(
+    sampler: type[MutationSampler | ModelSampler],
+) -> None:
+    """What is within them is many steps from the first trial, and nothing has a score before."""
+    space: dict[str, BaseDistribution] = {
+        name: IntDistribution(1, 8) for name in ("depth", "stages", "width")
+    }
+    study = optuna.create_study(direction="maximize", sampler=sampler(seed=0))
+    study.enqueue_trial(dict.fromkeys(space, 8))
+    for _ in range(60):
+        trial = study.ask(space)
+        excess = math.prod(trial.params.values()) / 12 - 1.0
+        trial.set_constraint("macs", excess)
+        if excess <= 0.0:
+            break
+        study.tell(trial, state=TrialState.FAIL)
+    assert excess <= 0.0
+
+
+def test_of_trials_beyond_the_limits_the_closest_is_changed() -> None:
+    found = set()
+    for seed in range(60):
+        study = optuna.create_study(direction="maximize", sampler=MutationSampler(seed=seed))
+        for number, excess in enumerate((3.0, 0.5, 0.5, None, 2.0)):
+            study.add_trial(
+                create_trial(
+                    params={**PRIOR, "rate": 0.1 + number / 1000},
+                    distributions=SPACE,
+                    state=TrialState.FAIL,
+                    constraints=None if excess is None else {"macs": -0.2, "parameters": excess},
+                )
+            )
+        found.add(round((drawn(study)["rate"] - 0.1) * 1000, 6))
+    assert found & set(range(5)) == {1}
 
 
 def test_the_first_trial_is_random() -> None:

@@ -1,13 +1,48 @@
 """What a job tries first depends on its space and on how many images a trial sees."""
 
+import numpy as np
 import pytest
 
 from search.first_trials import first_trials
+from search.plan import HostSpeed, Shape, macs_for
 from spaces.cnn import CnnSpace
+from spaces.limits import Limits
 from spaces.recipe import SHIFT_FROM, Augmentation, Recipe
-from workers.preparation import with_small_batches
+from workers.data import ImageData
+from workers.preparation import (
+    PRIOR_EXCESS,
+    prior_complexity,
+    space_within,
+    usual_macs,
+    with_small_batches,
+)
 
 AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "flip", "shift", "flip_shift")
+SPEED = HostSpeed(images_per_second=8000, macs=3_300_000)
+SHAPE = Shape(rows=50_000, splits=10, folds=4, workers=2)
+
+
+def images_of(side: int) -> ImageData:
+    """Return two colour images, as their shape is all that counts."""
+    images, labels = np.zeros((2, side, side, 3), np.uint8), np.arange(2)
+    return ImageData("two", images, labels, images, labels, ("a", "b"), "given")
+
+
+@pytest.mark.parametrize(("side", "budget", "enough"), [(64, 60, False), (28, 3600, True)])
+def test_whatever_a_budget_affords_the_first_network_is_within_the_usual_limit(
+    side: int, budget: float, enough: bool
+) -> None:
+    data, space = images_of(side), CnnSpace()
+    macs = usual_macs(budget, space, data=data, shape=SHAPE, speed=SPEED)
+    affordable = macs_for(budget, shape=SHAPE, speed=SPEED)
+    assert macs is not None and affordable is not None
+    assert (macs == affordable) is enough and macs >= affordable
+    _, size = space_within(space, Limits(macs=macs), data=data)
+    assert prior_complexity(space, size=size, data=data).macs <= macs * (1.0 + PRIOR_EXCESS)
+
+
+def test_without_a_budget_no_cost_is_too_much() -> None:
+    assert usual_macs(None, CnnSpace(), data=images_of(28), shape=SHAPE, speed=SPEED) is None
 
 
 @pytest.mark.parametrize(

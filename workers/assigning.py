@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from search.duplicates import near_duplicates
-from search.folds import strata, stratified_folds
-from search.grouping import Rows, deal_groups, image_hashes, joined
+from search.folds import strata
+from search.grouping import Rows, image_hashes, joined
 from search.splits import Columns
 from spaces.errors import DataError
 from workers.decoding_run import Decoded
 from workers.derived_test import check_learnt, derived_test
+from workers.given_validation import validation_first
 from workers.listing import GIVEN, TEST, TRAIN, VALIDATION, Listing
 from workers.near_groups import chained_classes, chained_note, without_classes
 
 GIVEN_VALIDATION = "given with the data (its validation rows, as it has no others)"
 EXAMPLES = 100  # that a report keeps of each kind
-VALIDATION_PARTS = 9  # folds beside the given validation rows, with fewer rows 4
-MANY_ROWS = 10_000
 SAID_FROM = 5000  # images, from which comparing them takes longer than a moment
 
 
@@ -59,7 +58,10 @@ def assigned(listing: Listing, decoded: Decoded, progress: Callable[[str], None]
     train, test = parted.train, parted.test
     learnt = parted.columns.of(train)
     if listing.parts is not None and VALIDATION in listing.parts and TEST in listing.parts:
-        learnt = replace(learnt, folds=_judging_first(listing, train, learnt))
+        learnt, said = validation_first(
+            learnt, listing.labels[train], listing.parts[train] == VALIDATION
+        )
+        notes += [said] if said else []
     notes = [*listing.notes, *decoded.notes, *notes]
     return Assignment(
         order=np.concatenate([train, test]),
@@ -157,25 +159,6 @@ def _parted(listing: Listing, decoded: Decoded, usable: Rows, near: Rows) -> _Pa
         learnt, others = (usable[parts == TRAIN], usable[parts != TRAIN]) if own else (train, test)
         check_learnt(listing.labels, listing.class_names, train=learnt, test=others)
     return _Parted(train, test, GIVEN if kind == TEST else GIVEN_VALIDATION, columns)
-
-
-def _judging_first(listing: Listing, train: Rows, columns: Columns) -> Rows:
-    """Return folds in which the given validation rows are the first, which judges trials."""
-    assert listing.parts is not None
-    if columns.folds is not None:
-        return columns.folds
-    numbers = np.zeros(len(train), dtype=np.int64)
-    others = np.flatnonzero(listing.parts[train] == TRAIN)
-    labels = strata(listing.labels[train][others])
-    parts = VALIDATION_PARTS if len(others) >= MANY_ROWS else 4
-    parts = max(2, min(parts, int(np.bincount(labels).max())))
-    if columns.groups is not None:
-        shares = [1.0 / parts] * parts
-        numbers[others] = 1 + deal_groups(labels, columns.groups[others], shares=shares, seed=0)
-        return numbers
-    for fold in stratified_folds(labels, k=parts, seed=0, data_fingerprint="").folds:
-        numbers[others[fold.validation_rows]] = 1 + fold.number
-    return numbers
 
 
 def _report(

@@ -38,6 +38,7 @@ from workers.out_of_fold import (
 )
 from workers.workbench import Workbench
 
+GRACE = 5.0  # seconds, by which what is foreseen may be beyond the budget
 LEAST_REFIT = 0.5  # of the images that its folds have seen; below, their networks are kept instead
 
 
@@ -129,13 +130,15 @@ def choose(bench: Workbench) -> Choice:
 
 def _select(bench: Workbench) -> _Selected:
     """Choose finalists by the rows that all of them have left out, then which networks are kept."""
-    trained, judged = _finished_folds(bench)
+    done = _finished_folds(bench)
+    trained, judged = _comparable(done)
     predictions = out_of_fold(bench, judged)
     asked = ensemble_limits(bench, trained)
     # what a whole search has trained is not thrown away
     limits = asked.reachable() if bench.job.spec.lands is None else asked
     folds = len({task.fold for task in trained}) if bench.plan.final == "bag" else 1
-    each = limits.networks_each(folds)
+    most = _verifiable(bench, trained)
+    each = min(limits.networks_each(folds), most)
     combining = Combining(
         metric=bench.metric,
         seed=bench.seed("ensemble"),
@@ -144,13 +147,17 @@ def _select(bench: Workbench) -> _Selected:
     ensemble = combining.mean(predictions)
     within = [task for task in trained if combining.costs.allow(member_name(task.trial))]
     final, networks, shares, facts = _kept(bench, within, ensemble)
-    if limits.limits:
-        networks = [task for task in networks if _rank(task, networks) < each]
+    most = each if limits.limits else most
+    kept = [task for task in networks if _rank(task, networks) < most]
+    if len(kept) < len(networks) and not limits.limits:
+        facts["unverified"] = len(networks) - len(kept)
+    if len(trained) < sum(map(len, done.values())):
+        facts["incomparable"] = sum(map(len, done.values())) - len(trained)
     if final != "bag" or each < folds:
         judged = one_parting(bench, judged)
     if final == "best":
-        judged = [task for task in judged if task.trial == networks[0].trial]
-    return _Selected(final, networks, shares, ensemble, combining, asked, judged, facts)
+        judged = [task for task in judged if task.trial == kept[0].trial]
+    return _Selected(final, kept, shares, ensemble, combining, asked, judged, facts)
 
 
 def _compared(
@@ -161,7 +168,7 @@ def _compared(
 ) -> StackComparison | None:
     """Return how a stack does beside the mean; None where there is none, or no time for it."""
     whole = chosen.final != "best" and len(chosen.shares) == len(chosen.ensemble.members)
-    needed = stacking_seconds(bench, len(chosen.shares))
+    needed = stacking_seconds(bench, len(predictions))
     if not whole or needed >= _seconds_to_spare(bench, chosen.networks):
         return None
     return compare_stack(predictions, parts, chosen.combining, groups=bench.folds.groups)
@@ -225,6 +232,19 @@ def _seconds_to_spare(bench: Workbench, networks: list[FoldTask]) -> float:
     return left - ASSEMBLY_SECONDS - verifying_seconds(bench, networks, networks)
 
 
+def _verifiable(bench: Workbench, trained: list[FoldTask]) -> int:
+    """Return how many networks of each finalist the budget leaves time to verify; at least one.
+
+    A search has seen to it before; one that lands many networks of another may not have the time.
+    """
+    over = -_seconds_to_spare(bench, trained) - GRACE
+    if over <= 0.0:
+        return len(trained)
+    seconds = verifying_seconds(bench, trained, trained)
+    networks = len(trained) * (1.0 - over / seconds)
+    return max(1, int(networks / len({task.trial for task in trained})))
+
+
 def _kept(
     bench: Workbench, tasks: list[FoldTask], ensemble: Ensemble
 ) -> tuple[Final, list[FoldTask], dict[int, float], dict[str, Any]]:
@@ -271,16 +291,17 @@ def _or_worst(score: float | None) -> float:
 
 
 def _chosen_among(bench: Workbench, chosen: _Selected) -> int:
-    """Return of how many trials an earlier job's weights left these; 1 where they left out none.
+    """Return of how many trials earlier jobs' weights left these; 1 where they left out none.
 
     These weights were chosen on the rows that judge here.
     """
     spec = bench.job.spec
     if spec.lands is None or spec.distills is not None:
         return 1
-    earlier = networks_of(bench.store, earlier_of(bench.store, bench.job))
-    before = {task.trial for task in earlier}
-    return 1 if before <= {task.trial for task in chosen.judged} else len(before)
+    earlier = earlier_of(bench.store, bench.job)
+    before = {task.trial for task in networks_of(bench.store, earlier)}
+    left = 1 if before <= {task.trial for task in chosen.judged} else len(before)
+    return max(left, int((earlier.result or {}).get("chosen_among", 1)))
 
 
 def _foreseeable(bench: Workbench) -> bool:
@@ -292,12 +313,8 @@ def _foreseeable(bench: Workbench) -> bool:
     return bench.data.columns.times is None and bench.job.spec.distills is None
 
 
-def _finished_folds(bench: Workbench) -> tuple[list[FoldTask], list[FoldTask]]:
-    """Return the folds whose networks can be used, and those by which finalists are compared.
-
-    The latter are those that all finalists have, so that these are judged on the same rows.
-    Finalists with less than half of the fullest one's folds in common with it are left out.
-    """
+def _finished_folds(bench: Workbench) -> dict[int, list[FoldTask]]:
+    """Return the finished folds of each finalist, the best finalist first."""
     done: defaultdict[int, list[FoldTask]] = defaultdict(list)
     tasks = bench.store.folds.all(bench.job.id)
     for task in race_of(bench, tasks).ranked(tasks):
@@ -305,6 +322,15 @@ def _finished_folds(bench: Workbench) -> tuple[list[FoldTask], list[FoldTask]]:
             done[task.trial].append(task)
     if not done:
         raise JobFailed("the landing must finish at least one fold, but none was finished")
+    return dict(done)
+
+
+def _comparable(done: dict[int, list[FoldTask]]) -> tuple[list[FoldTask], list[FoldTask]]:
+    """Return the folds whose networks can be used, and those by which finalists are compared.
+
+    The latter are those that all finalists have, so that these are judged on the same rows.
+    Finalists with less than half of the fullest one's folds in common with it are left out.
+    """
     fullest = sorted(done, key=lambda trial: -len(done[trial]))  # of equal ones the best first
     common, used = {task.fold for task in done[fullest[0]]}, set[int]()
     for trial in fullest:

@@ -3,6 +3,7 @@
 import os
 
 HUGE_PAGES = "glibc.malloc.hugetlb"
+KEPT, TRIMMED, TUNABLES = "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -14,14 +15,19 @@ def thread_environment(threads: int) -> dict[str, str]:
     twentieth of the step. It comes in huge pages, which take another 4 to 10 % off a
     step (transparent huge pages, `madvise`; glibc 2.35), unless the environment says otherwise.
     """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    tunables = os.environ.get(TUNABLES, "")
     if HUGE_PAGES not in tunables:
         tunables = ":".join(filter(None, (tunables, f"{HUGE_PAGES}=1")))
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-        "GLIBC_TUNABLES": tunables,
+        KEPT: "0",
+        TRIMMED: str(1 << 40),
+        TUNABLES: tunables,
     }
+
+
+def allocation() -> tuple[str, ...]:
+    """Return what the environment says of how memory is given, as speeds depend on it."""
+    return tuple(os.environ.get(name, "") for name in (KEPT, TRIMMED, TUNABLES))

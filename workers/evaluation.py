@@ -10,6 +10,7 @@ from torch import nn
 
 from workers.batches import Normalisation
 from workers.device import DevicePlan
+from workers.out_of_memory import is_out_of_memory
 from workers.pixels import as_tensor
 from workers.selected import Images
 from workers.targets import TargetScale, as_answers
@@ -30,19 +31,36 @@ def predict(
 ) -> NDArray[np.float32]:
     """Return softmax probabilities (rows, classes) for images (rows, height, width, channels).
 
+    Where memory runs out, fewer images at once are predicted.
+
     Args:
         scale: of the numbers that the network predicts; then numbers (rows, 1) are returned.
         interrupt: called before each batch; may raise to stop.
+
+    Raises:
+        MemoryError, RuntimeError: memory runs out even for one image.
     """
     network.eval()
     size = max(1, min(LARGEST_BATCH, PIXELS // (images.shape[1] * images.shape[2])))
     batches: list[torch.Tensor] = []
+    begin = 0
     with torch.inference_mode(), plan.autocast():
-        for begin in range(0, len(images), size):
+        while begin < len(images):
             interrupt()
-            pixels = as_tensor(images[begin : begin + size]).to(plan.torch_device)
-            outputs = network(plan.laid_out(normalisation.apply(pixels)))
-            batches.append(as_answers(outputs, scale).cpu())
+            try:
+                pixels = as_tensor(images[begin : begin + size]).to(plan.torch_device)
+                outputs = network(plan.laid_out(normalisation.apply(pixels)))
+                batches.append(as_answers(outputs, scale).cpu())
+            except (MemoryError, RuntimeError) as failure:
+                if size == 1 or not is_out_of_memory(failure):
+                    raise
+            else:
+                begin += size
+                continue
+            # outside the except block: the failure's frames hold what is to be freed
+            size //= 2
+            if plan.on_gpu:
+                torch.cuda.empty_cache()
     return torch.cat(batches).numpy()
 
 

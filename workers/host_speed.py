@@ -24,6 +24,7 @@ from spaces.network import build_network
 from spaces.recipe import Candidate, Recipe
 from workers.cuda_graphs import EAGER_STEPS
 from workers.device import DevicePlan
+from workers.environment import allocation
 from workers.files import write_atomically
 from workers.rows import Rows
 from workers.training import Training
@@ -59,16 +60,16 @@ def host_speed(
 ) -> tuple[HostSpeed, DevicePlan]:
     """Return the fastest plan for a worker on this host, and the speed of each of so many.
 
-    Measured with one at the first call and remembered below `cache`, by processor, torch and
-    threads. A memory is kept until a glance shows a host that is faster: it was busy when it was
-    measured. Workers have a core each; on a GPU they take turns.
+    Measured with one at the first call and remembered below `cache`, by `host_key`. A memory is
+    kept until a glance shows a host that is faster: it was busy when it was measured. Workers
+    have a core each; on a GPU they take turns.
     """
     speed, plan = _measured(cache, progress)
     return speed.shared_by(workers) if plan.on_gpu else speed, plan
 
 
 def _measured(cache: Path, progress: Callable[[str], None]) -> tuple[HostSpeed, DevicePlan]:
-    path = cache / f"host-{_host_key()}.json"
+    path = cache / f"host-{host_key()}.json"
     known = _remembered(path)
     if known is not None:
         speed, plan = known
@@ -194,8 +195,8 @@ def _choices() -> list[DevicePlan]:
     return choices
 
 
-def _host_key() -> str:
-    """Name the processor, the device and torch: a change of any calls for a new measurement."""
+def host_key() -> str:
+    """Name what speeds depend on: the processor, the device, torch, its threads and allocation."""
     processor = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -203,5 +204,5 @@ def _host_key() -> str:
         lines = [line for line in head.splitlines() if line.startswith(("model name", "flags"))]
         processor = "\n".join(lines)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    text = f"{processor}|{device}|{torch.__version__}|{torch.get_num_threads()}"
+    text = f"{processor}|{device}|{torch.__version__}|{torch.get_num_threads()}|{allocation()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """A job's first step: look at the data, split the folds, measure this host, write the plan."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from search.plan import (
     MAX_SEARCH_VALIDATION,
     MIN_SEARCH_VALIDATION,
     RACE_SHARE,
+    HostSpeed,
     Plan,
     Shape,
     macs_for,
@@ -78,19 +80,18 @@ def prepare(
         survivors=spec.survivor_count,
         refit=parts.final == "refit",
     )
-    macs = spec.max_macs or macs_for(spec.budget, shape=shape, speed=speed)
+    metric, judged = _metric(spec, data)
+    check_metric(metric, data, parts)
+    space, weighed = fitted_space(spec.space, metric, data=data)
     memory = spec.max_memory or memory_for_steps(device, workers=spec.worker_count)
     limits = Limits(
         parameters=_smaller(spec.max_parameters, spec.ensemble_parameters),
-        macs=macs,
+        macs=spec.max_macs or usual_macs(spec.budget, space, data=data, shape=shape, speed=speed),
         activations=spec.max_activations,
         latency=_smaller(spec.max_latency, spec.ensemble_latency),
         latency_batch=spec.latency_batch,
         memory=memory,
     )
-    metric, judged = _metric(spec, data)
-    check_metric(metric, data, parts)
-    space, weighed = fitted_space(spec.space, metric, data=data)
     notes = tuple(note for note in (*parts.notes, judged, weighed) if note)
     for note in notes:
         progress(note)
@@ -141,6 +142,7 @@ def prepare(
         image_shape=data.image_shape,
         data_fingerprint=data.train_fingerprint,
         folds_hash=folds.hash,
+        test_rows=data.test_rows.shortened(),
     )
     store.jobs.set_plan(job.id, plan)
 
@@ -211,6 +213,22 @@ def with_small_batches(space: Space, *, images: int) -> Space:
     small = tuple(size for size in sizes if size * MIN_STEPS <= images)
     recipe = space.recipe.model_copy(update={"batch_sizes": small or (min(sizes),)})
     return space.model_copy(update={"recipe": recipe})
+
+
+def usual_macs(
+    budget: float | None, space: Space, *, data: ImageData, shape: Shape, speed: HostSpeed
+) -> int | None:
+    """Return the MACs that a network may need where nobody has stated it; None: as many as it will.
+
+    These are what the budget affords, or what the smallest prior needs if that is more: a search
+    that may not train its own first network would find no other either, and a few epochs of that
+    are worth more.
+    """
+    affordable = macs_for(budget, shape=shape, speed=speed)
+    if affordable is None:
+        return None
+    smallest = prior_complexity(space, size=space.sizes[0], data=data).macs
+    return max(affordable, math.ceil(smallest / (1.0 + PRIOR_EXCESS)))
 
 
 def space_within(space: Space, limits: Limits, *, data: ImageData) -> tuple[Space, float]:

@@ -11,6 +11,7 @@ from workers.batches import Batch
 from workers.cuda_graphs import GraphedSteps
 from workers.device import DevicePlan
 from workers.memory import SMALLEST_PIECE
+from workers.out_of_memory import is_out_of_memory
 from workers.row_losses import RowLosses
 
 LEAST_DOUBT = 1e-6  # of a focal loss: the gradient of a root is infinite at zero
@@ -19,12 +20,6 @@ REGRESSION_LOSSES: dict[RegressionLoss, Callable[..., Tensor]] = {
     "l1": nn.functional.l1_loss,
     "huber": nn.functional.huber_loss,
 }
-MEMORY_WORDS = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "status_alloc_failed",  # of cuBLAS and cuDNN, on a card that is full
-)
 
 
 @dataclass(slots=True)
@@ -179,8 +174,12 @@ class Stepper:
         losses = nn.functional.cross_entropy(
             logits, labels, label_smoothing=recipe.label_smoothing, reduction="none"
         )
-        if recipe.focal > 0.0 and labels.ndim == 1:
-            likelihood = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+        if recipe.focal > 0.0:
+            likelihoods = logits.softmax(1)
+            if labels.ndim == 1:
+                likelihood = likelihoods.gather(1, labels[:, None]).squeeze(1)
+            else:
+                likelihood = (likelihoods * labels).sum(1)
             losses = losses * (1.0 - likelihood).clamp_min(LEAST_DOUBT) ** recipe.focal
         return losses
 
@@ -196,10 +195,3 @@ class Stepper:
         for parameter in self.network.parameters():
             if parameter.requires_grad and parameter.ndim > 1:
                 parameter.copy_(torch.renorm(parameter, 2, 0, most))
-
-
-def is_out_of_memory(failure: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the processor or on a GPU."""
-    return isinstance(failure, MemoryError) or any(
-        words in str(failure).lower() for words in MEMORY_WORDS
-    )

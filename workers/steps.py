@@ -26,9 +26,9 @@ from workers.finalist import fold_overhead, run_fold
 from workers.landing import choose_finalists, race_of, substitute
 from workers.landing_again import finalists_again, keep_finished_folds
 from workers.landing_time import seconds_for
+from workers.out_of_memory import is_out_of_memory
 from workers.retention import tidy, tidy_job, tidy_models
 from workers.search_time import search_end
-from workers.stepping import is_out_of_memory
 from workers.study_notes import annotate_study
 from workers.training import Diverged
 from workers.trial import run_trial

@@ -21,9 +21,9 @@ from workers.files import PREDICTIONS, write_array
 from workers.gentler import gentler, is_gentler
 from workers.latency import measure_latency
 from workers.memory import batch_pieces
+from workers.out_of_memory import is_out_of_memory
 from workers.retention import tidy
 from workers.search_time import search_end
-from workers.stepping import is_out_of_memory
 from workers.training import Diverged, Training
 from workers.trial_notes import note_trial
 from workers.workbench import Workbench

@@ -23,13 +23,11 @@ def costs_of(job: Job, *, joules: float | None) -> Costs:
 def openings_of(store: StudyStore, job: Job) -> tuple[Opening, ...]:
     """Return every look at the job's test set by a job of this store, the first one first.
 
-    Of a job that left it closed, those that it knew of.
+    Of a job that is not prepared nobody knows which rows these are.
     """
-    mine = store.test.of_job(job.id)
-    if mine is not None:
-        return tuple(
-            Opening(each.job_id, each.opened_by, each.reason, each.opened_at, each.score)
-            for each in store.test.all(mine.rows)
-        )
-    before = (job.result or {}).get("test_opened_before", [])
-    return tuple(Opening(e["job"], "", "", e["at"], e["score"]) for e in before)
+    if job.plan is None:
+        return ()
+    return tuple(
+        Opening(each.job_id, each.opened_by, each.reason, each.opened_at, each.score)
+        for each in store.test.all(job.plan.test_rows)
+    )

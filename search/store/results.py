@@ -270,16 +270,3 @@ class TestOpenings(Table):
         """Return every opening of a test set by any job of this store, the first one first."""
         with self._engine.connect() as connection:
             return self._alike(connection, rows)
-
-    @patient
-    def of_job(self, job_id: str) -> TestOpening | None:
-        """Return the last opening by a job itself; None if it has not opened its test set."""
-        query = (
-            sa.select(test_openings)
-            .where(test_openings.c.job_id == job_id, test_openings.c.reason != LOOK)
-            .order_by(test_openings.c.id.desc())
-            .limit(1)
-        )
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else TestOpening.from_row(row)

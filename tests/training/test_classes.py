@@ -69,6 +69,22 @@ def test_a_weighted_and_a_focal_loss_are_those_of_their_formulas() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_of_soft_labels_a_focal_loss_knows_what_they_expect() -> None:
+    logits = torch.randn(4, 3)
+    sure = torch.tensor([0, 2, 1, 1])
+    stepper = linear(Recipe(focal=2.0, label_smoothing=0.0))
+    hard, soft = (
+        stepper._losses(logits, Batch(images=logits, labels=labels))[1]
+        for labels in (sure, nn.functional.one_hot(sure, 3).float())
+    )
+    torch.testing.assert_close(soft, hard)
+    teacher = torch.tensor([[0.5, 0.3, 0.2]] * 4)
+    expected = -(teacher * logits.log_softmax(1)).sum(1)
+    expected *= (1.0 - (teacher * logits.softmax(1)).sum(1)) ** 2.0
+    found = stepper._losses(logits, Batch(images=logits, labels=teacher))[1]
+    torch.testing.assert_close(found, expected)
+
+
 def test_incoming_weights_are_kept_short() -> None:
     batch = Batch(images=torch.randn(6, 1, 4, 4), labels=torch.tensor([0, 1, 2, 2, 1, 0]))
     norms = {}

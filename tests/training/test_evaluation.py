@@ -29,6 +29,38 @@ def test_probabilities_sum_to_one_whatever_the_batch(
         assert np.allclose(made, expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("most", [500, 100, 3, 1])
+def test_where_memory_is_short_fewer_images_at_once_are_predicted(few: Rows, most: int) -> None:
+    training = run(training_of(candidate(epochs=1), few))
+    expected = training.predict(few.train_images, CPU)
+    seen: list[int] = []
+
+    def fill(_: object, images: tuple[torch.Tensor, ...]) -> None:
+        if len(images[0]) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        seen.append(len(images[0]))
+
+    hook = training.network.register_forward_pre_hook(fill)
+    assert np.allclose(training.predict(few.train_images, CPU), expected, atol=1e-5)
+    assert sum(seen) == len(few.train_images) and max(seen) <= most
+    hook.remove()
+
+
+@pytest.mark.parametrize("words", ["CUDA out of memory", "a size does not fit"])
+def test_what_fewer_images_would_not_help_is_raised(few: Rows, words: str) -> None:
+    training = run(training_of(candidate(epochs=1), few))
+    tried: list[int] = []
+
+    def fail(_: object, images: tuple[torch.Tensor, ...]) -> None:
+        tried.append(len(images[0]))
+        raise RuntimeError(words)
+
+    training.network.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match=words):
+        training.predict(few.train_images, CPU)
+    assert tried[-1] == (1 if "memory" in words else len(few.train_images))
+
+
 def test_predicting_changes_neither_the_network_nor_the_random_state(few: Rows) -> None:
     training = run(training_of(candidate(epochs=1, dropout=0.5), few))
     before = training.state()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,24 @@ from workers.epoch_report import EpochReport
 from workers.rows import Rows
 
 
-@pytest.mark.parametrize("averaging", ["none", "ema"])
-def test_a_rung_judges_a_branch_and_leaves_the_training_alone(few: Rows, averaging: str) -> None:
-    made = candidate(augmentation="flip_shift", dropout=0.3, learning_rate=0.2, averaging=averaging)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"averaging": "ema"},
+        {"averaging": "lookahead"},
+        {"optimizer": "adamw", "learning_rate": 0.006},
+        {"mixup": 0.3},
+        {"skip": 0.5},
+        {"sampling": "balanced"},
+    ],
+    ids=str,
+)
+def test_a_rung_judges_a_branch_and_leaves_the_training_alone(
+    few: Rows, recipe: dict[str, Any]
+) -> None:
+    usual = {"augmentation": "flip_shift", "dropout": 0.3, "learning_rate": 0.2}
+    made = candidate(**{**usual, **recipe})
     judged, plain = run(training_of(made, few, rung=1)), run(training_of(made, few))
     assert curve(judged)[1:] == curve(plain)[1:]
     first, same = judged.curve[0], plain.curve[0]

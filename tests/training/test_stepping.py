@@ -1,5 +1,6 @@
 """One step is the same in pieces, answers a lack of memory, and follows the recipe's rates."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,44 +88,62 @@ def test_images_come_in_the_format_that_was_measured(channels_last: bool, channe
     assert set(seen) == {not channels_last} and len(seen) == 3  # two steps, one prediction
 
 
-def stepped(network: nn.Module, batch: Batch, *, pieces: int) -> tuple[Stepper, StepSums]:
+def stepped(
+    network: nn.Module, batch: Batch, *, pieces: int = 1, class_weights: Tensor | None = None
+) -> tuple[Stepper, StepSums]:
     recipe = Recipe(weight_decay=0.0)
     optimizer = make_optimizer(network, recipe)
-    stepper = Stepper(network, optimizer, recipe=recipe, plan=CPU, pieces=pieces)
+    stepper = Stepper(
+        network, optimizer, recipe=recipe, plan=CPU, pieces=pieces, class_weights=class_weights
+    )
     stepper.step(batch)
     return stepper, stepper.sums
 
 
+@pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("pieces", [2, 3, 5])
-def test_pieces_of_a_batch_make_the_same_step(pieces: int, mixed: bool) -> None:
-    more = {"other_labels": torch.arange(20) % 3, "share": 0.3} if mixed else {}
+def test_pieces_of_a_batch_make_the_same_step(pieces: int, mixed: bool, weighed: bool) -> None:
+    more: dict[str, Any] = {"other_labels": torch.arange(20) % 3, "share": 0.3} if mixed else {}
+    classes = torch.tensor([0.2, 3.0, 1.0, 0.5, 2.0]) if weighed else None
+    if weighed:
+        more["weights"] = torch.linspace(0.1, 2.0, 20)
     whole, cut = Tiny(), Tiny()
-    _, expected = stepped(whole, batch_of(20, **more), pieces=1)
-    _, sums = stepped(cut, batch_of(20, **more), pieces=pieces)
+    _, expected = stepped(whole, batch_of(20, **more), class_weights=classes)
+    _, sums = stepped(cut, batch_of(20, **more), pieces=pieces, class_weights=classes)
     torch.testing.assert_close(cut.layer.weight, whole.layer.weight)
     assert sums.images == expected.images == 20
     torch.testing.assert_close(sums.loss, expected.loss)
     assert sums.correct == expected.correct
 
 
+def test_an_image_counts_by_its_weight() -> None:
+    weighed, twice = Tiny(), Tiny()
+    batch = batch_of(10)
+    _, sums = stepped(weighed, replace(batch, weights=torch.tensor([2.0] * 5 + [0.0] * 5)))
+    _, expected = stepped(twice, Batch(batch.images[:5], batch.labels[:5]))
+    torch.testing.assert_close(weighed.layer.weight, twice.layer.weight)
+    torch.testing.assert_close(sums.loss / sums.weight, expected.loss / expected.weight)
+    assert sums.correct == 2.0 * expected.correct
+
+
 @pytest.mark.parametrize("words", FULL)
 def test_a_lack_of_memory_is_answered_by_smaller_pieces_in_the_same_step(words: str) -> None:
     short, enough = Tiny(largest=24, words=words), Tiny()
-    stepper, sums = stepped(short, batch_of(80), pieces=1)
-    stepped(enough, batch_of(80), pieces=1)
+    stepper, sums = stepped(short, batch_of(80))
+    stepped(enough, batch_of(80))
     assert stepper.pieces == 4 and sums.images == 80
     torch.testing.assert_close(short.layer.weight, enough.layer.weight)
 
 
 def test_a_lack_of_memory_for_the_smallest_pieces_is_raised() -> None:
     with pytest.raises(RuntimeError, match="allocate"):
-        stepped(Tiny(largest=10), batch_of(80), pieces=1)
+        stepped(Tiny(largest=10), batch_of(80))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
-        stepped(Tiny(), Batch(torch.zeros(4, 1, 3, 3), torch.zeros(4).long()), pieces=1)
+        stepped(Tiny(), Batch(torch.zeros(4, 1, 3, 3), torch.zeros(4).long()))
 
 
 def test_weight_decay_is_decoupled_and_spares_biases() -> None:
