@@ -18,7 +18,7 @@ from spaces.architecture import Architecture, Stage, Stem
 from spaces.cnn import CnnSpace
 from spaces.recipe import Candidate, Recipe
 from tests.records import record
-from workers.finalist import FASTER, MAX_EPOCHS, lengthened
+from workers.finalist import FASTER, MAX_EPOCHS, MAX_IMAGES, lengthened
 
 NETWORK = Architecture(stem=Stem(width=8), stages=(Stage(width=8, depth=1),))
 
@@ -157,8 +157,10 @@ def test_a_finalist_faster_than_its_trial_has_epochs_for_all_of_its_time() -> No
     assert seen.batch_size * (30_100 // seen.batch_size) * seen.epochs >= 200_000
     assert seen.epochs == 7  # six would be too few
     few = lengthened(trial, known, rows=100, seconds=math.inf).recipe
-    assert few.epochs == MAX_EPOCHS
-    assert lengthened(trial, plan, rows=40, seconds=400.0).recipe.epochs == MAX_EPOCHS
+    assert few.epochs * 100 == MAX_IMAGES and few.batch_size == 64
+    some = lengthened(trial, known, rows=2000, seconds=math.inf).recipe
+    assert some.epochs == MAX_EPOCHS and some.batch_size == 128
+    assert lengthened(trial, plan, rows=40, seconds=400.0).recipe.epochs * 40 == MAX_IMAGES
     unfinished = dataclasses.replace(trial, train_pace=None, macs=5_000_000)
     slow = HostSpeed(images_per_second=250.0, macs=5_000_000)  # four times as slow
     plan = plan.model_copy(update={"speed": slow})

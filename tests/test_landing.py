@@ -153,6 +153,7 @@ def race(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Let two trials of short trainings race; return what the job needs."""
     monkeypatch.setattr("search.plan.RACE_FROM", 1.0)
     monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 3)
+    monkeypatch.setattr("workers.finalist.MAX_IMAGES", 0)
     return {"budget": "60s", "trials": 3}
 
 
@@ -308,6 +309,7 @@ def test_where_a_cost_counts_networks_of_all_costs_race_and_the_cheapest_near_th
 ) -> None:
     monkeypatch.setattr("search.plan.COST_RACE_FROM", 1.0)
     monkeypatch.setattr("workers.finalist.MAX_EPOCHS", 2)
+    monkeypatch.setattr("workers.finalist.MAX_IMAGES", 0)
     space = {**SPEC["space"], "width": [2, 8], "blocks": ["plain"], "kernels": [3]}
     more = {"minimize": "parameters", "tolerance": 1000.0, "discard_after": 0, "budget": "60s"}
     job, folds = worked(tmp_path, trials=8, space=space, **more)

@@ -31,8 +31,10 @@ from workers.training import Diverged, Training
 from workers.workbench import Workbench
 
 LARGEST_BATCH = 256  # larger ones train no faster on processors
+ALWAYS_ALLOWED, STEPS_AN_EPOCH = 64, 10  # of few rows a batch of more than 64 is a tenth at most
 FASTER = 1.5  # than its trial a finalist may be: its batches are larger
-MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left
+MAX_EPOCHS = 60  # more than this gave nothing on small data, however much time is left,
+MAX_IMAGES = 96_000  # but where that many have not been seen: 640 rows gained 1 point, 160 two
 EXACT_COST = 3.0  # predicting in float32 against the number type of the search, at most
 PACE_IMAGES = 64  # predicted on the processor to measure its pace
 LEAST_LEFT = 0.5  # of a fold's time, with which a training that diverged begins again
@@ -164,18 +166,19 @@ def lengthened(record: TrialRecord, plan: Plan, *, rows: int, seconds: float) ->
         pace = record.train_pace or plan.speed.seconds_per_image(record.macs or 0)
         epochs = seconds / (pace * rows)
         expected, planned = math.ceil(epochs), math.ceil(FASTER * epochs)
-    expected, planned = (min(max(count, 1), MAX_EPOCHS) for count in (expected, planned))
+    most = max(MAX_EPOCHS, math.ceil(MAX_IMAGES / rows))
+    expected, planned = (min(max(count, 1), most) for count in (expected, planned))
     recipe = record.candidate.recipe.lengthened(
         epochs=planned,
         expected=expected,
         times=expected * rows / (record.candidate.recipe.epochs * plan.search_rows),
-        largest_batch=LARGEST_BATCH,
+        largest_batch=min(LARGEST_BATCH, max(ALWAYS_ALLOWED, rows // STEPS_AN_EPOCH)),
         augmentations=plan.space.recipe.augmentations,
     )
     if images is not None and math.isinf(seconds):  # an epoch leaves out what is no whole batch
         size = min(recipe.batch_size, rows)
         epochs = math.ceil(images / (rows // size * size))
-        recipe = recipe.model_copy(update={"epochs": min(epochs, MAX_EPOCHS)})
+        recipe = recipe.model_copy(update={"epochs": min(epochs, most)})
     return record.candidate.model_copy(update={"recipe": recipe})
 
 
