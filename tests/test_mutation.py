@@ -141,7 +141,7 @@ def test_a_search_that_begins_beyond_its_limits_comes_within_them(
     study.enqueue_trial(dict.fromkeys(space, 8))
     for _ in range(60):
         trial = study.ask(space)
-        excess = math.prod(trial.params.values()) / 12 - 1.0
+        excess = math.prod(trial.params.values()) / 6 - 1.0
         trial.set_constraint("macs", excess)
         if excess <= 0.0:
             break
@@ -149,10 +149,13 @@ def test_a_search_that_begins_beyond_its_limits_comes_within_them(
     assert excess <= 0.0
 
 
-def test_of_trials_beyond_the_limits_the_closest_is_changed() -> None:
+@pytest.mark.parametrize("sampler", [MutationSampler, ModelSampler])
+def test_of_trials_beyond_the_limits_the_closest_is_changed(
+    sampler: type[MutationSampler | ModelSampler],
+) -> None:
     found = set()
     for seed in range(60):
-        study = optuna.create_study(direction="maximize", sampler=MutationSampler(seed=seed))
+        study = optuna.create_study(direction="maximize", sampler=sampler(seed=seed))
         for number, excess in enumerate((3.0, 0.5, 0.5, None, 2.0)):
             study.add_trial(
                 create_trial(
